@@ -1,0 +1,55 @@
+"""Array backends: the only place that knows NumPy and CuPy by name.
+
+A backend is a module with the array module itself, `xp`, and the few primitives in which the
+libraries differ. `backends/numpy.py` is the list: whoever writes another backend provides the same
+names. Everything above asks an array where it belongs, `backend_of(array)`, and never which library
+that is.
+"""
+
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from . import numpy as host
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+
+NAMES = {"cpu": "numpy", "cuda": "cupy"}  # device type -> the backend that serves it
+
+_by_array_type: dict[type, ModuleType] = {host.ArrayType: host}
+
+
+class BackendError(RuntimeError):
+    """A backend that was asked for cannot be used here; the message says why."""
+
+
+def load(device_type: str) -> ModuleType:
+    """The backend of a device type, "cpu" or "cuda". Raises BackendError if it can't be used."""
+    if device_type not in NAMES:
+        raise BackendError(f"device must be one of {sorted(NAMES)}, got {device_type!r}")
+    name = f"{__name__}.{NAMES[device_type]}"
+    try:
+        module = import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name == name:
+            raise BackendError(f"this version has no {NAMES[device_type]} backend") from None
+        raise BackendError(f"the {NAMES[device_type]} backend needs {error.name}") from error
+    _by_array_type[module.ArrayType] = module
+    return module
+
+
+def is_available(device_type: str) -> bool:
+    """Whether `load(device_type)` would succeed."""
+    try:
+        load(device_type)
+    except BackendError:
+        return False
+    return True
+
+
+def backend_of(array: Array) -> ModuleType:
+    """The backend whose arrays these are. Raises TypeError for anything that is not an array."""
+    try:
+        return _by_array_type[type(array)]
+    except KeyError:
+        raise TypeError(f"expected an array of a minicnn backend, got {type(array)}") from None

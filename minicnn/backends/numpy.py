@@ -1,0 +1,173 @@
+"""The NumPy backend: arrays in the computer's own memory.
+
+Image arrays are channels-last here, (N, H, W, C): a patch row is then one contiguous run of
+kw·C numbers, and every loop below runs over channels innermost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+Array = Any
+Pair = tuple[int, int]
+
+xp = np
+ArrayType = np.ndarray
+device_type = "cpu"
+
+
+# --- arrays in and out ---------------------------------------------------------------------------
+
+
+def asarray(value: Any, dtype: Any = None) -> Array:
+    """`value` (numbers, nested lists, an array, a NumPy scalar) as an array of this backend."""
+    return np.asarray(value, dtype=dtype)
+
+
+def from_host(array: Array) -> Array:
+    """A NumPy array as an array of this backend."""
+    return array
+
+
+def to_host(array: Array) -> Array:
+    """An array of this backend as a NumPy array."""
+    return array
+
+
+def quiet() -> Any:
+    """A context in which 1/0, log(0) and overflow give inf and NaN without a warning."""
+    return np.errstate(all="ignore")
+
+
+def add_at(target: Array, index: Any, values: Array) -> None:
+    """target[index] += values, adding again for an index that occurs again."""
+    np.add.at(target, index, values)
+
+
+# --- random numbers ------------------------------------------------------------------------------
+# Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") is counter-based: a key
+# names a stream, so the numbers depend on the key alone and not on what was drawn before.
+
+Key = tuple[int, int]
+
+
+def _philox(key: Key) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=np.array(key, dtype=np.uint64)))
+
+
+def uniform(key: Key, shape: Sequence[int], dtype: Any) -> Array:
+    """Numbers from the uniform distribution on [0, 1), of the shape given."""
+    return _philox(key).random(tuple(shape), dtype=dtype)
+
+
+def normal(key: Key, shape: Sequence[int], dtype: Any) -> Array:
+    """Numbers from the standard normal distribution, of the shape given."""
+    return _philox(key).standard_normal(tuple(shape), dtype=dtype)
+
+
+def integers(key: Key, low: int, high: int, shape: Sequence[int]) -> Array:
+    """Whole numbers low ≤ k < high, int64, of the shape given."""
+    return _philox(key).integers(low, high, tuple(shape), dtype=np.int64)
+
+
+def permutation(key: Key, n: int) -> Array:
+    """The numbers 0 … n-1 in random order, int64."""
+    return _philox(key).permutation(n)
+
+
+# --- windows -------------------------------------------------------------------------------------
+
+
+def output_size(size: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> Pair:
+    """How many windows fit along each axis of a (padded) map."""
+    h, w = (
+        (length - d * (k - 1) - 1) // s + 1
+        for length, k, s, d in zip(size, kernel, stride, dilation, strict=True)
+    )
+    return h, w
+
+
+def im2col(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> Array:
+    """Unroll the windows of x (N, H, W, C) into the rows of a matrix (N·H'·W', kh·kw·C).
+
+    For a 1×1 kernel at stride 1 the matrix is x itself, seen as (N·H·W, C): nothing is copied.
+    """
+    n, h, w, c = x.shape
+    kh, kw = kernel
+    oh, ow = output_size((h, w), kernel, stride, dilation)
+    sn, sh, sw, sc = x.strides
+    windows = as_strided(
+        x,
+        (n, oh, ow, kh, kw, c),
+        (sn, sh * stride[0], sw * stride[1], sh * dilation[0], sw * dilation[1], sc),
+        writeable=False,
+    )
+    return windows.reshape(n * oh * ow, kh * kw * c)
+
+
+def _taps(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> list[Array]:
+    """For each place (i, j) of the window, the elements of x that stand there: (N, H', W', C)."""
+    oh, ow = output_size(x.shape[1:3], kernel, stride, dilation)
+    return [
+        x[
+            :,
+            i * dilation[0] : i * dilation[0] + (oh - 1) * stride[0] + 1 : stride[0],
+            j * dilation[1] : j * dilation[1] + (ow - 1) * stride[1] + 1 : stride[1],
+        ]
+        for i in range(kernel[0])
+        for j in range(kernel[1])
+    ]
+
+
+def col2im(cols: Array, x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> None:
+    """The transpose of im2col: add each row of `cols` back onto its window of x, in place."""
+    n, h, w, c = x.shape
+    oh, ow = output_size((h, w), kernel, stride, dilation)
+    cols = cols.reshape(n, oh, ow, kernel[0] * kernel[1], c)
+    for k, tap in enumerate(_taps(x, kernel, stride, dilation)):
+        tap += cols[:, :, :, k]
+
+
+def max_pool(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Array, Array]:
+    """The maximum of each window of x (N, H, W, C), and which place of the window held it.
+
+    Returns values (N, H', W', C) and places 0 … kh·kw-1, counted along rows, of the smallest
+    unsigned type that holds them. The first of equal maxima wins; NaN wins over everything.
+    """
+    first, *others = _taps(x, kernel, stride, dilation)
+    y = first.copy()
+    place = np.zeros(y.shape, np.min_scalar_type(len(others)))
+    for k, tap in enumerate(others, 1):
+        # k only grows, so the place is the largest k at which a new maximum was found: a maximum
+        # over small integers, 3× faster than writing k through a mask.
+        better = (tap > y) | (tap != tap)
+        np.maximum(place, np.multiply(better, k, dtype=place.dtype), out=place)
+        np.maximum(y, tap, out=y)
+    return y, place
+
+
+def max_unpool(
+    g: Array, place: Array, x: Array, kernel: Pair, stride: Pair, dilation: Pair
+) -> None:
+    """The transpose of max_pool: add g (N, H', W', C) onto x, each element where `place` says."""
+    for k, tap in enumerate(_taps(x, kernel, stride, dilation)):
+        tap += g * (place == k)
+
+
+def sum_pool(x: Array, kernel: Pair, stride: Pair) -> Array:
+    """The sum of each window of x (N, H, W, C): (N, H', W', C)."""
+    first, *others = _taps(x, kernel, stride, (1, 1))
+    y = first.copy()
+    for tap in others:
+        y += tap
+    return y
+
+
+def sum_unpool(g: Array, x: Array, kernel: Pair, stride: Pair) -> None:
+    """The transpose of sum_pool: add each element of g onto its whole window of x, in place."""
+    for tap in _taps(x, kernel, stride, (1, 1)):
+        tap += g

@@ -1,0 +1,42 @@
+"""Where a tensor's memory is: PyTorch's names for the backends."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from . import backends
+
+
+class device:
+    """A device: `device("cpu")` (NumPy), `device("cuda")` or `device("cuda:0")` (CuPy)."""
+
+    type: str
+    index: int | None
+
+    def __init__(self, type: str | device = "cpu", index: int | None = None) -> None:
+        if isinstance(type, device):
+            self.type, self.index = type.type, type.index
+            return
+        name, _, number = type.partition(":")
+        if name not in backends.NAMES or (number and not number.isdecimal()):
+            raise RuntimeError(f"device must be cpu, cuda or cuda:N, got {type!r}")
+        self.type = name
+        self.index = int(number) if number else index
+
+    @property
+    def backend(self) -> ModuleType:
+        """The array backend that serves this device. Raises BackendError if it can't be used."""
+        return backends.load(self.type)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, device) and (self.type, self.index) == (other.type, other.index)
+
+    def __hash__(self) -> int:
+        return hash((self.type, self.index))
+
+    def __str__(self) -> str:
+        return self.type if self.index is None else f"{self.type}:{self.index}"
+
+    def __repr__(self) -> str:
+        index = "" if self.index is None else f", index={self.index}"
+        return f"device(type={self.type!r}{index})"

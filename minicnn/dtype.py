@@ -1,0 +1,56 @@
+"""Element types, and the type of a result: PyTorch's rules.
+
+Types fall into three kinds: bool, whole numbers, floating point. A tensor with axes decides the
+type; one without axes, or a Python number, changes it only if it is of a higher kind. So float32
+stays float32 whatever Python number it meets, and int64 · float32 is float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .backends import host
+
+bool_ = host.xp.dtype("bool")
+uint8 = host.xp.dtype("uint8")
+int32 = host.xp.dtype("int32")
+int64 = long = host.xp.dtype("int64")
+float32 = host.xp.dtype("float32")
+float64 = double = host.xp.dtype("float64")
+
+DType = Any  # a numpy.dtype, which CuPy's arrays have too
+
+
+def kind(dtype: DType) -> int:
+    """0 for bool, 1 for whole numbers, 2 for floating point."""
+    return {"b": 0, "u": 1, "i": 1, "f": 2}[dtype.kind]
+
+
+def is_floating(dtype: DType) -> bool:
+    return bool(dtype.kind == "f")
+
+
+def dtype_of_number(value: bool | int | float) -> DType:
+    return bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else float32
+
+
+def _promote(a: DType, b: DType) -> DType:
+    if kind(a) != kind(b):
+        return a if kind(a) > kind(b) else b
+    return host.xp.promote_types(a, b)
+
+
+def result_type(*operands: Any) -> DType:
+    """The element type of an operation's result, for operands that are arrays or numbers."""
+    result: DType = None
+    with_axes = [x.dtype for x in operands if getattr(x, "ndim", 0) > 0]
+    without = [x.dtype for x in operands if getattr(x, "ndim", None) == 0]
+    numbers = [dtype_of_number(x) for x in operands if not hasattr(x, "dtype")]
+    for group in (with_axes, without, numbers):
+        if group:
+            best = group[0]
+            for dtype in group[1:]:
+                best = _promote(best, dtype)
+            if result is None or kind(best) > kind(result):
+                result = best
+    return result

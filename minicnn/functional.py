@@ -1,0 +1,450 @@
+"""Operations under the names, arguments and semantics of `torch.nn.functional`.
+
+What these functions do is check and translate arguments, in words that name what was wrong; the
+computing, forward and derivative, is in `minicnn/operations/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .backends import Array, backend_of
+from .dtype import is_floating
+from .operations import arithmetic, convolution, matrix, pooling
+from .operations import dropout as _dropout
+from .operations import softmax as _softmax
+from .random import default_generator
+from .tensor import Tensor
+
+Pair = tuple[int, int]
+Size2 = int | Sequence[int]
+
+
+class ShapeError(ValueError):
+    """Shapes that do not fit together.
+
+    On its way out through modules the error learns which layer it happened in.
+    """
+
+    layer: str | None = None
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return message if self.layer is None else f"in layer {self.layer}: {message}"
+
+
+# --- arguments -----------------------------------------------------------------------------------
+
+
+def _tensor(name: str, argument: str, x: Any, *ndims: int) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"{name}: {argument} must be a Tensor, got {type(x).__module__}.{type(x).__qualname__}"
+        )
+    if ndims and x.ndim not in ndims:
+        axes = " or ".join(map(str, ndims))
+        raise ShapeError(f"{name}: {argument} must have {axes} axes, got shape {x.shape}")
+
+
+def _same_type(name: str, *tensors: Tensor | None) -> None:
+    dtypes = {t.dtype for t in tensors if t is not None}
+    if len(dtypes) > 1 or not all(is_floating(d) for d in dtypes):
+        got = " and ".join(sorted(map(str, dtypes)))
+        raise RuntimeError(
+            f"{name}: tensors must share one floating-point type, got {got}; .float() converts"
+        )
+
+
+def pair(name: str, argument: str, value: Size2, least: int) -> Pair:
+    """An int, or two of them, as (vertical, horizontal), each at least `least`."""
+    both = (value, value) if isinstance(value, int) else tuple(value)
+    if len(both) != 2 or not all(isinstance(v, int) and v >= least for v in both):
+        raise ValueError(f"{name}: {argument} must be an int ≥ {least} or two, got {value!r}")
+    return both
+
+
+def conv_margins(padding: str | Size2, kernel: Pair, stride: Pair, dilation: Pair) -> Any:
+    """((top, bottom), (left, right)) of a convolution's padding argument."""
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if padding == "same":
+        if stride != (1, 1):
+            raise ValueError(f"conv2d: padding='same' needs stride 1, got stride {stride}")
+        reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return tuple((r // 2, r - r // 2) for r in reach)
+    if isinstance(padding, str):
+        raise ValueError(f"conv2d: padding must be 'same', 'valid' or numbers, got {padding!r}")
+    return tuple((p, p) for p in pair("conv2d", "padding", padding, 0))
+
+
+def _pool_margins(
+    name: str, x: Tensor, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil: bool
+) -> tuple[Any, Pair]:
+    """The margins a pooling needs, the last window's overhang included, and its output size."""
+    if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+        raise ValueError(f"{name}: padding {padding} is more than half of kernel_size {kernel}")
+    margins, sizes = [], []
+    for length, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True):
+        reach = d * (k - 1) + 1
+        room = length + 2 * p - reach
+        size = (-(-room // s) if ceil else room // s) + 1
+        if ceil and (size - 1) * s >= length + p:
+            size -= 1  # a window must start inside the image or its first margin
+        if size < 1 or length < 1:
+            raise ShapeError(
+                f"{name}: kernel_size {kernel} (dilation {dilation}) is larger than the padded"
+                f" input {x.shape}"
+            )
+        margins.append((p, max(0, (size - 1) * s + reach - length - p)))
+        sizes.append(size)
+    return tuple(margins), (sizes[0], sizes[1])
+
+
+def _batched(x: Tensor) -> Tensor:
+    return x if x.ndim == 4 else x.unsqueeze(0)
+
+
+def _like(y: Tensor, x: Tensor) -> Tensor:
+    """y without the batch axis if x came without one."""
+    return y if x.ndim == 4 else y.squeeze(0)
+
+
+# --- layers --------------------------------------------------------------------------------------
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size2 = 1,
+    padding: str | Size2 = 0,
+    dilation: Size2 = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Slide `weight` (O, C, kh, kw) over `input` (N, C, H, W) or (C, H, W): (N, O, H', W').
+
+    y[n, o, i, j] = bias[o] + Σ_cuv weight[o, c, u, v] · x[n, c, i·stride + u·dilation, j·…], with
+    x padded by `padding` zeros on each side (an int, two, "valid" for none, "same" to keep H×W).
+    Raises ShapeError where shapes don't fit, ValueError for arguments out of range and
+    NotImplementedError for groups other than 1.
+    """
+    _tensor("conv2d", "input", input, 3, 4)
+    _tensor("conv2d", "weight", weight, 4)
+    if groups != 1:
+        raise NotImplementedError(f"conv2d: groups must be 1, got {groups}")
+    x = _batched(input)
+    kernel = (weight.shape[2], weight.shape[3])
+    stride = pair("conv2d", "stride", stride, 1)
+    dilation = pair("conv2d", "dilation", dilation, 1)
+    margins = conv_margins(padding, kernel, stride, dilation)
+    if x.shape[1] != weight.shape[1]:
+        raise ShapeError(
+            f"conv2d: input {input.shape} has {x.shape[1]} channels, weight {weight.shape} takes"
+            f" {weight.shape[1]}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ShapeError(f"conv2d: bias {bias.shape} does not fit weight {weight.shape}")
+    _same_type("conv2d", input, weight, bias)
+    padded = tuple(n + sum(m) for n, m in zip(x.shape[2:], margins, strict=True))
+    reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
+    if any(n < r for n, r in zip(padded, reach, strict=True)):
+        raise ShapeError(
+            f"conv2d: kernel {reach[0]}×{reach[1]} of weight {weight.shape} is larger than the"
+            f" padded input {padded[0]}×{padded[1]} of {input.shape}"
+        )
+    return _like(convolution.conv2d(x, weight, bias, stride, margins, dilation), input)
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """input · weightᵀ + bias, for input (…, K), weight (M, K), bias (M,): (…, M)."""
+    _tensor("linear", "input", input)
+    _tensor("linear", "weight", weight, 2)
+    if not input.ndim or input.shape[-1] != weight.shape[1]:
+        raise ShapeError(
+            f"linear: input {input.shape} and weight {weight.shape} do not fit: expected"
+            f" {weight.shape[1]} features"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ShapeError(f"linear: bias {bias.shape} does not fit weight {weight.shape}")
+    _same_type("linear", input, weight, bias)
+    return matrix.linear(input, weight, bias)
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(input, 0), always in a new tensor: `inplace` only saves memory in PyTorch."""
+    _tensor("relu", "input", input)
+    return arithmetic.relu(input)
+
+
+def max_pool2d(
+    input: Tensor,
+    kernel_size: Size2,
+    stride: Size2 | None = None,
+    padding: Size2 = 0,
+    dilation: Size2 = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:
+    """The largest element of each window of input (N, C, H, W) or (C, H, W).
+
+    `stride` is kernel_size unless given. Padding counts as -inf. With `ceil_mode`, a last window
+    that hangs over the edge counts too. Ties send their gradient to the first maximum.
+    """
+    name = "max_pool2d"
+    _tensor(name, "input", input, 3, 4)
+    if return_indices:
+        raise NotImplementedError("max_pool2d: return_indices is not supported")
+    _same_type(name, input)
+    x = _batched(input)
+    kernel = pair(name, "kernel_size", kernel_size, 1)
+    step = kernel if stride is None else pair(name, "stride", stride, 1)
+    spread = pair(name, "dilation", dilation, 1)
+    margins, _ = _pool_margins(
+        name, x, kernel, step, pair(name, "padding", padding, 0), spread, ceil_mode
+    )
+    return _like(pooling.max_pool2d(x, kernel, step, margins, spread), input)
+
+
+def avg_pool2d(
+    input: Tensor,
+    kernel_size: Size2,
+    stride: Size2 | None = None,
+    padding: Size2 = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """The mean of each window of input (N, C, H, W) or (C, H, W).
+
+    A window's sum is divided by its number of elements: with padding or, unless
+    `count_include_pad`, without; or by `divisor_override`. An overhang is never counted.
+    """
+    name = "avg_pool2d"
+    _tensor(name, "input", input, 3, 4)
+    _same_type(name, input)
+    if divisor_override is not None and divisor_override == 0:
+        raise ValueError("avg_pool2d: divisor_override must not be 0")
+    x = _batched(input)
+    kernel = pair(name, "kernel_size", kernel_size, 1)
+    step = kernel if stride is None else pair(name, "stride", stride, 1)
+    around = pair(name, "padding", padding, 0)
+    margins, sizes = _pool_margins(name, x, kernel, step, around, (1, 1), ceil_mode)
+    counts = []
+    for length, k, s, p, size in zip(x.shape[2:], kernel, step, around, sizes, strict=True):
+        first, last = (0, length) if not count_include_pad else (-p, length + p)
+        starts = [i * s - p for i in range(size)]
+        counts.append([min(start + k, last) - max(start, first) for start in starts])
+    xp = backend_of(x.array).xp
+    rows, columns = (xp.asarray(c, dtype=x.dtype) for c in counts)
+    share = 1 / (
+        rows[:, None] * columns
+        if divisor_override is None
+        else xp.full(sizes, divisor_override, x.dtype)
+    )  # (H', W')
+    return _like(pooling.avg_pool2d(x, kernel, step, margins, share), input)
+
+
+def _regions(xp: Any, length: int, count: int, dtype: Any) -> Array:
+    """The averaging matrix (count, length); region i is ⌊i·length/count⌋ … ⌈(i+1)·length/count⌉."""
+    matrix = xp.zeros((count, length), dtype)
+    for i in range(count):
+        start, end = i * length // count, -(-(i + 1) * length // count)
+        matrix[i, start:end] = 1 / (end - start)
+    return matrix
+
+
+def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
+    """Means over an H'×W' grid of regions of input (N, C, H, W) or (C, H, W).
+
+    `output_size` is H' = W', or two sizes, either of which may be None to keep that axis. With 1 it
+    is global average pooling (Lin, Chen and Yan 2013, section 3.2).
+    """
+    name = "adaptive_avg_pool2d"
+    _tensor(name, "input", input, 3, 4)
+    _same_type(name, input)
+    x = _batched(input)
+    both = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * 2
+    if len(both) == 2:
+        both = tuple(n if s is None else s for s, n in zip(both, x.shape[2:], strict=True))
+    rows, columns = pair(name, "output_size", both, 0)
+    if 0 in x.shape[1:]:
+        raise ShapeError(f"{name}: input {input.shape} has no elements to average")
+    if (rows, columns) == (1, 1):
+        return input.mean(dim=(-2, -1), keepdim=True)
+    xp = backend_of(x.array).xp
+    return _like(
+        pooling.adaptive_avg_pool2d(
+            x,
+            _regions(xp, x.shape[2], rows, x.dtype),
+            _regions(xp, x.shape[3], columns, x.dtype),
+        ),
+        input,
+    )
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """In training, zero each element with probability p and scale the others by 1/(1-p).
+
+    The mask comes from the default generator (`manual_seed`). Srivastava et al. 2014.
+    """
+    _tensor("dropout", "input", input)
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p must be between 0 and 1, got {p}")
+    if not training or p == 0:
+        return input
+    return _dropout.dropout(input, p, default_generator.next_key())
+
+
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """The axes from start_dim to end_dim, both included, as one."""
+    _tensor("flatten", "input", input)
+    return input.flatten(start_dim, end_dim)
+
+
+# --- probabilities and losses --------------------------------------------------------------------
+
+
+def _class_axis(name: str, input: Tensor, dim: int | None) -> int:
+    _tensor(name, "input", input)
+    _same_type(name, input)
+    if dim is None:
+        raise ValueError(f"{name}: dim must be given; it is 1 for logits (N, C)")
+    if not -input.ndim <= dim < max(input.ndim, 1):
+        raise IndexError(f"{name}: dim {dim} is out of range for shape {input.shape}")
+    return dim
+
+
+def softmax(input: Tensor, dim: int | None = None) -> Tensor:
+    """exp(x) / Σ exp(x) along `dim`."""
+    return _softmax.softmax(input, _class_axis("softmax", input, dim))
+
+
+def log_softmax(input: Tensor, dim: int | None = None) -> Tensor:
+    """log(softmax(x)), computed so that large logits do no harm."""
+    return _softmax.log_softmax(input, _class_axis("log_softmax", input, dim))
+
+
+def _reduce(name: str, losses: Tensor, reduction: str, total: Any) -> Tensor:
+    """A batch's losses, or their sum, or that over `total`, the weight they stand for."""
+    if reduction == "none":
+        return losses
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f"{name}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    return losses.sum() if reduction == "sum" else losses.sum() / total
+
+
+def _class_weights(name: str, weight: Tensor | None, classes: int, x: Tensor) -> Array:
+    xp = backend_of(x.array).xp
+    if weight is None:
+        return xp.ones(classes, x.dtype)
+    _tensor(name, "weight", weight)
+    if weight.shape != (classes,):
+        raise ShapeError(
+            f"{name}: weight {weight.shape} must have one element for {classes} classes"
+        )
+    _same_type(name, x, weight)
+    return weight.array
+
+
+def _one_hot(name: str, x: Tensor, target: Tensor, ignore_index: int) -> tuple[Array, Array]:
+    """Indices (N, …) as rows of 0 and 1, (N, C, …), all 0 where ignored; and what's not ignored."""
+    if target.dtype.kind not in "iu":
+        raise RuntimeError(f"{name}: target must hold class indices (int64), got {target.dtype}")
+    expected = x.shape[:1] + x.shape[2:]
+    if target.shape != expected:
+        raise ShapeError(
+            f"{name}: target of shape {target.shape} for input {x.shape}; expected {expected}"
+        )
+    xp = backend_of(x.array).xp
+    classes = x.shape[1]
+    labels = target.array
+    counted = labels != ignore_index
+    wrong = counted & ((labels < 0) | (labels >= classes))
+    if wrong.any():
+        raise IndexError(
+            f"{name}: target {labels[wrong].ravel()[0]} is out of range for {classes} classes"
+        )
+    numbers = xp.arange(classes).reshape(1, -1, *[1] * (x.ndim - 2))
+    return (numbers == labels[:, None]) & counted[:, None], counted
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """-weight[y] · input[y] for log-probabilities (N, C, …) and class indices y (N, …).
+
+    'mean' divides the sum by the weights of the targets that count. (C,) with one index works too.
+    """
+    name = "nll_loss"
+    _tensor(name, "input", input)
+    _tensor(name, "target", target)
+    _same_type(name, input)
+    if input.ndim == 1:
+        loss = nll_loss(input.unsqueeze(0), target.unsqueeze(0), weight, ignore_index, reduction)
+        return loss.squeeze(0) if reduction == "none" else loss
+    x = input
+    hot, _ = _one_hot(name, x, target, ignore_index)
+    classes = x.shape[1]
+    weights = _class_weights(name, weight, classes, x).reshape(1, -1, *[1] * (x.ndim - 2))
+    q = hot * weights  # (N, C, …)
+    return _reduce(name, _softmax.nll(x, Tensor(q)), reduction, Tensor(q.sum()))
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """-Σ_c q_c · log softmax(input)_c for logits (N, C, …), or (C,) for one sample.
+
+    `target` holds class indices (N, …), or probabilities (N, C, …). Label smoothing ε mixes the
+    target with the uniform distribution, q = (1-ε)·target + ε/C (Szegedy et al. 2016, section 7),
+    and `weight` (C,) multiplies q. 'mean' divides the sum by the weights of the targets that count,
+    or for probabilities by their number. Raises IndexError for an index out of range.
+    """
+    name = "cross_entropy"
+    _tensor(name, "input", input)
+    _tensor(name, "target", target)
+    _same_type(name, input)
+    if not input.ndim:
+        raise ShapeError(f"{name}: input must have a class axis, got shape {input.shape}")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"{name}: label_smoothing must be between 0 and 1, got {label_smoothing}")
+    if input.ndim == 1:
+        loss = cross_entropy(
+            input.unsqueeze(0),
+            target.unsqueeze(0),
+            weight,
+            ignore_index,
+            reduction,
+            label_smoothing,
+        )
+        return loss.squeeze(0) if reduction == "none" else loss
+    x, classes = input, input.shape[1]
+    weights = _class_weights(name, weight, classes, x).reshape(1, -1, *[1] * (x.ndim - 2))
+    q: Tensor
+    if is_floating(target.dtype):
+        if target.shape != x.shape:
+            raise ShapeError(f"{name}: probabilities {target.shape} for input {x.shape}")
+        _same_type(name, input, target)
+        q = target
+        total: Any = x.numel() // max(classes, 1)
+    else:
+        hot, counted = _one_hot(name, x, target, ignore_index)
+        total = Tensor((hot * weights).sum())
+        q = Tensor(hot.astype(x.dtype))
+    if label_smoothing:
+        q = q * (1 - label_smoothing) + label_smoothing / classes
+        if not is_floating(target.dtype):
+            q = q * Tensor(counted[:, None].astype(x.dtype))
+    if weight is not None:
+        q = q * Tensor(weights)
+    return _reduce(name, _softmax.cross_entropy(x, q), reduction, total)

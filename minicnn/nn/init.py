@@ -1,0 +1,111 @@
+"""Initial values, filled in place, under the names of `torch.nn.init`."""
+
+from __future__ import annotations
+
+import math
+
+from .. import autograd
+from ..backends import backend_of
+from ..random import Generator, default_generator
+from ..tensor import Tensor
+
+
+def _fans(tensor: Tensor) -> tuple[int, int]:
+    """How many inputs an output is the sum of, and how many outputs an input goes to."""
+    if tensor.ndim < 2:
+        raise ValueError(f"init: fan in and out need at least 2 axes, got shape {tensor.shape}")
+    window = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * window, tensor.shape[0] * window
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The factor that keeps the variance through a nonlinearity (He et al. 2015, section 2.2)."""
+    gains = {"linear": 1.0, "conv2d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2)}
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else param
+        return math.sqrt(2 / (1 + slope**2))
+    if nonlinearity not in gains:
+        names = ", ".join([*gains, "leaky_relu"])
+        raise ValueError(f"init: nonlinearity must be one of {names}, got {nonlinearity!r}")
+    return gains[nonlinearity]
+
+
+def uniform_(
+    tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
+) -> Tensor:
+    """Uniform on [a, b)."""
+    key = (generator or default_generator).next_key()
+    drawn = backend_of(tensor.array).uniform(key, tensor.shape, tensor.dtype)
+    with autograd.no_grad():
+        tensor.copy_(Tensor(drawn) * (b - a) + a)
+    return tensor
+
+
+def normal_(
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
+) -> Tensor:
+    """Normal, with the given mean and standard deviation."""
+    key = (generator or default_generator).next_key()
+    drawn = backend_of(tensor.array).normal(key, tensor.shape, tensor.dtype)
+    with autograd.no_grad():
+        tensor.copy_(Tensor(drawn) * std + mean)
+    return tensor
+
+
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    with autograd.no_grad():
+        return tensor.fill_(val)
+
+
+def zeros_(tensor: Tensor) -> Tensor:
+    return constant_(tensor, 0.0)
+
+
+def ones_(tensor: Tensor) -> Tensor:
+    return constant_(tensor, 1.0)
+
+
+def _xavier_std(tensor: Tensor, gain: float) -> float:
+    return gain * math.sqrt(2 / sum(_fans(tensor)))
+
+
+def xavier_uniform_(
+    tensor: Tensor, gain: float = 1.0, generator: Generator | None = None
+) -> Tensor:
+    """Uniform on ±gain·√(6 / (fan_in + fan_out)) (Glorot and Bengio 2010, equation 16)."""
+    bound = math.sqrt(3) * _xavier_std(tensor, gain)
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Normal with standard deviation gain·√(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
+    return normal_(tensor, 0.0, _xavier_std(tensor, gain), generator)
+
+
+def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"init: mode must be 'fan_in' or 'fan_out', got {mode!r}")
+    return calculate_gain(nonlinearity, a) / math.sqrt(_fans(tensor)[mode == "fan_out"])
+
+
+def kaiming_uniform_(
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
+) -> Tensor:
+    """Uniform on ±gain·√(3 / fan) (He et al. 2015, section 2.2); `a` is a leaky ReLU's slope."""
+    bound = math.sqrt(3) * _kaiming_std(tensor, a, mode, nonlinearity)
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def kaiming_normal_(
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
+) -> Tensor:
+    """Normal with standard deviation gain/√fan (He et al. 2015, equation 10)."""
+    return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)

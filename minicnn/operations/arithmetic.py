@@ -1,0 +1,122 @@
+"""Elementwise operations. Inputs of one dtype; shapes broadcast as in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd import operation
+from ..backends import Array, backend_of
+
+
+def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
+    """Sum g over the axes along which an input of this shape was repeated to fit.
+
+    Broadcasting uses an element many times, so its gradient is the sum over its copies.
+    """
+    if g.shape == shape:
+        return g
+    added = g.ndim - len(shape)
+    repeated = [added + i for i, n in enumerate(shape) if n == 1 and g.shape[added + i] != 1]
+    return g.sum(axis=(*range(added), *repeated)).reshape(shape)
+
+
+def _shape(x: Any) -> tuple[int, ...]:
+    return getattr(x, "shape", ())  # () for a Python number
+
+
+@operation
+def add(x: Any, y: Any) -> Any:
+    return x + y, lambda g: unbroadcast(g, _shape(x)), lambda g: unbroadcast(g, _shape(y))
+
+
+@operation
+def subtract(x: Any, y: Any) -> Any:
+    return x - y, lambda g: unbroadcast(g, _shape(x)), lambda g: unbroadcast(-g, _shape(y))
+
+
+@operation
+def multiply(x: Any, y: Any) -> Any:
+    return x * y, lambda g: unbroadcast(g * y, _shape(x)), lambda g: unbroadcast(g * x, _shape(y))
+
+
+@operation
+def divide(x: Any, y: Any) -> Any:
+    z = x / y
+    return (
+        z,
+        lambda g: unbroadcast(g / y, _shape(x)),
+        lambda g: unbroadcast(-g * z / y, _shape(y)),
+    )
+
+
+@operation
+def power(x: Any, y: Any) -> Any:
+    z = x**y
+    xp = backend_of(x if hasattr(x, "dtype") else y).xp
+
+    def vjp_x(g: Array) -> Array:
+        # y·x^(y-1), and 0 for y = 0 even where x = 0
+        return unbroadcast(xp.where(y == 0, 0, g * y * x ** (y - 1)), _shape(x))
+
+    def vjp_y(g: Array) -> Array:
+        # x^y·log x, and 0 for x = 0 where y ≥ 0
+        zero = (x == 0) & (y >= 0)
+        return unbroadcast(xp.where(zero, 0, g * z * xp.log(x, dtype=z.dtype)), _shape(y))
+
+    return z, vjp_x, vjp_y
+
+
+@operation
+def negative(x: Array) -> Any:
+    return -x, lambda g: -g
+
+
+@operation
+def absolute(x: Array) -> Any:
+    xp = backend_of(x).xp
+    return abs(x), lambda g: g * xp.sign(x)
+
+
+@operation
+def exp(x: Array) -> Any:
+    y = backend_of(x).xp.exp(x)
+    return y, lambda g: g * y
+
+
+@operation
+def log(x: Array) -> Any:
+    return backend_of(x).xp.log(x), lambda g: g / x
+
+
+@operation
+def sqrt(x: Array) -> Any:
+    y = backend_of(x).xp.sqrt(x)
+    return y, lambda g: g / (2 * y)
+
+
+@operation
+def relu(x: Array) -> Any:
+    """max(x, 0). The derivative at 0 is 0, and NaN passes both ways, as in PyTorch."""
+    xp = backend_of(x).xp
+    y = xp.maximum(x, 0)
+    return y, lambda g: xp.where(y <= 0, 0, g)
+
+
+@operation
+def cast(x: Array, dtype: Any) -> Any:
+    """x in another floating-point type."""
+    return x.astype(dtype), lambda g: g.astype(x.dtype)
+
+
+@operation
+def to_device(x: Array, source: Any, target: Any) -> Any:
+    """Carry x from one backend to another; the gradient goes the other way."""
+    return (
+        target.from_host(source.to_host(x)),
+        lambda g: source.from_host(target.to_host(g)),
+    )
+
+
+@operation
+def copy(x: Array) -> Any:
+    return x.copy(order="K"), lambda g: g

@@ -1,0 +1,114 @@
+"""Convolution as a matrix product (Chellapilla, Puri and Simard 2006, section 4).
+
+The windows of the image are unrolled into the rows of a matrix and the filters into another, so
+that one product does all the work: im2col. Images are channels-last inside; see docs/layout.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..autograd import operation
+from ..backends import Array, backend_of
+
+Pair = tuple[int, int]
+Margins = tuple[Pair, Pair]  # ((top, bottom), (left, right))
+
+# The unrolled matrix is kh·kw times as large as the image, so it is made for a few images at a time
+# and never kept: unrolling again for the backward pass costs less than memory does.
+PIECE_BYTES = 8 * 2**20
+
+
+def nhwc(x: Array) -> Array:
+    """x (N, C, H, W) as a contiguous (N, H, W, C) array: no copy if its memory has that order."""
+    return backend_of(x).xp.ascontiguousarray(x.transpose(0, 2, 3, 1))
+
+
+def nchw(x: Array) -> Array:
+    """x (N, H, W, C) seen as (N, C, H, W): never a copy."""
+    return x.transpose(0, 3, 1, 2)
+
+
+def pad(x: Array, margins: Margins, value: float = 0) -> Array:
+    """x (N, H, W, C) with margins of `value` around H and W; x itself where they're all 0."""
+    (top, bottom), (left, right) = margins
+    if not (top or bottom or left or right):
+        return x
+    n, h, w, c = x.shape
+    y = backend_of(x).xp.full((n, h + top + bottom, w + left + right, c), value, x.dtype)
+    y[:, top : top + h, left : left + w] = x
+    return y
+
+
+def unpad(y: Array, margins: Margins) -> Array:
+    """The inside of y (N, H, W, C), without its margins: a view."""
+    (top, bottom), (left, right) = margins
+    return y[:, top : y.shape[1] - bottom, left : y.shape[2] - right]
+
+
+def _pieces(n: int, bytes_each: int) -> Iterator[slice]:
+    """Cut n images into runs whose unrolled matrices have about PIECE_BYTES."""
+    step = max(1, PIECE_BYTES // max(1, bytes_each))
+    return (slice(i, i + step) for i in range(0, n, step))
+
+
+@operation
+def conv2d(
+    x: Array, w: Array, b: Array | None, stride: Pair, margins: Margins, dilation: Pair
+) -> Any:
+    """y = x ∗ w + b, for x (N, C, H, W), w (O, C, kh, kw), b (O,): y (N, O, H', W').
+
+    With the windows of x as rows, (N·H'·W', kh·kw·C), and the filters as rows, (O, kh·kw·C):
+
+        y = cols · filtersᵀ + b      d cols = g · filters      d filters = gᵀ · cols
+
+    A 1×1 convolution at stride 1 needs no unrolling: the pixels of x are the rows already.
+    """
+    backend = backend_of(x)
+    xp = backend.xp
+    x = nhwc(x)
+    n, h, width, c = x.shape
+    o, kh, kw = w.shape[0], w.shape[2], w.shape[3]
+    filters = nhwc(w).reshape(o, kh * kw * c)
+    window = ((kh, kw), stride, dilation)
+    padded = (h + sum(margins[0]), width + sum(margins[1]))
+    oh, ow = backend.output_size(padded, *window)
+    pixels = (kh, kw) == stride == (1, 1) and padded == (h, width)
+    pieces = list([slice(0, n)] if pixels else _pieces(n, oh * ow * kh * kw * c * x.dtype.itemsize))
+
+    def cols(piece: slice) -> Array:
+        return backend.im2col(pad(x[piece], margins), *window)
+
+    y = xp.empty((n, oh, ow, o), x.dtype)
+    for piece in pieces:
+        rows = y[piece].reshape(-1, o)
+        xp.matmul(cols(piece), filters.T, out=rows)
+        if b is not None:
+            rows += b
+
+    def vjp_x(g: Array) -> Array:
+        g = nhwc(g)
+        if pixels:
+            return nchw((g.reshape(-1, o) @ filters).reshape(x.shape))
+        dx = xp.empty(x.shape, x.dtype)
+        for piece in pieces:
+            inside = dx[piece]
+            dpadded = xp.zeros((len(inside), *padded, c), x.dtype)
+            backend.col2im(g[piece].reshape(-1, o) @ filters, dpadded, *window)
+            inside[...] = unpad(dpadded, margins)
+        return nchw(dx)
+
+    def vjp_w(g: Array) -> Array:
+        g = nhwc(g)
+        dfilters = xp.zeros_like(filters)
+        for piece in pieces:
+            dfilters += g[piece].reshape(-1, o).T @ cols(piece)
+        return nchw(dfilters.reshape(o, kh, kw, c))
+
+    def vjp_b(g: Array) -> Array:
+        # Row sums as a product with ones: BLAS adds in blocks, faster and more exactly than .sum.
+        g = nhwc(g).reshape(-1, o)
+        return xp.ones(len(g), g.dtype) @ g
+
+    return nchw(y), vjp_x, vjp_w, vjp_b

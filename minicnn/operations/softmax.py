@@ -1,0 +1,54 @@
+"""Softmax and the losses built on it. The class axis is given; it's 1 for (N, C, …)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd import operation
+from ..backends import Array, backend_of
+
+
+@operation
+def softmax(x: Array, axis: int) -> Any:
+    """p = exp(x) / Σ exp(x). The maximum is taken off first, which changes nothing but overflow."""
+    p = backend_of(x).xp.exp(x - x.max(axis=axis, keepdims=True))
+    p /= p.sum(axis=axis, keepdims=True)
+    return p, lambda g: p * (g - (g * p).sum(axis=axis, keepdims=True))
+
+
+def _log_softmax(x: Array, axis: int) -> Array:
+    xp = backend_of(x).xp
+    shifted = x - x.max(axis=axis, keepdims=True)
+    return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
+
+
+@operation
+def log_softmax(x: Array, axis: int) -> Any:
+    """log p = x - log Σ exp(x), from x - max(x): exact to rounding at logits of ±1e4 too."""
+    y = _log_softmax(x, axis)
+    xp = backend_of(x).xp
+    return y, lambda g: g - xp.exp(y) * g.sum(axis=axis, keepdims=True)
+
+
+@operation
+def nll(logp: Array, q: Array) -> Any:
+    """-Σ_c q_c·logp_c over axis 1, for logp and q (N, C, …): (N, …). Where q is 0, it is 0."""
+    xp = backend_of(logp).xp
+    terms = xp.where(q == 0, 0, q * logp)
+    return -terms.sum(axis=1), lambda g: -g[:, None] * q
+
+
+@operation
+def cross_entropy(x: Array, q: Array) -> Any:
+    """-Σ_c q_c·log p_c with p = softmax(x) over axis 1, for x and q (N, C, …): (N, …).
+
+    dx = (Σ_c q_c)·p - q: for a one-hot q, the probabilities less the truth.
+    """
+    xp = backend_of(x).xp
+    logp = _log_softmax(x, 1)
+    terms = xp.where(q == 0, 0, q * logp)
+    return (
+        -terms.sum(axis=1),
+        lambda g: g[:, None] * (xp.exp(logp) * q.sum(axis=1, keepdims=True) - q),
+        lambda g: -g[:, None] * logp,
+    )

@@ -1,0 +1,3 @@
+"""Optimisers under the names of `torch.optim`."""
+
+from .sgd import SGD as SGD

@@ -1,0 +1,612 @@
+"""`Tensor`: an array that remembers how it was computed."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from . import autograd, backends
+from .autograd import Node, Variable
+from .backends import Array, backend_of
+from .device import device
+from .dtype import (
+    DType,
+    bool_,
+    float32,
+    float64,
+    int64,
+    is_floating,
+    kind,
+    result_type,
+)
+from .operations import arithmetic, matrix, shape
+
+Number = bool | int | float
+Dim = int | tuple[int, ...] | list[int] | None
+
+
+class MaxResult(NamedTuple):
+    """What `max` along an axis returns, under PyTorch's names."""
+
+    values: Tensor
+    indices: Tensor
+
+
+class Tensor(Variable):
+    """An array, whether its gradient is wanted, that gradient, and the operation that made it.
+
+    `Tensor(array)` takes an array of a backend as it is, without a copy; `minicnn.tensor` makes one
+    from numbers and lists. Methods have the names, arguments and results of `torch.Tensor`'s.
+    """
+
+    # NumPy leaves `array * tensor` to Tensor, which refuses it by name.
+    __array_ufunc__ = None
+
+    def __init__(self, array: Array, requires_grad: bool = False) -> None:
+        # Arithmetic on arrays without axes gives NumPy scalars: make them arrays again.
+        if isinstance(array, backends.host.xp.generic):
+            array = backends.host.asarray(array)
+        backend_of(array)
+        self.array = array
+        self.node = None
+        self.grad_array = None
+        self.requires_grad = False
+        if requires_grad:
+            self.requires_grad_()
+
+    @staticmethod
+    def from_operation(array: Array, node: Node | None) -> Tensor:
+        result = Tensor(array)
+        result.node = node
+        result.requires_grad = node is not None
+        return result
+
+    # --- what it is ------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.array.shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the length of one axis."""
+        return self.shape if dim is None else self.shape[dim]
+
+    @property
+    def ndim(self) -> int:
+        return int(self.array.ndim)
+
+    def dim(self) -> int:
+        return self.ndim
+
+    def numel(self) -> int:
+        return int(self.array.size)
+
+    @property
+    def dtype(self) -> DType:
+        return self.array.dtype
+
+    @property
+    def device(self) -> device:
+        return device(backend_of(self.array).device_type)
+
+    @property
+    def is_leaf(self) -> bool:
+        return self.node is None
+
+    @property
+    def grad_fn(self) -> Node | None:
+        """The recorded operation that made this tensor."""
+        return self.node
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of a tensor without axes")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        text = backends.host.xp.array2string(
+            backend_of(self.array).to_host(self.array),
+            separator=", ",
+            prefix="tensor(",
+            precision=4,
+        )
+        dtype = "" if self.dtype in (float32, int64, bool_) else f", dtype={self.dtype}"
+        where = "" if self.device.type == "cpu" else f", device='{self.device}'"
+        grad = (
+            f", grad_fn={self.node}"
+            if self.node
+            else ", requires_grad=True"
+            if self.requires_grad
+            else ""
+        )
+        return f"tensor({text}{dtype}{where}{grad})"
+
+    # --- values out ------------------------------------------------------------------------------
+
+    def item(self) -> Any:
+        """The value of a tensor with one element, as a Python number."""
+        if self.numel() != 1:
+            raise RuntimeError(f"item(): a tensor of shape {self.shape} is not a single number")
+        return self.array.item()
+
+    def tolist(self) -> Any:
+        return self.array.tolist()
+
+    def numpy(self) -> Array:
+        """The values as a NumPy array that shares this tensor's memory."""
+        if self.requires_grad:
+            raise RuntimeError("numpy(): this tensor requires grad; use .detach().numpy()")
+        if self.device.type != "cpu":
+            raise TypeError("numpy(): this tensor is on a GPU; use .cpu().numpy()")
+        return self.array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return backends.host.xp.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if kind(self.dtype) == 2:
+            raise TypeError(f"a {self.dtype} tensor can't be an index; use .long()")
+        return int(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if not self.ndim else format(str(self), spec)
+
+    # --- gradients -------------------------------------------------------------------------------
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Collect gradients in `.grad` from now on (or no longer)."""
+        if requires_grad and not is_floating(self.dtype):
+            raise RuntimeError(
+                f"only floating-point tensors have gradients, this one is {self.dtype}"
+            )
+        if not requires_grad and self.node is not None:
+            raise RuntimeError("requires_grad_(False): this tensor has a history; use .detach()")
+        self.requires_grad = requires_grad
+        return self
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that `backward` has added up here, a tensor of this tensor's shape."""
+        return None if self.grad_array is None else Tensor(self.grad_array)
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None and (value.shape, value.dtype) != (self.shape, self.dtype):
+            raise RuntimeError(
+                f"grad: expected shape {self.shape} and {self.dtype}, got {value.shape} and"
+                f" {value.dtype}"
+            )
+        self.grad_array = None if value is None else value.array
+
+    def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
+        """Add d(this)/d(leaf) to `.grad` of every leaf that this tensor was computed from.
+
+        `gradient`, of this tensor's shape, is the factor on the left of the Jacobian; it may be
+        left out for a single number, where it is 1. The record is freed on the way, so a second
+        call raises RuntimeError, unless the first was told to `retain_graph`.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("backward(): nothing that this tensor was made from requires grad")
+        xp = backend_of(self.array).xp
+        if gradient is None:
+            if self.numel() != 1:
+                raise RuntimeError(
+                    f"backward(): a tensor of shape {self.shape} needs a gradient argument; only"
+                    " a single number has one by itself"
+                )
+            g = xp.ones_like(self.array)
+        else:
+            if gradient.shape != self.shape:
+                raise RuntimeError(
+                    f"backward(): gradient of shape {gradient.shape} for a tensor of {self.shape}"
+                )
+            g = gradient.array.astype(self.dtype, copy=False)
+        autograd.backward(self, g, retain_graph)
+
+    def detach(self) -> Tensor:
+        """The same values in the same memory, without history."""
+        return Tensor(self.array)
+
+    @property
+    def data(self) -> Tensor:
+        """`detach()`, and a way to replace the values: `p.data = t`."""
+        return Tensor(self.array)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        self.array = value.array
+
+    # --- other types and places ------------------------------------------------------------------
+
+    def to(self, *targets: Any, dtype: Any = None, device: Any = None, **ignored: Any) -> Tensor:
+        """This tensor on another device or in another dtype; itself if it is there already."""
+        ignored.pop("non_blocking", None)
+        ignored.pop("copy", None)
+        if ignored:
+            raise TypeError(f"to(): unsupported argument {sorted(ignored)[0]!r}")
+        for target in targets:
+            if isinstance(target, Tensor):
+                dtype, device = target.dtype, target.device
+            elif isinstance(target, (str, _device)):
+                device = target
+            else:
+                dtype = target
+        moved = self
+        if device is not None and _device(device).type != self.device.type:
+            source, there = backend_of(self.array), _device(device).backend
+            moved = arithmetic.to_device(moved, source, there)
+        if dtype is not None and moved.dtype != dtype:
+            dtype = backends.host.xp.dtype(dtype)
+            if is_floating(dtype) and is_floating(moved.dtype):
+                return arithmetic.cast(moved, dtype)
+            return Tensor(moved.array.astype(dtype))
+        return moved
+
+    def cpu(self) -> Tensor:
+        return self.to("cpu")
+
+    def cuda(self) -> Tensor:
+        return self.to("cuda")
+
+    def float(self) -> Tensor:
+        return self.to(float32)
+
+    def double(self) -> Tensor:
+        return self.to(float64)
+
+    def long(self) -> Tensor:
+        return self.to(int64)
+
+    def clone(self) -> Tensor:
+        """A copy in memory of its own; gradients pass through."""
+        return arithmetic.copy(self)
+
+    def contiguous(self) -> Tensor:
+        """This tensor: the engine chooses the memory order, and reads any."""
+        return self
+
+    # --- arithmetic ------------------------------------------------------------------------------
+
+    def __add__(self, other: Any) -> Tensor:
+        return _binary(arithmetic.add, self, other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return _binary(arithmetic.add, other, self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return _binary(arithmetic.subtract, self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return _binary(arithmetic.subtract, other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return _binary(arithmetic.multiply, self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return _binary(arithmetic.multiply, other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return _binary(arithmetic.divide, self, other, floating=True)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return _binary(arithmetic.divide, other, self, floating=True)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return _binary(arithmetic.power, self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return _binary(arithmetic.power, other, self)
+
+    def __matmul__(self, other: Tensor) -> Tensor:
+        if not isinstance(other, Tensor):
+            raise TypeError(f"@: expected a Tensor, got {type(other).__name__}")
+        inner = other.shape[-2] if other.ndim > 1 else other.shape[0] if other.ndim else None
+        if not self.ndim or inner != self.shape[-1]:
+            raise RuntimeError(f"@: shapes {self.shape} and {other.shape} do not fit")
+        return _binary(matrix.matmul, self, other)
+
+    def __neg__(self) -> Tensor:
+        return arithmetic.negative(self)
+
+    def __abs__(self) -> Tensor:
+        return arithmetic.absolute(self)
+
+    def abs(self) -> Tensor:
+        return arithmetic.absolute(self)
+
+    def exp(self) -> Tensor:
+        return arithmetic.exp(_floating(self))
+
+    def log(self) -> Tensor:
+        return arithmetic.log(_floating(self))
+
+    def sqrt(self) -> Tensor:
+        return arithmetic.sqrt(_floating(self))
+
+    def relu(self) -> Tensor:
+        return arithmetic.relu(self)
+
+    def matmul(self, other: Tensor) -> Tensor:
+        return self @ other
+
+    # Changing a tensor in place is for values without history: parameters under no_grad, counters.
+
+    def __iadd__(self, other: Any) -> Tensor:
+        return self._in_place("+=", self.detach() + _detached(other), other)
+
+    def __isub__(self, other: Any) -> Tensor:
+        return self._in_place("-=", self.detach() - _detached(other), other)
+
+    def __imul__(self, other: Any) -> Tensor:
+        return self._in_place("*=", self.detach() * _detached(other), other)
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return self._in_place("/=", self.detach() / _detached(other), other)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._refuse_history("[…] =", value)
+        self.array[_index(index)] = value.array if isinstance(value, Tensor) else value
+
+    def zero_(self) -> Tensor:
+        return self.fill_(0)
+
+    def fill_(self, value: Number) -> Tensor:
+        self._refuse_history("fill_", value)
+        self.array[...] = value
+        return self
+
+    def copy_(self, other: Tensor) -> Tensor:
+        return self._in_place("copy_", _detached(other), other)
+
+    def _refuse_history(self, name: str, *others: Any) -> None:
+        if autograd.is_grad_enabled() and any(
+            isinstance(t, Tensor) and t.requires_grad for t in (self, *others)
+        ):
+            raise RuntimeError(
+                f"{name}: a tensor that takes part in a gradient can't be changed in place; write"
+                " x = x + y for x += y, or use no_grad() if no gradient is meant"
+            )
+
+    def _in_place(self, name: str, result: Tensor, other: Any) -> Tensor:
+        self._refuse_history(name, other)
+        if kind(result.dtype) > kind(self.dtype):
+            raise RuntimeError(f"{name}: a {result.dtype} result does not fit into {self.dtype}")
+        try:
+            self.array[...] = result.array
+        except ValueError:
+            raise RuntimeError(
+                f"{name}: a result of shape {result.shape} does not fit into {self.shape}"
+            ) from None
+        return self
+
+    # --- comparison ------------------------------------------------------------------------------
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return _compare("__eq__", self, other)
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return _compare("__ne__", self, other)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return _compare("__lt__", self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return _compare("__le__", self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return _compare("__gt__", self, other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return _compare("__ge__", self, other)
+
+    def eq(self, other: Any) -> Tensor:
+        return self == other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __invert__(self) -> Tensor:
+        return Tensor(~self.array)
+
+    def __and__(self, other: Tensor) -> Tensor:
+        return Tensor(self.array & other.array)
+
+    def __or__(self, other: Tensor) -> Tensor:
+        return Tensor(self.array | other.array)
+
+    def all(self) -> Tensor:
+        return Tensor(self.array.all())
+
+    def any(self) -> Tensor:
+        return Tensor(self.array.any())
+
+    # --- reductions ------------------------------------------------------------------------------
+
+    def sum(self, dim: Dim = None, keepdim: bool = False, *, dtype: DType = None) -> Tensor:
+        """The sum over all axes or over `dim`. Sums of bools and whole numbers are int64."""
+        x = self.to(dtype) if dtype is not None else self
+        if not is_floating(x.dtype):
+            x = x.to(int64)
+        return shape.sum(x, _axes("sum", self, dim), keepdim)
+
+    def mean(self, dim: Dim = None, keepdim: bool = False, *, dtype: DType = None) -> Tensor:
+        x = self.to(dtype) if dtype is not None else self
+        if not is_floating(x.dtype):
+            raise RuntimeError(f"mean(): a {x.dtype} tensor has no mean; use .float().mean()")
+        return shape.mean(x, _axes("mean", self, dim), keepdim)
+
+    def max(self, dim: int | Tensor | None = None, keepdim: bool = False) -> Any:
+        """The largest element; along `dim`, (values, indices), the first of equal maxima."""
+        if isinstance(dim, Tensor):
+            raise TypeError("max(): of two tensors is not supported; dim must be an int")
+        if dim is None:
+            if not self.numel():
+                raise RuntimeError(f"max(): shape {self.shape} has no elements")
+            return shape.maximum_of_all(self)
+        indices = self.argmax(dim, keepdim=True)
+        values = shape.take_along(self, indices.array, dim)
+        if keepdim:
+            return MaxResult(values, indices)
+        return MaxResult(values.squeeze(dim), indices.squeeze(dim))
+
+    def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
+        """Where the largest element stands, int64; the first of equal ones."""
+        _axes("argmax", self, dim)
+        if not (self.numel() if dim is None else self.shape[dim]):
+            raise RuntimeError(f"argmax(): shape {self.shape} has no elements along dim {dim}")
+        return Tensor(self.array.argmax(axis=dim, keepdims=keepdim))
+
+    # --- shape -----------------------------------------------------------------------------------
+
+    def reshape(self, *sizes: Any) -> Tensor:
+        """The same elements in another shape; one size may be -1."""
+        target = _sizes(sizes)
+        try:
+            return shape.reshape(self, target)
+        except ValueError:
+            raise RuntimeError(f"reshape: {self.shape} does not fit into {target}") from None
+
+    def view(self, *sizes: Any) -> Tensor:
+        """`reshape`: PyTorch's condition on the memory order does not apply here."""
+        return self.reshape(*sizes)
+
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+        """The axes from start_dim to end_dim, both included, as one."""
+        if not self.ndim:
+            return self.reshape(1)
+        start, end = _axis("flatten", self, start_dim), _axis("flatten", self, end_dim)
+        if start > end:
+            raise RuntimeError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
+        length = 1
+        for n in self.shape[start : end + 1]:
+            length *= n
+        return self.reshape(*self.shape[:start], length, *self.shape[end + 1 :])
+
+    def squeeze(self, dim: int | None = None) -> Tensor:
+        """Without the axes of length 1, or without axis `dim` if its length is 1."""
+        at = None if dim is None else _axis("squeeze", self, dim)
+        return self.reshape([n for i, n in enumerate(self.shape) if n != 1 or at not in (None, i)])
+
+    def unsqueeze(self, dim: int) -> Tensor:
+        """With a new axis of length 1 before axis `dim`."""
+        if not -self.ndim - 1 <= dim <= self.ndim:
+            raise IndexError(f"unsqueeze: dim {dim} is out of range for shape {self.shape}")
+        at = dim % (self.ndim + 1)
+        return self.reshape(*self.shape[:at], 1, *self.shape[at:])
+
+    def permute(self, *dims: Any) -> Tensor:
+        """The axes in another order."""
+        order = tuple(_axis("permute", self, d) for d in _sizes(dims))
+        if sorted(order) != list(range(self.ndim)):
+            raise RuntimeError(f"permute: {_sizes(dims)} is no order of the axes of {self.shape}")
+        return shape.permute(self, order)
+
+    def transpose(self, dim0: int, dim1: int) -> Tensor:
+        """Two axes exchanged."""
+        order = list(range(self.ndim))
+        a, b = _axis("transpose", self, dim0), _axis("transpose", self, dim1)
+        order[a], order[b] = b, a
+        return self.permute(order)
+
+    def t(self) -> Tensor:
+        return self.T
+
+    @property
+    def T(self) -> Tensor:
+        return self.permute(list(range(self.ndim))[::-1])
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return shape.getitem(self, _index(index))
+
+
+_device = device  # `device` is a property inside the class
+
+
+def _operand(name: str, x: Any) -> Any:
+    """A Tensor or a Python number, as they are; NumPy scalars as Python numbers."""
+    if isinstance(x, (Tensor, bool, int, float)):
+        return x
+    if isinstance(x, backends.host.xp.generic):
+        return x.item()
+    raise TypeError(
+        f"{name}: expected a Tensor or a number beside a Tensor, got"
+        f" {type(x).__module__}.{type(x).__qualname__}; minicnn.tensor(…) makes one"
+    )
+
+
+def _binary(function: Callable[..., Tensor], x: Any, y: Any, floating: bool = False) -> Tensor:
+    """Apply an elementwise operation to operands brought to the one type of the result."""
+    name = function.__name__
+    x, y = _operand(name, x), _operand(name, y)
+    dtype = result_type(*(v.array if isinstance(v, Tensor) else v for v in (x, y)))
+    if floating and not is_floating(dtype):
+        dtype = float32
+    try:
+        return function(*(v.to(dtype) if isinstance(v, Tensor) else v for v in (x, y)))
+    except ValueError as error:
+        if isinstance(x, Tensor) and isinstance(y, Tensor):
+            raise RuntimeError(f"{name}: shapes {x.shape} and {y.shape} do not fit") from error
+        raise
+
+
+def _compare(name: str, x: Tensor, other: Any) -> Tensor:
+    y = _operand(name.strip("_"), other)
+    dtype = result_type(x.array, y.array if isinstance(y, Tensor) else y)
+    a = x.array.astype(dtype, copy=False)
+    b = y.array.astype(dtype, copy=False) if isinstance(y, Tensor) else y
+    try:
+        return Tensor(backend_of(a).xp.asarray(getattr(operator, name)(a, b)))
+    except ValueError:
+        raise RuntimeError(
+            f"{name.strip('_')}: shapes {a.shape} and {b.shape} do not fit"
+        ) from None
+
+
+def _floating(x: Tensor) -> Tensor:
+    return x if is_floating(x.dtype) else x.to(float32)
+
+
+def _detached(x: Any) -> Any:
+    return x.detach() if isinstance(x, Tensor) else x
+
+
+def _index(index: Any) -> Any:
+    """An index with arrays where it had tensors."""
+    if isinstance(index, tuple):
+        return tuple(_index(i) for i in index)
+    return index.array if isinstance(index, Tensor) else index
+
+
+def _sizes(sizes: tuple[Any, ...]) -> tuple[int, ...]:
+    """f(2, 3), f((2, 3)) and f([2, 3]) all mean (2, 3)."""
+    if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
+        sizes = tuple(sizes[0])
+    return tuple(int(n) for n in sizes)
+
+
+def _axis(name: str, x: Tensor, dim: int) -> int:
+    if not -x.ndim <= dim < x.ndim and not (x.ndim == 0 and dim in (0, -1)):
+        raise IndexError(f"{name}: dim {dim} is out of range for shape {x.shape}")
+    return dim % x.ndim if x.ndim else 0
+
+
+def _axes(name: str, x: Tensor, dim: Dim) -> Any:
+    """`dim` as NumPy's axis, checked."""
+    if dim is None or (x.ndim == 0 and dim in (0, -1)):
+        return None
+    if isinstance(dim, int):
+        return _axis(name, x, dim)
+    return tuple(_axis(name, x, d) for d in dim) or None

@@ -1,0 +1,4 @@
+"""Image data, under the names of `torchvision`."""
+
+from . import datasets as datasets
+from . import transforms as transforms
