@@ -45,7 +45,10 @@ class Variable:
 
     def accumulate_grad(self, g: Array) -> None:
         # The first gradient is copied: a VJP may hand on the array it was given, or a view of it.
-        self.grad_array = g.copy(order="K") if self.grad_array is None else self.grad_array + g
+        if self.grad_array is None:
+            self.grad_array = g.copy(order="K")
+        else:
+            self.grad_array += g
 
 
 class Node:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from . import random
 from .backends import Array, backend_of
 from .dtype import is_floating
 from .operations import arithmetic, convolution, matrix, pooling
 from .operations import dropout as _dropout
 from .operations import softmax as _softmax
-from .random import default_generator
 from .tensor import Tensor
 
 Pair = tuple[int, int]
@@ -293,7 +293,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         raise ValueError(f"dropout: p must be between 0 and 1, got {p}")
     if not training or p == 0:
         return input
-    return _dropout.dropout(input, p, default_generator.next_key())
+    stream = random.current()
+    return _dropout.dropout(input, p, stream.generator.next_key(), stream.first)
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:

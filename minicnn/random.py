@@ -8,6 +8,8 @@ seed and on how many draws came before, never on how large those were or on timi
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from . import backends
 
@@ -41,6 +43,17 @@ class Generator:
         seed = backends.host.integers(self.next_key(), 0, 2**63 - 1, ())
         return Generator().manual_seed(int(seed))
 
+    def clone(self) -> Generator:
+        """A generator that will hand out the same keys as this one from here on."""
+        other = Generator().manual_seed(self._seed)
+        other._count = self._count
+        return other
+
+    def catch_up(self, other: Generator) -> None:
+        """Move on to where a clone of this generator is, if that is further."""
+        with self._lock:
+            self._count = max(self._count, other._count)
+
     def at(self, position: int) -> Generator:
         """The generator that this one would be after `position`·2³² draws.
 
@@ -58,3 +71,33 @@ default_generator = Generator()
 def manual_seed(seed: int) -> Generator:
     """Seed the default generator, from which initialisation, dropout and `randn` draw."""
     return default_generator.manual_seed(seed)
+
+
+class Stream(threading.local):
+    """Where dropout draws from, in each thread: a generator, and the number of the first image.
+
+    Usually it is the default generator and 0. Code that cuts a batch into pieces sets both, with
+    `drawing`, so that every image gets the mask it would get in the whole batch.
+    """
+
+    def __init__(self) -> None:
+        self.generator, self.first = default_generator, 0
+
+
+_stream = Stream()
+
+
+def current() -> Stream:
+    """The stream of this thread."""
+    return _stream
+
+
+@contextmanager
+def drawing(generator: Generator, first: int) -> Iterator[None]:
+    """Let this thread's dropout draw from `generator`, for images from number `first` on."""
+    before = _stream.generator, _stream.first
+    _stream.generator, _stream.first = generator, first
+    try:
+        yield
+    finally:
+        _stream.generator, _stream.first = before

@@ -6,6 +6,7 @@ kw·C numbers, and every loop below runs over channels innermost.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,9 +60,13 @@ def _philox(key: Key) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.array(key, dtype=np.uint64)))
 
 
-def uniform(key: Key, shape: Sequence[int], dtype: Any) -> Array:
-    """Numbers from the uniform distribution on [0, 1), of the shape given."""
-    return _philox(key).random(tuple(shape), dtype=dtype)
+def uniform(key: Key, shape: Sequence[int], dtype: Any, skip: int = 0) -> Array:
+    """Numbers from the uniform distribution on [0, 1), after the first `skip` of the stream."""
+    generator = _philox(key)
+    block = 32 // np.dtype(dtype).itemsize  # Philox makes 256 bits at a time
+    generator.bit_generator.advance(skip // block)  # type: ignore[attr-defined]
+    surplus = skip % block
+    return generator.random(surplus + math.prod(shape), dtype=dtype)[surplus:].reshape(shape)
 
 
 def normal(key: Key, shape: Sequence[int], dtype: Any) -> Array:

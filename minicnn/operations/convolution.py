@@ -36,7 +36,9 @@ def pad(x: Array, margins: Margins, value: float = 0) -> Array:
     if not (top or bottom or left or right):
         return x
     n, h, w, c = x.shape
-    y = backend_of(x).xp.full((n, h + top + bottom, w + left + right, c), value, x.dtype)
+    shape = (n, h + top + bottom, w + left + right, c)
+    xp = backend_of(x).xp
+    y = xp.full(shape, value, x.dtype) if value else xp.zeros(shape, x.dtype)
     y[:, top : top + h, left : left + w] = x
     return y
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..autograd import operation
@@ -9,16 +10,17 @@ from ..backends import Array, backend_of
 
 
 @operation
-def dropout(x: Array, p: float, key: tuple[int, int]) -> Any:
+def dropout(x: Array, p: float, key: tuple[int, int], first: int = 0) -> Any:
     """Each element is 0 with probability p and x/(1-p) otherwise, so that the mean stays x.
 
-    `key` names the random stream. Gradients pass where elements did.
+    `key` names the random stream; x (N, …) are the images of a batch from number `first` on, so
+    that an image's mask does not depend on how the batch was cut.
     """
     backend = backend_of(x)
-    # One stream over the memory order, channels last, so that the mask keeps x's layout.
+    # The stream runs in memory order, channels last, so that the mask has x's layout.
     order = (0, *range(2, x.ndim), 1) if x.ndim > 2 else tuple(range(x.ndim))
-    drawn = backend.uniform(key, [x.shape[a] for a in order], x.dtype)
-    inverse = sorted(range(x.ndim), key=order.__getitem__)
-    kept = (drawn >= p).transpose(inverse)
-    scale = x.dtype.type(1 / (1 - p)) if p < 1 else x.dtype.type(0)
+    skip = first * math.prod(x.shape[1:])
+    drawn = backend.uniform(key, [x.shape[a] for a in order], x.dtype, skip)
+    kept = (drawn >= p).transpose(sorted(range(x.ndim), key=order.__getitem__))
+    scale = x.dtype.type(1 / (1 - p) if p < 1 else 0)
     return x * (kept * scale), lambda g: g * (kept * scale)

@@ -25,12 +25,12 @@ class Dataset:
         raise NotImplementedError(f"{type(self).__name__} defines no __len__")
 
     def get_batch(self, indices: Any, rng: Generator) -> Any:
-        """The samples at `indices` (an int64 array) as one batch; `rng` is for random transforms."""
+        """The samples at `indices` (an int64 array) as a batch; random choices come from `rng`."""
         return collate([self[int(i)] for i in indices])
 
 
 class TensorDataset(Dataset):
-    """Tensors with a common first axis; sample i is (t[i] for each). Raises ValueError if uneven."""
+    """Tensors of one length; sample i is (t[i] for each). Raises ValueError for uneven lengths."""
 
     def __init__(self, *tensors: Tensor) -> None:
         if not tensors or len({len(t) for t in tensors}) != 1:

@@ -50,10 +50,7 @@ class DataLoader:
     def __iter__(self) -> Iterator[Any]:
         generator = self.generator or default_generator
         n = len(self.dataset)
-        if self.shuffle:
-            order = host.permutation(generator.next_key(), n)
-        else:
-            order = host.xp.arange(n)
+        order = host.permutation(generator.next_key(), n) if self.shuffle else host.xp.arange(n)
         rng = generator.split()
 
         def make(batch: int) -> Any:

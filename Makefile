@@ -1,0 +1,42 @@
+# make train   train the default network on Fashion-MNIST
+# make test    the whole test suite
+# make lint    ruff and mypy
+# Each makes .venv and installs what it needs; nothing is installed anywhere else.
+
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: train test lint format clean
+
+train: .venv/run.stamp
+	$(BIN)/python -m nin.train $(ARGS)
+
+test: .venv/test.stamp
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/run.stamp: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/test.stamp: .venv/run.stamp
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+.venv/dev.stamp: .venv/test.stamp
+	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache build *.egg-info

@@ -1,0 +1,1 @@
+"""nin: Network in Network (Lin, Chen and Yan 2013), trained with minicnn."""

@@ -1,0 +1,78 @@
+"""The networks: mlpconv blocks, then global average pooling in place of a fully connected head.
+
+Lin, Chen and Yan 2013, "Network In Network", arXiv 1312.4400. All take images (N, 1, H, W) and
+give logits (N, classes). They are plain `nn.Sequential`s, so their state dicts fit the same
+networks in PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from minicnn import nn
+
+
+def nin_block(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int,
+    padding: int,
+    mlp_channels: Sequence[int],
+) -> nn.Sequential:
+    """An mlpconv block: a convolution, then a small network at every pixel, ReLU after each.
+
+    The small network is a 1×1 convolution for each width in `mlp_channels` (section 3.1): a fully
+    connected layer whose weights all pixels share.
+    """
+    layers: list[nn.Module] = [
+        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding),
+        nn.ReLU(),
+    ]
+    for width in mlp_channels:
+        layers += [nn.Conv2d(out_channels, width, kernel_size=1), nn.ReLU()]
+        out_channels = width
+    return nn.Sequential(*layers)
+
+
+def article(classes: int = 10, mlp_layers: int = 1) -> nn.Sequential:
+    """The tutorial's network for 224×224 images, with `mlp_layers` 1×1 convolutions a block.
+
+    It follows AlexNet's sizes. One 1×1 convolution gives 1,769,112 parameters; two give 1,992,166,
+    the network of Dive into Deep Learning, section 8.3.
+    """
+
+    def block(inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Sequential:
+        return nin_block(inputs, outputs, kernel, stride, padding, [outputs] * mlp_layers)
+
+    return nn.Sequential(
+        block(1, 96, 11, 4, 0),  # (N, 96, 54, 54)
+        nn.MaxPool2d(3, stride=2),  # (N, 96, 26, 26)
+        block(96, 256, 5, 1, 2),
+        nn.MaxPool2d(3, stride=2),  # (N, 256, 12, 12)
+        block(256, 384, 3, 1, 1),
+        nn.MaxPool2d(3, stride=2),  # (N, 384, 5, 5)
+        nn.Dropout(0.5),
+        block(384, classes, 3, 1, 1),  # (N, classes, 5, 5): one map for each class
+        nn.AdaptiveAvgPool2d((1, 1)),
+        nn.Flatten(),  # (N, classes)
+    )
+
+
+def quick(classes: int = 10) -> nn.Sequential:
+    """A small network for 28×28 images.
+
+    The classes' maps come from a 1×1 convolution without a ReLU: on the logits, a ReLU stops the
+    learning of every class whose maps are all negative, which is how NiNs get stuck at the start.
+    """
+    return nn.Sequential(
+        nin_block(1, 32, 5, 1, 2, [32]),
+        nn.MaxPool2d(2),  # (N, 32, 14, 14)
+        nin_block(32, 64, 3, 1, 1, [64]),
+        nn.MaxPool2d(2),  # (N, 64, 7, 7)
+        nin_block(64, 128, 3, 1, 1, [128]),
+        nn.Dropout(0.1),
+        nn.Conv2d(128, classes, kernel_size=1),  # (N, classes, 7, 7)
+        nn.AdaptiveAvgPool2d((1, 1)),
+        nn.Flatten(),  # (N, classes)
+    )
