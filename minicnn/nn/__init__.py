@@ -2,6 +2,7 @@
 
 from .. import functional as functional
 from . import init as init
+from . import utils as utils
 from .container import Sequential as Sequential
 from .layers import AdaptiveAvgPool2d as AdaptiveAvgPool2d
 from .layers import AvgPool2d as AvgPool2d

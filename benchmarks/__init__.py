@@ -1,0 +1,1 @@
+"""Timing and agreement with other libraries; `python -m benchmarks.NAME --help`."""

@@ -1,0 +1,179 @@
+"""The data sets, under the names of `torchvision.datasets`."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import pooch
+from tqdm import tqdm
+
+from ..backends import Array
+from ..dtype import int64
+from .idx import DatasetError as DatasetError
+from .idx import read_idx
+from .image_dataset import ImageDataset
+from .silhouettes import Silhouettes as Silhouettes
+
+ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+TIMEOUT = 30  # seconds without an answer, or without another byte
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # the package dataset-fashion-mnist
+CACHE = Path(pooch.os_cache("minicnn")) / "fashion-mnist"
+
+
+class IdxFile(NamedTuple):
+    """A file of the data set. The digest is that of the decompressed file, which, unlike the
+    compressed one, is the same wherever it comes from."""
+
+    name: str
+    shape: tuple[int, ...]
+    sha256: str
+
+
+FILES = {
+    True: (
+        IdxFile(
+            "train-images-idx3-ubyte",
+            (60_000, 28, 28),
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        ),
+        IdxFile(
+            "train-labels-idx1-ubyte",
+            (60_000,),
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        ),
+    ),
+    False: (
+        IdxFile(
+            "t10k-images-idx3-ubyte",
+            (10_000, 28, 28),
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        ),
+        IdxFile(
+            "t10k-labels-idx1-ubyte",
+            (10_000,),
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+    ),
+}
+
+
+class FashionMNIST(ImageDataset):
+    """Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747).
+
+    60,000 grey images of clothing for training, or 10,000 for testing. The files, gzipped or not,
+    are looked for in `root`, in `root`/FashionMNIST/raw (torchvision's place), in the directory
+    named by the environment variable FASHION_MNIST_DIR, in Debian's package dataset-fashion-mnist
+    and in the user's cache. With `download` they are fetched into the cache if they are in none.
+
+    `source` says where they were found. Every file is verified by its SHA-256. Raises DatasetError
+    for a file that is not found, can't be downloaded or is broken; only a broken file in the cache
+    is, with `download`, fetched again.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        train: bool = True,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[int], Any] | None = None,
+        download: bool = False,
+    ) -> None:
+        places = _places(Path(root).expanduser())
+        (images, first), (labels, second) = (
+            _load(file, places, download) for file in FILES[bool(train)]
+        )
+        super().__init__(images, labels.astype(int64), transform, target_transform)
+        self.train = bool(train)
+        self.source = str(first) if first == second else f"{first} and {second}"
+
+
+def _places(root: Path) -> list[Path]:
+    """The directories to look in, in this order."""
+    named = os.environ.get("FASHION_MNIST_DIR")
+    return [
+        root,
+        root / "FashionMNIST" / "raw",
+        *([Path(named).expanduser()] if named else []),
+        DEBIAN,
+        CACHE,
+    ]
+
+
+def _load(file: IdxFile, places: list[Path], download: bool) -> tuple[Array, Path]:
+    """The content of a file, and the directory it was found in."""
+    for place in places:
+        for path in (place / file.name, place / f"{file.name}.gz"):
+            if not os.path.isfile(path):
+                continue
+            try:
+                return read_idx(path, file.shape, file.sha256), place
+            except DatasetError:
+                if place != CACHE or not download:
+                    raise
+                with suppress(OSError):
+                    path.unlink()
+    if download:
+        return _download(file), CACHE
+    raise DatasetError(
+        f"Fashion-MNIST: no {file.name}[.gz] in {', '.join(map(str, places))}; use download=True,"
+        " or apt-get install dataset-fashion-mnist, or set FASHION_MNIST_DIR to where it is"
+    )
+
+
+def _download(file: IdxFile) -> Array:
+    """Fetch a file into the cache; it gets its name there only after it has been verified."""
+    name = f"{file.name}.gz"
+    url = ADDRESS + name
+    try:
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=CACHE) as directory:
+            beside = Path(directory) / name
+            _fetch(url, beside, file)
+            try:
+                array = read_idx(beside, file.shape, file.sha256)
+            except DatasetError as error:
+                what = str(error).removeprefix(f"{beside}: ")
+                raise DatasetError(f"{url}: what came is not the data set: {what}") from None
+            beside.replace(CACHE / name)
+    except OSError as error:  # requests' errors, too, are OSErrors
+        raise DatasetError(f"{url}: can't be downloaded: {_reason(error)}") from None
+    return array
+
+
+def _fetch(url: str, path: Path, file: IdxFile) -> None:
+    # disable=None: no bar where there is no terminal.
+    with (
+        tqdm(desc=path.name, unit="B", unit_scale=True, leave=False, disable=None) as bar,
+        path.open("wb") as disk,
+    ):
+        # gzip never makes a file of images larger, so more than this can't be the right file.
+        limited = _Limited(disk, url, math.prod(file.shape) + 1024)
+        fetch = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=TIMEOUT)
+        fetch(url, limited, None)
+
+
+class _Limited:
+    """A file that refuses to grow beyond so many bytes, whatever the server sends."""
+
+    def __init__(self, file: BinaryIO, url: str, limit: int) -> None:
+        self.file, self.url, self.limit = file, url, limit
+
+    def write(self, piece: bytes) -> None:
+        self.file.write(piece)
+        if self.file.tell() > self.limit:
+            raise DatasetError(f"{self.url}: the server sends more than {self.limit:,} bytes")
+
+    def flush(self) -> None:
+        pass
+
+
+def _reason(error: OSError) -> str:
+    """Why there was no connection, without the names of the library's objects around it."""
+    inner = error.args[0] if error.args else None
+    return str(getattr(inner, "reason", error)).rpartition("): ")[2]
