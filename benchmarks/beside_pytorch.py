@@ -13,6 +13,7 @@ import json
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -49,7 +50,7 @@ def main() -> None:
         num_workers=1,
         generator=minicnn.Generator().manual_seed(args.seed),
     )
-    options = {
+    options: dict[str, Any] = {
         "lr": preset.lr,
         "momentum": preset.momentum,
         "weight_decay": preset.weight_decay,

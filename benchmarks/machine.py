@@ -17,9 +17,8 @@ def describe() -> dict[str, Any]:
     """Processor, cores, libraries, and the matrix kernels that they run."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    fields = dict(
-        tuple(part.strip() for part in line.split(":", 1)) for line in lines if ":" in line
-    )
+    pairs = (line.partition(":") for line in lines)
+    fields = {name.strip(): value.strip() for name, _, value in pairs}
     blas = [
         f"{lib['internal_api']} {lib['version']} ({lib.get('architecture', '?')})"
         for lib in threadpoolctl.threadpool_info()

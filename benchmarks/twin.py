@@ -41,17 +41,12 @@ def twin(module: Any) -> nn.Module:
         made = nn.Linear(m.in_features, m.out_features, m.bias is not None)
     elif isinstance(m, mini.ReLU):
         made = nn.ReLU()
-    elif isinstance(m, mini.MaxPool2d):
-        made = nn.MaxPool2d(m.kernel_size, m.stride, m.padding, m.dilation, ceil_mode=m.ceil_mode)
-    elif isinstance(m, mini.AvgPool2d):
-        made = nn.AvgPool2d(
-            m.kernel_size,
-            m.stride,
-            m.padding,
-            m.ceil_mode,
-            m.count_include_pad,
-            m.divisor_override,
-        )
+    elif isinstance(m, (mini.MaxPool2d, mini.AvgPool2d)):
+        window: Any = (m.kernel_size, m.stride, m.padding)
+        if isinstance(m, mini.MaxPool2d):
+            made = nn.MaxPool2d(*window, m.dilation, ceil_mode=m.ceil_mode)  # type: ignore[arg-type]
+        else:
+            made = nn.AvgPool2d(*window, m.ceil_mode, m.count_include_pad, m.divisor_override)
     elif isinstance(m, mini.AdaptiveAvgPool2d):
         made = nn.AdaptiveAvgPool2d(m.output_size)
     elif isinstance(m, mini.Dropout):

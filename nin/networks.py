@@ -66,7 +66,7 @@ def quick(classes: int = 10) -> nn.Sequential:
     learning of every class whose maps are all negative, which is how NiNs get stuck at the start.
     """
     return nn.Sequential(
-        nin_block(1, 32, 5, 1, 2, [32]),
+        nin_block(1, 32, 3, 1, 1, [32]),
         nn.MaxPool2d(2),  # (N, 32, 14, 14)
         nin_block(32, 64, 3, 1, 1, [64]),
         nn.MaxPool2d(2),  # (N, 64, 7, 7)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -29,6 +28,7 @@ class Preset:
     momentum: float
     nesterov: bool
     weight_decay: float
+    max_norm: float | None  # gradients are clipped to this norm
     schedule: Literal["constant", "one-cycle"]
     micro_batch: int  # images that a CPU thread takes through the network at a time
 
@@ -60,15 +60,13 @@ class Preset:
     def rate(self, progress: float) -> float:
         """The factor on the learning rate when this share of the training is done.
 
-        One cycle (Smith and Topin 2018): up in a straight line over the first fifth, then down
-        along half a cosine.
+        One cycle (Smith and Topin 2018): up in a straight line over the first tenth of the
+        training, then down in another.
         """
         if self.schedule == "constant":
             return 1.0
-        rise = 0.2
-        if progress < rise:
-            return max(progress / rise, 0.01)
-        return (1 + math.cos(math.pi * (progress - rise) / (1 - rise))) / 2
+        rise = 0.1
+        return progress / rise if progress < rise else (1 - progress) / (1 - rise)
 
 
 # The tutorial's settings. The last ReLU stands on the logits, so the loss may stay at ln 10 = 2.303
@@ -86,6 +84,7 @@ article = Preset(
     momentum=0.0,
     nesterov=False,
     weight_decay=0.0,
+    max_norm=None,
     schedule="constant",
     micro_batch=4,
 )
@@ -104,6 +103,7 @@ d2l = Preset(
     momentum=0.0,
     nesterov=False,
     weight_decay=0.0,
+    max_norm=None,
     schedule="constant",
     micro_batch=4,
 )
@@ -116,11 +116,12 @@ quick = Preset(
     init="kaiming_normal",
     flip=True,
     batch_size=64,
-    epochs=6,
-    lr=0.1,
+    epochs=5,
+    lr=0.2,
     momentum=0.9,
     nesterov=True,
     weight_decay=5e-4,
+    max_norm=1.0,
     schedule="one-cycle",
     micro_batch=16,
 )

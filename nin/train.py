@@ -161,6 +161,7 @@ def train_epoch(
     criterion: nn.Module,
     optimizer: optim.SGD,
     before_step: Callable[[], None],
+    max_norm: float | None,
     bar: Any,
 ) -> float:
     """Take one step for every batch; return the mean loss of the images as they came by."""
@@ -170,6 +171,8 @@ def train_epoch(
         before_step()
         optimizer.zero_grad()
         loss = batches.backward(criterion, images, labels)
+        if max_norm is not None:
+            nn.utils.clip_grad_norm_(batches.model.parameters(), max_norm)
         optimizer.step()
         total += loss * len(labels)
         seen += len(labels)
@@ -267,8 +270,8 @@ def train(args: argparse.Namespace) -> Path:
 
     def set_rate() -> None:
         nonlocal steps_done
-        optimizer.param_groups[0]["lr"] = preset.lr * preset.rate(steps_done / steps)
         steps_done += 1
+        optimizer.param_groups[0]["lr"] = preset.lr * preset.rate(steps_done / (steps + 1))
 
     hidden = args.no_progress or not sys.stderr.isatty()
     for epoch in range(1, preset.epochs + 1):
@@ -281,7 +284,9 @@ def train(args: argparse.Namespace) -> Path:
             disable=hidden,
             dynamic_ncols=True,
         ) as bar:
-            train_loss = train_epoch(batches, train_loader, criterion, optimizer, set_rate, bar)
+            train_loss = train_epoch(
+                batches, train_loader, criterion, optimizer, set_rate, preset.max_norm, bar
+            )
         seconds = time.perf_counter() - start
         test_loss, accuracy = evaluate(batches, test_loader, criterion)
         run.add(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import minicnn
 from minicnn.random import Generator
 from minicnn.vision.silhouettes import GARMENTS, SHEET, Silhouettes, Vary
 
@@ -81,8 +82,6 @@ def test_every_image_shows_something(sample):
 
 
 def test_the_default_generator_does_not_matter(sample):
-    import minicnn
-
     minicnn.manual_seed(123)
     np.testing.assert_array_equal(Silhouettes(size=10).data.array, sample.data.array[:10])
 

@@ -147,15 +147,17 @@ def _download(file: IdxFile) -> Array:
 
 
 def _fetch(url: str, path: Path, file: IdxFile) -> None:
-    # disable=None: no bar where there is no terminal.
+    # gzip hardly makes a file larger, so more than this can't be the right one.
+    limit = math.prod(file.shape) + 1024
+    # disable=None: no bar where there is no terminal. pooch sets the total, and wants one before.
     with (
-        tqdm(desc=path.name, unit="B", unit_scale=True, leave=False, disable=None) as bar,
+        tqdm(
+            desc=path.name, total=limit, unit="B", unit_scale=True, leave=False, disable=None
+        ) as bar,
         path.open("wb") as disk,
     ):
-        # gzip never makes a file of images larger, so more than this can't be the right file.
-        limited = _Limited(disk, url, math.prod(file.shape) + 1024)
         fetch = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=TIMEOUT)
-        fetch(url, limited, None)
+        fetch(url, _Limited(disk, url, limit), None)
 
 
 class _Limited:
