@@ -42,11 +42,20 @@ def twin(module: Any) -> nn.Module:
     elif isinstance(m, mini.ReLU):
         made = nn.ReLU()
     elif isinstance(m, (mini.MaxPool2d, mini.AvgPool2d)):
-        window: Any = (m.kernel_size, m.stride, m.padding)
+        window: dict[str, Any] = {
+            "kernel_size": m.kernel_size,
+            "stride": m.stride,
+            "padding": m.padding,
+            "ceil_mode": m.ceil_mode,
+        }
         if isinstance(m, mini.MaxPool2d):
-            made = nn.MaxPool2d(*window, m.dilation, ceil_mode=m.ceil_mode)  # type: ignore[arg-type]
+            made = nn.MaxPool2d(**window, dilation=m.dilation)  # type: ignore[arg-type]
         else:
-            made = nn.AvgPool2d(*window, m.ceil_mode, m.count_include_pad, m.divisor_override)
+            made = nn.AvgPool2d(
+                **window,
+                count_include_pad=m.count_include_pad,
+                divisor_override=m.divisor_override,
+            )
     elif isinstance(m, mini.AdaptiveAvgPool2d):
         made = nn.AdaptiveAvgPool2d(m.output_size)
     elif isinstance(m, mini.Dropout):

@@ -135,7 +135,8 @@ def _load_data(args: argparse.Namespace, preset: Preset) -> Data:
             training = datasets.FashionMNIST(args.data_dir, True, train, download=True)
             testing = datasets.FashionMNIST(args.data_dir, False, test, download=True)
         except datasets.DatasetError as error:
-            if args.dataset == "fashion-mnist":
+            found_broken = not isinstance(error, datasets.DatasetNotFound)
+            if found_broken or args.dataset == "fashion-mnist":
                 raise UsageError(str(error)) from None
             print(f"Fashion-MNIST can't be had here, so this trains on silhouettes: {error}")
         else:
@@ -249,9 +250,10 @@ def train(args: argparse.Namespace) -> Path:
     print(f"Backend  {backend}")
     print(f"         {args.threads} threads, {preset.micro_batch} images at a time on each")
     print(f"Network  {args.preset}: {parameters:,} parameters")
+    print(f"Training {preset.epochs} epochs, batches of {preset.batch_size}")
     print(
-        f"Training {preset.epochs} epochs, batches of {preset.batch_size}, SGD: lr {preset.lr:g}"
-        f" {preset.schedule}, momentum {preset.momentum:g}, weight decay {preset.weight_decay:g}"
+        f"         SGD: lr {preset.lr:g} ({preset.schedule}), momentum {preset.momentum:g},"
+        f" weight decay {preset.weight_decay:g}"
     )
     print(f"Output   {run.directory}", flush=True)
 
@@ -320,7 +322,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted: the finished epochs are in the output directory.", file=sys.stderr)
         return 130
-    print(f"Done: model.safetensors, metrics.csv and curves.png are in {directory}")
+    print(f"Done: model, metrics and curves are in {directory}")
     return 0
 
 

@@ -26,6 +26,10 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # the package dataset-fashio
 CACHE = Path(pooch.os_cache("minicnn")) / "fashion-mnist"
 
 
+class DatasetNotFound(DatasetError):
+    """The data set is in none of the places looked in, and wasn't or couldn't be downloaded."""
+
+
 class IdxFile(NamedTuple):
     """A file of the data set. The digest is that of the decompressed file, which, unlike the
     compressed one, is the same wherever it comes from."""
@@ -73,7 +77,7 @@ class FashionMNIST(ImageDataset):
 
     `source` says where they were found. Every file is verified by its SHA-256. Raises DatasetError
     for a file that is not found, can't be downloaded or is broken; only a broken file in the cache
-    is, with `download`, fetched again.
+    is, with `download`, fetched again. What is nowhere to be had raises DatasetNotFound.
     """
 
     def __init__(
@@ -120,7 +124,7 @@ def _load(file: IdxFile, places: list[Path], download: bool) -> tuple[Array, Pat
                     path.unlink()
     if download:
         return _download(file), CACHE
-    raise DatasetError(
+    raise DatasetNotFound(
         f"Fashion-MNIST: no {file.name}[.gz] in {', '.join(map(str, places))}; use download=True,"
         " or apt-get install dataset-fashion-mnist, or set FASHION_MNIST_DIR to where it is"
     )
@@ -139,10 +143,10 @@ def _download(file: IdxFile) -> Array:
                 array = read_idx(beside, file.shape, file.sha256)
             except DatasetError as error:
                 what = str(error).removeprefix(f"{beside}: ")
-                raise DatasetError(f"{url}: what came is not the data set: {what}") from None
+                raise DatasetNotFound(f"{url}: what came is not the data set: {what}") from None
             beside.replace(CACHE / name)
     except OSError as error:  # requests' errors, too, are OSErrors
-        raise DatasetError(f"{url}: can't be downloaded: {_reason(error)}") from None
+        raise DatasetNotFound(f"{url}: can't be downloaded: {_reason(error)}") from None
     return array
 
 
