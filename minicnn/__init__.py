@@ -40,6 +40,7 @@ from .dtype import int64 as int64
 from .dtype import long as long
 from .dtype import uint8 as uint8
 from .functional import relu as relu
+from .gradcheck import gradcheck as gradcheck
 from .random import Generator as Generator
 from .random import manual_seed as manual_seed
 from .serialization import load as load

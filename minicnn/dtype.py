@@ -22,12 +22,15 @@ DType = Any  # a numpy.dtype, which CuPy's arrays have too
 
 
 def kind(dtype: DType) -> int:
-    """0 for bool, 1 for whole numbers, 2 for floating point."""
-    return {"b": 0, "u": 1, "i": 1, "f": 2}[dtype.kind]
+    """0 for bool, 1 for whole numbers, 2 for floating point, 3 for complex numbers.
+
+    Complex tensors can't be made by `minicnn.tensor`; gradcheck's complex step runs on them.
+    """
+    return {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}[dtype.kind]
 
 
 def is_floating(dtype: DType) -> bool:
-    return bool(dtype.kind == "f")
+    return dtype.kind in "fc"
 
 
 def dtype_of_number(value: bool | int | float) -> DType:

@@ -1,0 +1,249 @@
+"""Checking derivatives against the function itself, without knowing how either was written.
+
+Two independent ways of differentiating numerically:
+
+* **Central differences**, (f(x+εd) - f(x-εd)) / 2ε along a direction d. The error is about
+  ε²·|f‴|/6 from cutting the Taylor series plus u·|f|/ε from rounding, u = 2.2e-16; the sum is
+  smallest near ε = ∛u = 6e-6, where some 10 or 11 digits are right (Nocedal and Wright 2006,
+  "Numerical Optimization", section 8.1). docs/gradcheck.md has the curve.
+* **The complex step**, Im f(x+ihd) / h (Squire and Trapp 1998). Nothing is subtracted, so h can be
+  1e-30 and the result is exact to rounding; but f must be made of analytic operations.
+
+Kinks: where f has a corner within ε of x, such as relu at 0 or a tie in max pooling, it has no
+derivative to compare with, only a different one on each side. The two one-sided differences, which
+for a smooth f agree to ε·|f″|, then disagree outright, output element by output element. There the
+derivative must lie between them (Clarke's generalised gradient along d), and the comparison is
+counted in `Report.kinks`, not among those that prove something.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .. import autograd
+from ..backends import Array, backend_of
+from ..dtype import float64
+from ..random import Generator
+from ..tensor import Tensor
+
+EPS = 6e-6  # ∛u
+COMPLEX_STEP = 1e-30
+ELEMENTWISE = 64  # inputs of up to so many elements are checked element by element
+DIRECTIONS = 16  # and larger ones along so many random directions
+KINK = 1e-3  # one-sided derivatives that differ by more, relative to 1 or to themselves, are a kink
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One derivative, computed twice.
+
+    `index` is the element of input number `input` that was moved, or None for a random direction.
+    `numeric` is the derivative found numerically; at a kink, the nearest value that would be right.
+    """
+
+    input: int
+    index: tuple[int, ...] | None
+    analytic: float
+    numeric: float
+    kink: bool = False
+
+    @property
+    def error(self) -> float:
+        """|analytic - numeric|, relative to |numeric| where that is above 1."""
+        difference = abs(self.analytic - self.numeric)
+        return difference / max(1.0, abs(self.numeric)) if math.isfinite(difference) else math.inf
+
+    def __str__(self) -> str:
+        place = "along a random direction" if self.index is None else f"at {list(self.index)}"
+        return (
+            f"input {self.input} {place}: analytic {self.analytic:.10g}, numeric"
+            f" {self.numeric:.10g}, error {self.error:.2g}{' (at a kink)' if self.kink else ''}"
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """All comparisons of one check."""
+
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def worst(self) -> Comparison | None:
+        """The comparison with the largest error; None if there was nothing to compare."""
+        return max(self.comparisons, key=lambda c: c.error, default=None)
+
+    @property
+    def error(self) -> float:
+        """The largest error."""
+        return self.worst.error if self.worst else 0.0
+
+    @property
+    def kinks(self) -> int:
+        """How many comparisons fell on a kink, where the derivative was only confined."""
+        return sum(c.kink for c in self.comparisons)
+
+
+class GradcheckError(AssertionError):
+    """A derivative that differs from the function's own; `report` has all comparisons."""
+
+    def __init__(self, message: str, report: Report) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+def gradcheck(
+    fn: Callable[..., Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    *,
+    eps: float = EPS,
+    atol: float = 1e-7,
+    rtol: float = 1e-6,
+    method: str = "central",
+    seed: int = 0,
+) -> Report:
+    """Compare the gradients of fn(*inputs) with numerical ones.
+
+    `inputs` are float64 tensors with requires_grad, on any backend; other arguments belong inside
+    `fn`. fn may return a tensor of any shape: what is differentiated is its inner product with a
+    fixed random tensor. An input of up to 64 elements is checked element by element, a larger one
+    along 16 random directions drawn with `seed`. `method` is "central" or "complex".
+
+    Returns a Report. Raises GradcheckError, naming the worst element, if an analytic derivative a
+    and a numeric one n have |a - n| > atol + rtol·|n|; TypeError or ValueError, before anything is
+    compared, for inputs that are not float64 or don't require grad, and for a fn that does not
+    return a floating-point tensor or not the same one each time.
+    """
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    _check_inputs(inputs)
+    if method not in ("central", "complex"):
+        raise ValueError(f"gradcheck: method must be 'central' or 'complex', got {method!r}")
+    if not eps > 0:
+        raise ValueError(f"gradcheck: eps must be positive, got {eps}")
+
+    output = _call(fn, inputs)
+    again = _call(fn, inputs)
+    xp = backend_of(output.array).xp
+    if output.shape != again.shape or not bool(
+        ((output.array == again.array) | (output.array != output.array)).all()
+    ):
+        raise ValueError(
+            "gradcheck: fn gave two different results for the same inputs; seed what it draws, as"
+            " with minicnn.manual_seed inside fn"
+        )
+    generator = Generator().manual_seed(seed)
+    v = _normal(output.array, output.shape, generator)  # the fixed random tensor
+
+    for x in inputs:
+        x.grad = None
+    if output.requires_grad:
+        output.backward(Tensor(v))
+    gradients = [xp.zeros_like(x.array) if x.grad_array is None else x.grad_array for x in inputs]
+    for x in inputs:
+        x.grad = None
+
+    comparisons = []
+    with autograd.no_grad():
+        values = _call(fn, inputs).array
+        for number, (x, g) in enumerate(zip(inputs, gradients, strict=True)):
+            for index, d in _directions(x, generator):
+                analytic = float((g * d).sum())
+
+                def moved(step: Any, number: int = number, d: Array = d) -> Array:
+                    arrays = [t.array for t in inputs]
+                    if method == "complex":
+                        arrays = [a.astype("complex128") for a in arrays]
+                    arrays[number] = arrays[number] + step * d
+                    return _call(fn, [Tensor(a) for a in arrays]).array
+
+                if method == "complex":
+                    numeric, kink = float((v * _imaginary(moved(1j * COMPLEX_STEP))).sum()), False
+                    numeric /= COMPLEX_STEP
+                else:
+                    ahead = v * (moved(eps) - values) / eps
+                    behind = v * (values - moved(-eps)) / eps
+                    numeric, kink = _derivative(xp, ahead, behind, analytic)
+                comparisons.append(Comparison(number, index, analytic, numeric, kink))
+
+    report = Report(tuple(comparisons))
+    failed = [
+        c for c in comparisons if not abs(c.analytic - c.numeric) <= atol + rtol * abs(c.numeric)
+    ]
+    if failed:
+        worst = max(failed, key=lambda c: c.error)
+        raise GradcheckError(
+            f"gradcheck: {len(failed)} of {len(comparisons)} derivatives are wrong; worst: {worst}",
+            report,
+        )
+    return report
+
+
+def _check_inputs(inputs: Sequence[Any]) -> None:
+    if not inputs:
+        raise ValueError("gradcheck: no inputs to differentiate with respect to")
+    for i, x in enumerate(inputs):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"gradcheck: input {i} must be a Tensor, got {type(x).__name__}")
+        if x.dtype != float64:
+            raise TypeError(
+                f"gradcheck: input {i} is {x.dtype}, but only in float64 do numerical derivatives"
+                " have digits to compare; use .double(), and keep whole numbers inside fn"
+            )
+        if not x.requires_grad or not x.is_leaf:
+            raise ValueError(
+                f"gradcheck: input {i} must be a leaf that requires grad; make it with"
+                " requires_grad=True"
+            )
+
+
+def _call(fn: Callable[..., Any], inputs: Sequence[Tensor]) -> Tensor:
+    output = fn(*inputs)
+    if not isinstance(output, Tensor):
+        raise TypeError(f"gradcheck: fn must return a Tensor, got {type(output).__name__}")
+    if output.dtype.kind not in "fc":
+        raise TypeError(f"gradcheck: fn must return floating point, got {output.dtype}")
+    return output
+
+
+def _normal(like: Array, shape: tuple[int, ...], generator: Generator) -> Array:
+    return backend_of(like).normal(generator.next_key(), shape, float64)
+
+
+def _imaginary(z: Array) -> Array:
+    if z.dtype.kind != "c":
+        raise TypeError("gradcheck: fn has an operation that takes no complex step")
+    return z.imag
+
+
+def _directions(x: Tensor, generator: Generator) -> list[tuple[tuple[int, ...] | None, Array]]:
+    """Directions to move x along: each element, with its index, or random ones of norm 1."""
+    xp = backend_of(x.array).xp
+    directions: list[tuple[tuple[int, ...] | None, Array]] = []
+    if x.numel() <= ELEMENTWISE:
+        for flat in range(x.numel()):
+            d = xp.zeros(x.numel(), float64)
+            d[flat] = 1
+            index = tuple(int(i) for i in xp.unravel_index(flat, x.shape)) if x.ndim else ()
+            directions.append((index, d.reshape(x.shape)))
+    else:
+        for _ in range(DIRECTIONS):
+            d = _normal(x.array, x.shape, generator)
+            directions.append((None, d / xp.sqrt((d * d).sum())))
+    return directions
+
+
+def _derivative(xp: Any, ahead: Array, behind: Array, analytic: float) -> tuple[float, bool]:
+    """The derivative, from the differences to both sides for each output; and if there's a kink.
+
+    Where an output has a kink, any value between its two is right: of the values that the sum can
+    then take, the one nearest to `analytic` is returned.
+    """
+    centre = (ahead + behind) / 2
+    corner = abs(ahead - behind) > KINK * xp.maximum(1, abs(centre))
+    if not bool(corner.any()):
+        return float(centre.sum()), False
+    least = float(xp.where(corner, xp.minimum(ahead, behind), centre).sum())
+    most = float(xp.where(corner, xp.maximum(ahead, behind), centre).sum())
+    return min(max(analytic, least), most), True
