@@ -1,5 +1,6 @@
 # make train   train the default network on Fashion-MNIST
 # make test    the whole test suite
+# make gradcheck   every operation's gradients against three other ways to compute them
 # make lint    ruff and mypy
 # Each makes .venv and installs what it needs; nothing is installed anywhere else.
 
@@ -7,13 +8,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: train test lint format clean
+.PHONY: train test gradcheck lint format clean
 
 train: .venv/run.stamp
 	$(BIN)/python -m nin.train $(ARGS)
 
 test: .venv/test.stamp
 	$(BIN)/python -m pytest $(ARGS)
+
+gradcheck: .venv/test.stamp
+	$(BIN)/python -m minicnn.gradcheck $(ARGS)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

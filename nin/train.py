@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -314,6 +315,7 @@ def train(args: argparse.Namespace) -> Path:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 0 done, 2 wrong use, 130 interrupted."""
     args = _parser().parse_args(argv)
+    warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
     try:
         directory = train(args)
     except UsageError as error:

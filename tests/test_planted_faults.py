@@ -1,0 +1,97 @@
+"""The suite can fail: faults planted in a copy of the engine, one at a time, are each caught."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SUITE = ["tests/test_gradcheck.py", "tests/test_optim.py", "tests/test_operations.py"]
+
+
+class Fault(NamedTuple):
+    """A piece of a file's text, which must occur once, and what is written in its place."""
+
+    name: str
+    path: str
+    right: str
+    wrong: str
+
+
+FAULTS = [
+    Fault(
+        "a sign",
+        "operations/arithmetic.py",
+        "lambda g: unbroadcast(-g, _shape(y))",
+        "lambda g: unbroadcast(g, _shape(y))",
+    ),
+    Fault(
+        "a transposed weight",
+        "operations/convolution.py",
+        "filters = nhwc(w).reshape",
+        "filters = nhwc(w.swapaxes(2, 3)).reshape",
+    ),
+    Fault(
+        "a missing sum over the batch",
+        "operations/matrix.py",
+        "lambda g: g.reshape(-1, w.shape[0]).sum(axis=0)",
+        "lambda g: g.reshape(-1, w.shape[0])[0]",
+    ),
+    Fault("a mask inverted", "operations/arithmetic.py", "g * ~(y <= 0)", "g * (y <= 0)"),
+    Fault(
+        "padding off by one",
+        "operations/convolution.py",
+        "return y[:, top : y.shape[1] - bottom, left : y.shape[2] - right]",
+        "return y[:, bottom : y.shape[1] - top, left : y.shape[2] - right]",
+    ),
+    Fault(
+        "a dropped scale",
+        "operations/dropout.py",
+        "lambda g: g * (kept * scale)",
+        "lambda g: g * kept",
+    ),
+    Fault(
+        "a stale buffer reused between calls",
+        "operations/convolution.py",
+        "y = xp.empty((n, oh, ow, o), x.dtype)",
+        "y = globals().setdefault(f'stale {n, oh, ow, o, x.dtype}',"
+        " xp.empty((n, oh, ow, o), x.dtype))",
+    ),
+    Fault(
+        "a place counted down columns",
+        "backends/numpy.py",
+        "(_taps(x, kernel, stride, dilation)):\n        tap += g * (place == k)",
+        "(_taps(x, kernel[::-1], stride, dilation)):\n        tap += g * (place == k)",
+    ),
+    Fault(
+        "momentum without the gradient",
+        "optim/sgd.py",
+        "g = g + momentum * v if",
+        "g = momentum * v if",
+    ),
+    Fault("weight decay pulling outwards", "optim/sgd.py", "g = g + group", "g = g - group"),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_suite_catches(fault, tmp_path):
+    for part in ("minicnn", "nin", "benchmarks", "tests"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    path = tmp_path / "minicnn" / fault.path
+    text = path.read_text()
+    assert text.count(fault.right) == 1, f"{fault.path} no longer has {fault.right!r} once"
+    path.write_text(text.replace(fault.right, fault.wrong))
+
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *SUITE]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    caught = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    print(f"{fault.name}: caught by {', '.join(caught)}")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert caught
