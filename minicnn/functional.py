@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import random
+from . import backends, random
 from .backends import Array, backend_of
-from .dtype import is_floating
-from .operations import arithmetic, convolution, matrix, pooling
+from .dtype import float32, is_floating
+from .operations import arithmetic, convolution, matrix, pooling, winograd
 from .operations import dropout as _dropout
 from .operations import softmax as _softmax
 from .tensor import Tensor
@@ -153,7 +153,25 @@ def conv2d(
             f"conv2d: kernel {reach[0]}×{reach[1]} of weight {weight.shape} is larger than the"
             f" padded input {padded[0]}×{padded[1]} of {input.shape}"
         )
+    if _minimal_filtering(x, weight, stride, dilation):
+        return _like(winograd.conv2d(x, weight, bias, margins), input)
     return _like(convolution.conv2d(x, weight, bias, stride, margins, dilation), input)
+
+
+def _minimal_filtering(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair) -> bool:
+    """Whether `backends.conv_algorithm` and the shapes are for Winograd's convolution.
+
+    It can do square 3×3 and 5×5 filters at stride 1 in float32. "auto" takes it where the products
+    that it saves outweigh the transforms: both grow with C·O, but the transforms only with C + O.
+    """
+    algorithm = backends.conv_algorithm
+    if algorithm not in ("im2col", "winograd", "auto"):
+        raise ValueError(
+            f"backends.conv_algorithm must be 'im2col', 'winograd' or 'auto', got {algorithm!r}"
+        )
+    o, c, kh, kw = weight.shape
+    possible = kh == kw and kh in (3, 5) and stride == dilation == (1, 1) and x.dtype == float32
+    return possible and (algorithm == "winograd" or (algorithm == "auto" and min(c, o) >= 96))
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -25,6 +25,7 @@ from threadpoolctl import ThreadpoolController
 from . import creation, random
 from .autograd import no_grad
 from .nn.module import Module, Parameter
+from .operations.winograd import fixed_weights
 from .tensor import Tensor
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -94,7 +95,7 @@ class MicroBatches:
                 after.append(draws)
             return results
 
-        with self._blas.limit(limits=1, user_api="blas"):
+        with self._blas.limit(limits=1, user_api="blas"), fixed_weights():
             done = list(self._pool.map(take, range(self.threads)))
         for draws in after:
             generator.catch_up(draws)

@@ -88,6 +88,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--data-dir", default="data", help="where to look for Fashion-MNIST first (default: data)")
     add("--backend", choices=DEVICES, default="numpy", help="array library (default: numpy)")
+    add(
+        "--conv",
+        choices=("im2col", "winograd", "auto"),
+        default="auto",
+        help="convolution algorithm; auto is winograd where that is faster (default: auto)",
+    )
     add("--epochs", type=whole, help=from_presets("epochs"))
     add("--batch-size", type=whole, help=from_presets("batch_size"))
     add("--lr", type=positive, help=from_presets("lr"))
@@ -218,6 +224,7 @@ def train(args: argparse.Namespace) -> Path:
         backends.load(DEVICES[args.backend])
     except backends.BackendError as error:
         raise UsageError(f"--backend {args.backend}: {error}") from None
+    backends.conv_algorithm = args.conv
     device = minicnn.device(DEVICES[args.backend])
 
     data = _load_data(args, preset)

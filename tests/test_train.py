@@ -186,7 +186,7 @@ def test_help_shows_every_default(capsys):
     status, out, _ = command(capsys, "--help")
     assert status == 0
     flags = re.findall(r"^  (--[a-z-]+)", out, re.MULTILINE)
-    assert len(flags) == 15
+    assert len(flags) == 16
     assert out.count("default") == len(flags)
 
 

@@ -137,6 +137,27 @@ def col2im(cols: Array, x: Array, kernel: Pair, stride: Pair, dilation: Pair) ->
         tap += cols[:, :, :, k]
 
 
+def gather_tiles(x: Array, tile: int, step: int) -> Array:
+    """The tile×tile squares of x (N, H, W, C), `step` apart, place by place: (tile², N·T·C).
+
+    Row k holds what stands at place k of each of the T squares of each image.
+    """
+    n, h, w, c = x.shape
+    th, tw = output_size((h, w), (tile, tile), (step, step), (1, 1))
+    sn, sh, sw, sc = x.strides
+    shape, strides = (tile, tile, n, th, tw, c), (sh, sw, sn, sh * step, sw * step, sc)
+    return as_strided(x, shape, strides, writeable=False).reshape(tile * tile, n * th * tw * c)
+
+
+def scatter_tiles(tiles: Array, x: Array, tile: int, step: int) -> None:
+    """The transpose of gather_tiles: add each square back onto its place in x, in place."""
+    n, h, w, c = x.shape
+    th, tw = output_size((h, w), (tile, tile), (step, step), (1, 1))
+    tiles = tiles.reshape(tile * tile, n, th, tw, c)
+    for k, tap in enumerate(_taps(x, (tile, tile), (step, step), (1, 1))):
+        tap += tiles[k]
+
+
 def max_pool(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Array, Array]:
     """The maximum of each window of x (N, H, W, C), and which place of the window held it.
 

@@ -49,10 +49,19 @@ def unpad(y: Array, margins: Margins) -> Array:
     return y[:, top : y.shape[1] - bottom, left : y.shape[2] - right]
 
 
-def _pieces(n: int, bytes_each: int) -> Iterator[slice]:
+def pieces(n: int, bytes_each: int) -> Iterator[slice]:
     """Cut n images into runs whose unrolled matrices have about PIECE_BYTES."""
     step = max(1, PIECE_BYTES // max(1, bytes_each))
     return (slice(i, i + step) for i in range(0, n, step))
+
+
+def sum_pixels(g: Array) -> Array:
+    """The sum of g (N, O, H', W') over images and pixels, (O,): the gradient of a bias.
+
+    As a product with ones: BLAS adds in blocks, which is faster and more exact than .sum here.
+    """
+    g = nhwc(g).reshape(-1, g.shape[1])
+    return backend_of(g).xp.ones(len(g), g.dtype) @ g
 
 
 @operation
@@ -77,13 +86,13 @@ def conv2d(
     padded = (h + sum(margins[0]), width + sum(margins[1]))
     oh, ow = backend.output_size(padded, *window)
     pixels = (kh, kw) == stride == (1, 1) and padded == (h, width)
-    pieces = list([slice(0, n)] if pixels else _pieces(n, oh * ow * kh * kw * c * x.dtype.itemsize))
+    cut = [slice(0, n)] if pixels else list(pieces(n, oh * ow * filters[0].nbytes))
 
     def cols(piece: slice) -> Array:
         return backend.im2col(pad(x[piece], margins), *window)
 
     y = xp.empty((n, oh, ow, o), x.dtype)
-    for piece in pieces:
+    for piece in cut:
         rows = y[piece].reshape(-1, o)
         xp.matmul(cols(piece), filters.T, out=rows)
         if b is not None:
@@ -94,7 +103,7 @@ def conv2d(
         if pixels:
             return nchw((g.reshape(-1, o) @ filters).reshape(x.shape))
         dx = xp.empty(x.shape, x.dtype)
-        for piece in pieces:
+        for piece in cut:
             inside = dx[piece]
             dpadded = xp.zeros((len(inside), *padded, c), x.dtype)
             backend.col2im(g[piece].reshape(-1, o) @ filters, dpadded, *window)
@@ -104,13 +113,8 @@ def conv2d(
     def vjp_w(g: Array) -> Array:
         g = nhwc(g)
         dfilters = xp.zeros_like(filters)
-        for piece in pieces:
+        for piece in cut:
             dfilters += g[piece].reshape(-1, o).T @ cols(piece)
         return nchw(dfilters.reshape(o, kh, kw, c))
 
-    def vjp_b(g: Array) -> Array:
-        # Row sums as a product with ones: BLAS adds in blocks, faster and more exactly than .sum.
-        g = nhwc(g).reshape(-1, o)
-        return xp.ones(len(g), g.dtype) @ g
-
-    return nchw(y), vjp_x, vjp_w, vjp_b
+    return nchw(y), vjp_x, vjp_w, sum_pixels

@@ -1,0 +1,147 @@
+"""Winograd's convolution: the same numbers as im2col, forward and both gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minicnn
+from minicnn import backends, gradcheck, nn
+from minicnn import functional as F
+from minicnn.operations import convolution, winograd
+
+margin = st.integers(0, 3)
+
+
+@pytest.fixture
+def algorithm():
+    """Sets backends.conv_algorithm, and sets it back."""
+
+    def choose(name):
+        backends.conv_algorithm = name
+
+    yield choose
+    backends.conv_algorithm = "im2col"
+
+
+def leaves(n, c, o, r, h, w, dtype):
+    minicnn.manual_seed(h * 100 + w)
+    shapes = [(n, c, h, w), (o, c, r, r), (o,)]
+    return [minicnn.randn(*shape, dtype=dtype, requires_grad=True) for shape in shapes]
+
+
+def derivatives(function, inputs, *args):
+    """The output and the gradients of all inputs, for a fixed upstream gradient."""
+    y = function(*inputs, *args)
+    minicnn.manual_seed(0)
+    for x in inputs:
+        x.grad = None
+    y.backward(minicnn.randn(*y.shape, dtype=y.dtype))
+    return [y.detach().numpy(), *[x.grad.numpy() for x in inputs]]
+
+
+def distance(a, b):
+    return np.linalg.norm(np.asarray(a, "float64") - b) / (np.linalg.norm(b) or 1)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    n=st.integers(0, 3),
+    c=st.integers(1, 3),
+    o=st.integers(1, 3),
+    r=st.sampled_from([3, 5]),
+    size=st.tuples(st.integers(5, 11), st.integers(5, 11)),
+    margins=st.tuples(st.tuples(margin, margin), st.tuples(margin, margin)),
+)
+def test_any_map_batch_and_margins_give_im2cols_numbers(n, c, o, r, size, margins):
+    inputs = leaves(n, c, o, r, *size, minicnn.float64)
+    got = derivatives(winograd.conv2d, inputs, margins)
+    want = derivatives(convolution.conv2d, inputs, (1, 1), margins, (1, 1))
+    assert [g.shape for g in got] == [w.shape for w in want]
+    assert max(distance(g, w) for g, w in zip(got, want, strict=True)) <= 1e-12
+
+
+@pytest.mark.parametrize("r", [3, 5])
+def test_derivatives_are_its_own(r):
+    inputs = leaves(1, 2, 2, r, 6, 7, minicnn.float64)
+    gradcheck(lambda x, w, b: winograd.conv2d(x, w, b, ((1, 2), (0, 1))), inputs)
+
+
+@pytest.mark.parametrize("r", [3, 5])
+def test_float32_is_within_1e_5_of_float64(r):
+    inputs = leaves(2, 32, 32, r, 14, 14, minicnn.float32)
+    exact = [x.detach().double().requires_grad_() for x in inputs]
+    margins = ((1, 1), (1, 1))
+    got = derivatives(winograd.conv2d, inputs, margins)
+    y = convolution.conv2d(*exact, (1, 1), margins, (1, 1))
+    minicnn.manual_seed(0)
+    y.backward(minicnn.randn(*y.shape).double())
+    want = [y.detach().numpy(), *[x.grad.numpy() for x in exact]]
+    assert max(distance(g, w) for g, w in zip(got, want, strict=True)) <= 1e-5
+
+
+def test_a_large_batch_is_cut_into_pieces_with_the_same_numbers(monkeypatch):
+    inputs = leaves(5, 2, 3, 3, 9, 9, minicnn.float64)
+    whole = derivatives(winograd.conv2d, inputs, ((1, 1), (1, 1)))
+    monkeypatch.setattr(convolution, "PIECE_BYTES", 1)
+    pieces = derivatives(winograd.conv2d, inputs, ((1, 1), (1, 1)))
+    for got, want in zip(pieces, whole, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+
+
+def test_filters_kept_for_a_step_are_forgotten_after_it():
+    x, w, b = leaves(1, 2, 2, 3, 6, 6, minicnn.float64)
+    with winograd.fixed_weights():
+        winograd.conv2d(x, w, b, ((1, 1), (1, 1)))
+    w.array[...] *= 2
+    b.array[...] *= 2
+    with winograd.fixed_weights():
+        doubled = winograd.conv2d(x, w, b, ((1, 1), (1, 1)))
+    want = convolution.conv2d(x, w, b, (1, 1), ((1, 1), (1, 1)), (1, 1))
+    assert distance(doubled.detach(), want.detach().numpy()) <= 1e-12
+
+
+def used(monkeypatch, weight, **options):
+    """Whether F.conv2d took Winograd's algorithm."""
+    calls = []
+    real = winograd.conv2d
+    monkeypatch.setattr(winograd, "conv2d", lambda *args: calls.append(1) or real(*args))
+    F.conv2d(minicnn.zeros(1, weight.shape[1], 8, 8, dtype=weight.dtype), weight, **options)
+    return bool(calls)
+
+
+def test_im2col_is_the_default(monkeypatch):
+    assert not used(monkeypatch, minicnn.zeros(96, 96, 3, 3))
+
+
+def test_auto_takes_it_for_many_channels_only(monkeypatch, algorithm):
+    algorithm("auto")
+    assert used(monkeypatch, minicnn.zeros(96, 96, 3, 3))
+    assert not used(monkeypatch, minicnn.zeros(10, 96, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("weight", "options"),
+    [
+        ((4, 4, 1, 1), {}),
+        ((4, 4, 3, 5), {}),
+        ((4, 4, 3, 3), {"stride": 2}),
+        ((4, 4, 3, 3), {"dilation": 2}),
+    ],
+)
+def test_what_it_cannot_do_stays_with_im2col(monkeypatch, algorithm, weight, options):
+    algorithm("winograd")
+    assert not used(monkeypatch, minicnn.zeros(*weight), **options)
+
+
+def test_float64_stays_with_im2col(monkeypatch, algorithm):
+    algorithm("winograd")
+    assert not used(monkeypatch, minicnn.zeros(4, 4, 3, 3, dtype=minicnn.float64))
+
+
+def test_an_unknown_algorithm_is_refused_by_name(algorithm):
+    algorithm("fft")
+    with pytest.raises(ValueError, match=r"conv_algorithm.*'fft'"):
+        nn.Conv2d(1, 1, 3)(minicnn.zeros(1, 1, 5, 5))
