@@ -26,11 +26,13 @@ class SharedDropout(nn.Module):
         return x * torch.from_numpy(functional.dropout(ones, self.p).numpy().copy())
 
 
-def twin(module: Any) -> nn.Module:
-    """The same layer or tree of layers in PyTorch, with a copy of the weights."""
-    m = module
+def twin(m: Any, share_masks: bool = True) -> nn.Module:
+    """The same layer or tree of layers in PyTorch, with a copy of the weights.
+
+    Dropout is a `SharedDropout`, or PyTorch's own unless `share_masks`.
+    """
     if isinstance(m, mini.Sequential):
-        return nn.Sequential(*[twin(child) for child in m])
+        return nn.Sequential(*[twin(child, share_masks) for child in m])
     made: nn.Module
     if isinstance(m, mini.Conv2d):
         bias = m.bias is not None
@@ -59,7 +61,7 @@ def twin(module: Any) -> nn.Module:
     elif isinstance(m, mini.AdaptiveAvgPool2d):
         made = nn.AdaptiveAvgPool2d(m.output_size)
     elif isinstance(m, mini.Dropout):
-        made = SharedDropout(m.p)
+        made = SharedDropout(m.p) if share_masks else nn.Dropout(m.p)
     elif isinstance(m, mini.Flatten):
         made = nn.Flatten(m.start_dim, m.end_dim)
     else:
