@@ -44,7 +44,7 @@ def tensor(
             raise ValueError(f"tensor: nested lists of unequal lengths: {error}") from None
         if array.dtype.kind not in "biuf":
             raise TypeError(f"tensor: expected numbers, got {type(data).__name__} ({array.dtype})")
-        if not typed and array.dtype == float64:
+        if dtype is None and not typed and array.dtype == float64:
             array = array.astype(float32)
         array = _backend(device).from_host(array)
     if dtype is not None:

@@ -171,7 +171,7 @@ def _minimal_filtering(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair) 
         )
     o, c, kh, kw = weight.shape
     possible = kh == kw and kh in (3, 5) and stride == dilation == (1, 1) and x.dtype == float32
-    return possible and (algorithm == "winograd" or (algorithm == "auto" and min(c, o) >= 96))
+    return possible and (algorithm == "winograd" or (algorithm == "auto" and min(c, o) >= 64))
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
