@@ -20,48 +20,50 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
     return g.sum(axis=(*range(added), *repeated)).reshape(shape)
 
 
-def _shape(x: Any) -> tuple[int, ...]:
-    return getattr(x, "shape", ())  # () for a Python number
+def _shapes(x: Any, y: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Taken before the VJPs are made: one that needs a shape only should not hold an array."""
+    return getattr(x, "shape", ()), getattr(y, "shape", ())  # () for a Python number
 
 
 @operation
 def add(x: Any, y: Any) -> Any:
-    return x + y, lambda g: unbroadcast(g, _shape(x)), lambda g: unbroadcast(g, _shape(y))
+    xs, ys = _shapes(x, y)
+    return x + y, lambda g: unbroadcast(g, xs), lambda g: unbroadcast(g, ys)
 
 
 @operation
 def subtract(x: Any, y: Any) -> Any:
-    return x - y, lambda g: unbroadcast(g, _shape(x)), lambda g: unbroadcast(-g, _shape(y))
+    xs, ys = _shapes(x, y)
+    return x - y, lambda g: unbroadcast(g, xs), lambda g: unbroadcast(-g, ys)
 
 
 @operation
 def multiply(x: Any, y: Any) -> Any:
-    return x * y, lambda g: unbroadcast(g * y, _shape(x)), lambda g: unbroadcast(g * x, _shape(y))
+    xs, ys = _shapes(x, y)
+    return x * y, lambda g: unbroadcast(g * y, xs), lambda g: unbroadcast(g * x, ys)
 
 
 @operation
 def divide(x: Any, y: Any) -> Any:
+    xs, ys = _shapes(x, y)
     z = x / y
-    return (
-        z,
-        lambda g: unbroadcast(g / y, _shape(x)),
-        lambda g: unbroadcast(-g * z / y, _shape(y)),
-    )
+    return z, lambda g: unbroadcast(g / y, xs), lambda g: unbroadcast(-g * z / y, ys)
 
 
 @operation
 def power(x: Any, y: Any) -> Any:
+    xs, ys = _shapes(x, y)
     z = x**y
     xp = backend_of(x if hasattr(x, "dtype") else y).xp
 
     def vjp_x(g: Array) -> Array:
         # y·x^(y-1), and 0 for y = 0 even where x = 0
-        return unbroadcast(xp.where(y == 0, 0, g * y * x ** (y - 1)), _shape(x))
+        return unbroadcast(xp.where(y == 0, 0, g * y * x ** (y - 1)), xs)
 
     def vjp_y(g: Array) -> Array:
         # x^y·log x, and 0 for x = 0 where y ≥ 0
         zero = (x == 0) & (y >= 0)
-        return unbroadcast(xp.where(zero, 0, g * z * xp.log(x, dtype=z.dtype)), _shape(y))
+        return unbroadcast(xp.where(zero, 0, g * z * xp.log(x, dtype=z.dtype)), ys)
 
     return z, vjp_x, vjp_y
 
@@ -105,7 +107,8 @@ def relu(x: Array) -> Any:
 @operation
 def cast(x: Array, dtype: Any) -> Any:
     """x in another floating-point type."""
-    return x.astype(dtype), lambda g: g.astype(x.dtype)
+    own = x.dtype
+    return x.astype(dtype), lambda g: g.astype(own)
 
 
 @operation

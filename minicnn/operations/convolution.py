@@ -58,8 +58,8 @@ def pieces(n: int, bytes_each: int) -> Iterator[slice]:
 def sum_pixels(g: Array) -> Array:
     """The sum of g (N, O, H', W') over images and pixels, (O,): the gradient of a bias.
 
-    Row by row, as a product with ones: BLAS is up to 6 times as fast as .sum here, and short sums lose
-    fewer digits than a long one.
+    Row by row, as a product with ones: BLAS is up to 6 times as fast as .sum here, and short sums
+    lose fewer digits than a long one.
     """
     g = nhwc(g)
     xp = backend_of(g).xp

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..autograd import operation
@@ -12,7 +13,8 @@ Axes = int | tuple[int, ...] | None
 
 @operation
 def reshape(x: Array, shape: tuple[int, ...]) -> Any:
-    return x.reshape(shape), lambda g: g.reshape(x.shape)
+    own = x.shape
+    return x.reshape(shape), lambda g: g.reshape(own)
 
 
 @operation
@@ -24,10 +26,11 @@ def permute(x: Array, axes: tuple[int, ...]) -> Any:
 @operation
 def getitem(x: Array, index: Any) -> Any:
     """x[index]. The gradient goes back to the places it was taken from, once for each time."""
+    backend = backend_of(x)
+    shape, dtype = x.shape, x.dtype
 
     def vjp(g: Array) -> Array:
-        backend = backend_of(x)
-        dx = backend.xp.zeros_like(x)
+        dx = backend.xp.zeros(shape, dtype)
         backend.add_at(dx, index, g)
         return dx
 
@@ -46,33 +49,26 @@ def concatenate(*xs: Array, axis: int) -> Any:
     return backend_of(xs[0]).xp.concatenate(xs, axis=axis), *vjps
 
 
-def _expand(g: Array, x: Array, axes: Axes, keepdims: bool) -> Array:
-    """g, reduced over `axes` of x, with these axes put back as ones: it broadcasts against x."""
-    if keepdims or not x.ndim:
-        return g
+def _spread(x: Array, axes: Axes, keepdims: bool) -> Callable[[Array], Array]:
+    """The function that repeats a g reduced over `axes` of x along them, to x's shape."""
+    xp, shape = backend_of(x).xp, x.shape
     over = range(x.ndim) if axes is None else axes if isinstance(axes, tuple) else (axes,)
     lost = {a % x.ndim for a in over}
-    return g.reshape([1 if i in lost else n for i, n in enumerate(x.shape)])
+    kept = [1 if i in lost else n for i, n in enumerate(shape)]
+    return lambda g: xp.broadcast_to(g if keepdims else g.reshape(kept), shape)
 
 
 @operation
 def sum(x: Array, axes: Axes = None, keepdims: bool = False) -> Any:
-    xp = backend_of(x).xp
-    return (
-        x.sum(axis=axes, keepdims=keepdims),
-        lambda g: xp.broadcast_to(_expand(g, x, axes, keepdims), x.shape),
-    )
+    return x.sum(axis=axes, keepdims=keepdims), _spread(x, axes, keepdims)
 
 
 @operation
 def mean(x: Array, axes: Axes = None, keepdims: bool = False) -> Any:
-    xp = backend_of(x).xp
+    spread = _spread(x, axes, keepdims)
     y = x.sum(axis=axes, keepdims=keepdims)
     count = x.dtype.type(x.size / y.size) if y.size else x.dtype.type(1)
-    return (
-        y / count,
-        lambda g: xp.broadcast_to(_expand(g / count, x, axes, keepdims), x.shape),
-    )
+    return y / count, lambda g: spread(g / count)
 
 
 @operation
@@ -85,11 +81,11 @@ def maximum_of_all(x: Array) -> Any:
 @operation
 def take_along(x: Array, index: Array, axis: int) -> Any:
     """From each line of x along `axis`, the elements at `index` (int64, as many axes as x)."""
-    xp = backend_of(x).xp
+    backend = backend_of(x)
+    xp, shape, dtype = backend.xp, x.shape, x.dtype
 
     def vjp(g: Array) -> Array:
-        backend = backend_of(x)
-        dx = xp.zeros_like(x)
+        dx = xp.zeros(shape, dtype)
         places = list(xp.indices(index.shape, sparse=True))
         places[axis] = index
         backend.add_at(dx, tuple(places), g)

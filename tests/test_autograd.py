@@ -1,0 +1,374 @@
+"""The tape: what is recorded, in which order it runs, what it frees, and what it refuses."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+
+import numpy as np
+import pytest
+import torch
+
+import minicnn
+from minicnn import nn
+from minicnn.autograd import operation
+
+
+def leaf(*values):
+    return minicnn.tensor(list(values), requires_grad=True)
+
+
+@pytest.fixture
+def counted():
+    """x·y as an operation that counts the calls of each VJP."""
+    calls = {"x": 0, "y": 0}
+
+    @operation
+    def product(x, y):
+        def vjp(name, value):
+            def call(g):
+                calls[name] += 1
+                return g * value
+
+            return call
+
+        return x * y, vjp("x", y), vjp("y", x)
+
+    return product, calls
+
+
+# --- what is computed ----------------------------------------------------------------------------
+
+
+def test_a_tensor_used_twice_adds_its_gradients():
+    x = leaf(3.0)
+    (x * x + x).backward()
+    assert x.grad.item() == 7
+
+
+def test_a_diamond_is_walked_once():
+    x = leaf(2.0)
+    y = x * x
+    (y * 3 + y * y).backward()
+    assert x.grad.item() == 3 * 2 * 2 + 2 * 4 * 2 * 2
+
+
+def test_gradients_of_two_calls_add_up():
+    x = leaf(2.0)
+    (x * x).backward()
+    (x * x).backward()
+    assert x.grad.item() == 8
+
+
+def test_an_input_that_needs_no_gradient_is_never_asked_for_one(counted):
+    product, calls = counted
+    x, y = leaf(2.0), minicnn.tensor([3.0])
+    product(x, y).backward()
+    assert calls == {"x": 1, "y": 0}
+    assert y.grad is None
+
+
+def test_images_are_never_differentiated():
+    layer, x = nn.Conv2d(1, 2, 3), minicnn.zeros(1, 1, 5, 5)
+    assert len(layer(x).node.edges) == 2  # weight and bias
+
+
+def test_each_vjp_runs_once_however_often_its_output_is_used(counted):
+    product, calls = counted
+    x = leaf(2.0)
+    y = product(x, leaf(3.0))
+    (y + y + y * y).backward()
+    assert calls == {"x": 1, "y": 1}
+
+
+def test_the_upstream_gradient_is_the_argument():
+    x = leaf(1.0, 2.0)
+    (x * x).backward(minicnn.tensor([1.0, 10.0]))
+    assert x.grad.tolist() == [2, 40]
+
+
+def test_a_leaf_gets_its_own_gradient():
+    x = leaf(2.0)
+    x.backward()
+    assert x.grad.item() == 1
+
+
+def test_two_leaves_fed_by_one_gradient_do_not_share_its_memory():
+    x, y = leaf(1.0), leaf(2.0)
+    (x + y).backward()
+    x.grad[0] = 5
+    assert y.grad.item() == 1
+
+
+def test_the_gradient_has_the_inputs_type():
+    x = leaf(1.0)
+    (x * minicnn.tensor([2.0], dtype=minicnn.float64)).backward()
+    assert x.grad.dtype == minicnn.float32
+
+
+# --- depth and memory ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [10_000, 100_000])
+def test_long_chains_do_not_meet_the_recursion_limit(depth):
+    x = leaf(0.0)
+    y = x
+    for _ in range(depth):
+        y = y + 1
+    y.backward()
+    assert x.grad.item() == 1
+
+
+def test_a_long_record_that_is_never_walked_is_freed():
+    y = leaf(0.0)
+    for _ in range(100_000):
+        y = y + 1
+    del y
+
+
+def test_what_a_vjp_held_is_freed_before_earlier_ones_run():
+    held, alive = [], []
+
+    class Held:
+        pass
+
+    @operation
+    def late(x):
+        thing = Held()
+        held.append(weakref.ref(thing))
+        return x * 1, lambda g: (thing, g)[1]
+
+    @operation
+    def early(x):
+        return x * 1, lambda g: (alive.append(held[0]() is not None), g)[1]
+
+    late(early(leaf(1.0))).backward()
+    assert alive == [False]
+
+
+def test_arrays_that_no_derivative_needs_are_not_kept():
+    x = leaf(1.0)
+    middle = x + 1
+    array = weakref.ref(middle.array)
+    y = middle + 1
+    del middle
+    assert array() is None
+    y.backward()
+
+
+# --- twice ---------------------------------------------------------------------------------------
+
+
+def test_a_second_walk_of_a_freed_record_says_so():
+    x = leaf(2.0)
+    y = x * x
+    y.backward()
+    with pytest.raises(RuntimeError, match=r"second time through <multiply>.*retain_graph=True"):
+        y.backward()
+
+
+def test_a_walk_that_meets_a_freed_part_changes_nothing():
+    x = leaf(2.0)
+    y = x * x
+    y.backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        (y + x).backward()
+    assert x.grad.item() == 4
+
+
+def test_a_retained_record_can_be_walked_again():
+    x = leaf(2.0)
+    y = x * x * x
+    y.backward(retain_graph=True)
+    y.backward()
+    assert x.grad.item() == 24
+
+
+# --- recording on and off ------------------------------------------------------------------------
+
+
+def test_nothing_is_recorded_under_no_grad():
+    x = leaf(1.0)
+    with minicnn.no_grad():
+        y = x * 2
+    assert not y.requires_grad
+    assert (x * 2).requires_grad
+
+
+def test_no_grad_as_a_decorator():
+    @minicnn.no_grad()
+    def double(x, depth=2):
+        return double(x, depth - 1) if depth else x * 2
+
+    assert not double(leaf(1.0)).requires_grad
+    assert minicnn.is_grad_enabled()
+
+
+def test_enable_grad_within_no_grad():
+    with minicnn.no_grad(), minicnn.enable_grad():
+        assert (leaf(1.0) * 2).requires_grad
+
+
+def test_set_grad_enabled_in_a_block_and_for_good():
+    with minicnn.set_grad_enabled(False):
+        assert not minicnn.is_grad_enabled()
+    assert minicnn.is_grad_enabled()
+    minicnn.set_grad_enabled(False)
+    assert not minicnn.is_grad_enabled()
+    minicnn.set_grad_enabled(True)
+
+
+def test_no_grad_holds_for_its_own_thread():
+    seen = []
+    with minicnn.no_grad():
+        thread = threading.Thread(target=lambda: seen.append(minicnn.is_grad_enabled()))
+        thread.start()
+        thread.join()
+    assert seen == [True]
+
+
+def test_detach_and_data_share_memory_and_forget_history():
+    x = leaf(1.0)
+    y = x * 2
+    assert not y.detach().requires_grad
+    assert not y.data.requires_grad
+    assert y.data.array is y.array
+
+
+# --- changes in place ----------------------------------------------------------------------------
+
+
+def test_a_step_written_by_hand_changes_the_parameter_itself():
+    p = leaf(1.0, 2.0)
+    memory = p.array
+    (p * p).sum().backward()
+    with minicnn.no_grad():
+        p -= 0.5 * p.grad
+    assert p.array is memory
+    assert p.tolist() == [0, 0]
+
+
+IN_PLACE = {
+    "+=": lambda x: x.__iadd__(1),
+    "-=": lambda x: x.__isub__(1),
+    "*=": lambda x: x.__imul__(2),
+    "/=": lambda x: x.__itruediv__(2),
+    "[…] =": lambda x: x.__setitem__(0, 1),
+    "fill_": lambda x: x.fill_(1),
+    "copy_": lambda x: x.copy_(minicnn.zeros(2)),
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+@pytest.mark.parametrize("make", [lambda: leaf(1.0, 2.0), lambda: leaf(1.0, 2.0) * 2])
+def test_in_place_changes_of_what_has_a_gradient_are_refused(name, make):
+    with pytest.raises(RuntimeError, match="can't be changed in place"):
+        IN_PLACE[name](make())
+
+
+def test_in_place_changes_by_what_has_a_gradient_are_refused():
+    x = minicnn.zeros(2)
+    with pytest.raises(RuntimeError, match="can't be changed in place"):
+        x += leaf(1.0, 2.0)
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_in_place_changes_equal_pytorchs(name):
+    x, t = minicnn.tensor([3.0, 5.0]), torch.tensor([3.0, 5.0])
+    IN_PLACE[name](x)
+    if name == "copy_":
+        t.copy_(torch.zeros(2))
+    else:
+        IN_PLACE[name](t)
+    assert x.tolist() == t.tolist()
+
+
+def test_a_result_that_does_not_fit_in_place_is_refused():
+    x = minicnn.tensor([1, 2])
+    with pytest.raises(RuntimeError, match="float32 result does not fit into int64"):
+        x += 0.5
+    with pytest.raises(RuntimeError, match=r"\(3, 2\) does not fit into \(2,\)"):
+        x += minicnn.zeros(3, 2).long()
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+def test_backward_without_anything_to_differentiate():
+    with pytest.raises(RuntimeError, match="requires grad"):
+        minicnn.tensor([1.0]).backward()
+
+
+def test_backward_of_many_numbers_needs_a_gradient():
+    with pytest.raises(RuntimeError, match=r"shape \(2,\) needs a gradient"):
+        (leaf(1.0, 2.0) * 2).backward()
+
+
+def test_backward_with_a_gradient_of_another_shape():
+    with pytest.raises(RuntimeError, match=r"shape \(3,\) for a tensor of \(2,\)"):
+        (leaf(1.0, 2.0) * 2).backward(minicnn.zeros(3))
+
+
+def test_whole_numbers_have_no_gradient():
+    with pytest.raises(RuntimeError, match="int64"):
+        minicnn.tensor([1, 2], requires_grad=True)
+
+
+@pytest.mark.parametrize("operand", [np.ones(2), [1.0, 2.0], "1", None])
+def test_an_operand_that_is_no_tensor_is_refused_by_type(operand):
+    with pytest.raises(TypeError, match=type(operand).__name__):
+        leaf(1.0, 2.0) * operand
+    with pytest.raises(TypeError, match=type(operand).__name__):
+        operand * leaf(1.0, 2.0)
+
+
+def test_an_operation_without_a_tensor_says_what_it_got():
+    with pytest.raises(TypeError, match=r"exp: expected a Tensor, got \(ndarray\)"):
+        minicnn.operations.arithmetic.exp(np.ones(2))
+
+
+def test_shapes_that_do_not_broadcast_are_both_named():
+    with pytest.raises(RuntimeError, match=r"add: shapes \(2,\) and \(3,\) do not fit"):
+        minicnn.zeros(2) + minicnn.zeros(3)
+
+
+def test_matrices_that_do_not_fit_are_both_named():
+    with pytest.raises(RuntimeError, match=r"\(2, 3\) and \(2, 3\)"):
+        minicnn.zeros(2, 3) @ minicnn.zeros(2, 3)
+
+
+# --- types ---------------------------------------------------------------------------------------
+
+VALUES = {
+    "bool": lambda L: L.tensor([True, False]),
+    "int64": lambda L: L.tensor([1, 2]),
+    "int32": lambda L: L.tensor([1, 2], dtype=L.int32),
+    "uint8": lambda L: L.tensor([1, 2], dtype=L.uint8),
+    "float32": lambda L: L.tensor([1.0, 2.0]),
+    "float64": lambda L: L.tensor([1.0, 2.0], dtype=L.float64),
+    "0-d int64": lambda L: L.tensor(2),
+    "0-d float32": lambda L: L.tensor(2.0),
+    "0-d float64": lambda L: L.tensor(2.0, dtype=L.float64),
+    "int": lambda L: 2,
+    "float": lambda L: 2.5,
+}
+OPERATORS = {
+    "+": lambda x, y: x + y,
+    "*": lambda x, y: x * y,
+    "/": lambda x, y: x / y,
+    "<": lambda x, y: x < y,
+    "==": lambda x, y: x == y,
+}
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("right", VALUES)
+@pytest.mark.parametrize("left", VALUES)
+def test_types_and_values_of_mixed_operands_are_pytorchs(left, right, operator):
+    if left in ("int", "float") and right in ("int", "float"):
+        return
+    ours, theirs = (
+        OPERATORS[operator](VALUES[left](L), VALUES[right](L)) for L in (minicnn, torch)
+    )
+    assert str(theirs.dtype) == f"torch.{ours.dtype}"
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)

@@ -1,0 +1,148 @@
+"""SGD against PyTorch, option by option."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+import minicnn
+from minicnn import nn
+from minicnn.optim import SGD
+
+OPTIONS = [
+    {"lr": 0.1, "momentum": m, "dampening": d, "weight_decay": w, "nesterov": n}
+    for m, d, w, n in itertools.product([0, 0.9], [0, 0.3], [0, 0.05], [False, True])
+    if not n or (m and not d)
+]
+
+
+def parameters(dtype="float64"):
+    """A matrix and a vector, in minicnn and in PyTorch."""
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((3, 2)), rng.standard_normal(2)]
+    ours = [nn.Parameter(minicnn.tensor(a)) for a in arrays]
+    return ours, [torch.nn.Parameter(torch.tensor(a)) for a in arrays]
+
+
+def loss(w, b):
+    return ((w @ w.T).sum(0) * 0.3 + b.sum() * b[0]).exp().sum().log()
+
+
+def step(optimizer, w, b):
+    optimizer.zero_grad()
+    loss(w, b).backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_twenty_steps_are_pytorchs(options):
+    ours, theirs = parameters()
+    mine, its = SGD(ours, **options), torch.optim.SGD(theirs, **options)
+    for _ in range(20):
+        step(mine, *ours)
+        step(its, *theirs)
+        for p, q in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=1e-12)
+
+
+def test_groups_have_options_of_their_own():
+    ours, theirs = parameters()
+
+    def groups(w, b):
+        return [{"params": [w], "weight_decay": 0.1}, {"params": [b], "lr": 0.5}]
+
+    mine = SGD(groups(*ours), lr=0.01, momentum=0.9)
+    its = torch.optim.SGD(groups(*theirs), lr=0.01, momentum=0.9)
+    for _ in range(5):
+        step(mine, *ours)
+        step(its, *theirs)
+    for p, q in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=1e-12)
+
+
+def test_a_rate_changed_in_its_group_is_the_one_used():
+    p = nn.Parameter(minicnn.tensor([1.0]))
+    optimizer = SGD([p], lr=1.0)
+    optimizer.param_groups[0]["lr"] = 0.25
+    p.grad = minicnn.tensor([2.0])
+    optimizer.step()
+    assert p.item() == 0.5
+
+
+def test_a_parameter_without_a_gradient_stays():
+    p = nn.Parameter(minicnn.tensor([1.0]))
+    SGD([p], lr=1.0, weight_decay=1.0).step()
+    assert p.item() == 1
+
+
+def test_a_step_changes_parameters_in_their_own_memory():
+    p = nn.Parameter(minicnn.tensor([1.0]))
+    memory = p.array
+    p.grad = minicnn.tensor([1.0])
+    SGD([p], lr=1.0).step()
+    assert p.array is memory
+
+
+def test_a_step_leaves_gradients_as_they_are():
+    p = nn.Parameter(minicnn.tensor([1.0]))
+    p.grad = minicnn.tensor([2.0])
+    optimizer = SGD([p], lr=0.1, momentum=0.9, weight_decay=0.5)
+    for _ in range(3):
+        optimizer.step()
+    assert p.grad.item() == 2
+
+
+def test_zero_grad_forgets_all_gradients():
+    ours, _ = parameters()
+    loss(*ours).backward()
+    SGD(ours).zero_grad()
+    assert [p.grad for p in ours] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": -1}, "lr must be at least 0, got -1"),
+        ({"lr": float("nan")}, "lr must be at least 0, got nan"),
+        ({"momentum": -0.5}, "momentum must be at least 0"),
+        ({"weight_decay": -1}, "weight_decay must be at least 0"),
+        ({"nesterov": True}, "nesterov needs momentum"),
+        ({"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "dampening 0"),
+    ],
+)
+def test_an_option_out_of_range_is_refused_by_name(options, message):
+    with pytest.raises(ValueError, match=message):
+        SGD(parameters()[0], **options)
+
+
+def test_no_parameters_are_refused():
+    with pytest.raises(ValueError, match="no parameters"):
+        SGD([])
+
+
+def test_what_is_no_parameter_is_refused():
+    with pytest.raises(TypeError, match="expected Parameters, got Tensor"):
+        SGD([minicnn.zeros(2)])
+
+
+# --- clipping ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("max_norm", [0.01, 1.0, 100.0])
+def test_clipping_is_pytorchs(max_norm):
+    ours, theirs = parameters()
+    loss(*ours).backward()
+    loss(*theirs).backward()
+    norm = nn.utils.clip_grad_norm_(ours, max_norm)
+    other = torch.nn.utils.clip_grad_norm_(theirs, max_norm)
+    assert norm.item() == pytest.approx(other.item(), rel=1e-6)
+    for p, q in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-9)
+
+
+def test_clipping_to_nothing_is_refused():
+    with pytest.raises(ValueError, match="max_norm must be positive, got 0"):
+        nn.utils.clip_grad_norm_([], 0)
