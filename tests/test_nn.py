@@ -1,0 +1,277 @@
+"""Modules: the tree, its state, errors that name the layer, initial values."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+
+import minicnn
+from benchmarks.twin import twin
+from minicnn import nn
+from minicnn.nn import init
+from nin.networks import nin_block
+
+
+def network():
+    return nn.Sequential(
+        nin_block(1, 4, 3, 1, 1, [5]),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.3),
+        nn.Sequential(nn.Flatten(), nn.Linear(5 * 4 * 4, 3, bias=False)),
+    )
+
+
+# --- the tree ------------------------------------------------------------------------------------
+
+
+def test_names_and_shapes_of_the_state_are_pytorchs():
+    model = network()
+    ours = {name: value.shape for name, value in model.state_dict().items()}
+    assert ours == {name: tuple(v.shape) for name, v in twin(model).state_dict().items()}
+
+
+def test_a_state_dict_loads_into_another_model():
+    model, other = network(), network()
+    other.load_state_dict(model.state_dict())
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        assert np.array_equal(p.detach().numpy(), q.detach().numpy())
+
+
+def test_loading_keeps_the_parameters_own_memory_and_order():
+    layer = nn.Conv2d(3, 4, 5)
+    memory, strides = layer.weight.array, layer.weight.array.strides
+    layer.load_state_dict({"weight": np.ones((4, 3, 5, 5)), "bias": np.zeros(4)})
+    assert layer.weight.array is memory
+    assert layer.weight.array.strides == strides == (4 * 75, 4, 4 * 15, 4 * 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("3.1.weight"), r"missing '3\.1\.weight'"),
+        (lambda s: s.update(extra=minicnn.zeros(1)), "unexpected 'extra'"),
+        (lambda s: s.update({"0.0.bias": minicnn.zeros(9)}), r"'0\.0\.bias'.*\(9,\).*\(4,\)"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_named_and_changes_nothing(change, message):
+    model = network()
+    before = [p.detach().numpy().copy() for p in model.parameters()]
+    state = {name: value * 0 for name, value in model.state_dict().items()}
+    change(state)
+    with pytest.raises(RuntimeError, match=message):
+        model.load_state_dict(state)
+    assert all(map(np.array_equal, before, (p.detach().numpy() for p in model.parameters())))
+
+
+def test_strict_off_takes_what_fits():
+    layer = nn.Linear(2, 2)
+    layer.load_state_dict({"bias": minicnn.zeros(2), "other": minicnn.zeros(1)}, strict=False)
+    assert layer.bias.tolist() == [0, 0]
+
+
+def test_a_shared_parameter_is_listed_once():
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    second.weight = first.weight
+    assert len(list(nn.Sequential(first, second).parameters())) == 3
+
+
+def test_train_and_eval_reach_every_module():
+    model = network().eval()
+    assert not any(m.training for m in model.modules())
+    assert all(m.training for m in model.train().modules())
+
+
+def test_apply_visits_children_before_their_parent():
+    seen = []
+    model = nn.Sequential(nn.ReLU(), nn.Sequential(nn.Flatten()))
+    assert model.apply(lambda m: seen.append(type(m).__name__)) is model
+    assert seen == ["ReLU", "Flatten", "Sequential", "Sequential"]
+
+
+def test_zero_grad_forgets_gradients():
+    layer = nn.Linear(2, 1)
+    layer(minicnn.ones(1, 2)).backward()
+    layer.zero_grad()
+    assert layer.weight.grad is None
+
+
+def test_to_converts_parameters_and_their_gradients():
+    layer = nn.Linear(2, 1)
+    layer(minicnn.ones(1, 2)).backward()
+    layer.to(minicnn.float64)
+    assert layer.weight.dtype == layer.weight.grad.dtype == minicnn.float64
+
+
+def test_a_module_cannot_become_whole_numbers():
+    with pytest.raises(TypeError, match="int64"):
+        nn.Linear(2, 1).to(minicnn.int64)
+
+
+def test_setting_a_parameter_before_init_says_what_to_do():
+    class Forgetful(nn.Module):
+        def __init__(self):
+            self.weight = nn.Parameter(minicnn.zeros(1))
+
+    with pytest.raises(AttributeError, match=r"super\(\).__init__\(\)"):
+        Forgetful()
+
+
+def test_a_parameter_cannot_be_replaced_by_something_else():
+    layer = nn.Linear(2, 1)
+    with pytest.raises(TypeError, match="weight must be a Parameter or None, got Tensor"):
+        layer.weight = minicnn.zeros(1, 2)
+
+
+def test_a_module_without_forward_says_so():
+    class Empty(nn.Module):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Empty defines no forward"):
+        Empty()(1)
+
+
+def test_sequential_indexes_slices_and_takes_names():
+    model = nn.Sequential(OrderedDict(a=nn.ReLU(), b=nn.Flatten()))
+    assert isinstance(model[-1], nn.Flatten)
+    assert [name for name, _ in model[1:].named_modules()] == ["", "b"]
+    assert len(model.append(nn.ReLU())) == 3
+
+
+def test_sequential_refuses_what_is_no_module():
+    with pytest.raises(TypeError, match="'0' must be a Module, got function"):
+        nn.Sequential(lambda x: x)
+
+
+def test_repr_reads_like_pytorchs():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Linear(2, 3))
+    assert repr(model) == repr(twin(model)).replace("ReLU(inplace=True)", "ReLU()")
+
+
+# --- errors that name the layer ------------------------------------------------------------------
+
+
+def test_shapes_that_do_not_fit_are_named_with_the_layers_path():
+    model = nn.Sequential(nn.ReLU(), nn.Sequential(nn.Conv2d(3, 4, 3)))
+    with pytest.raises(
+        ValueError, match=r"in layer 1\.0 Conv2d\(3, 4.*\(2, 5, 8, 8\).*\(4, 3, 3, 3\)"
+    ):
+        model(minicnn.zeros(2, 5, 8, 8))
+
+
+def test_a_layer_on_its_own_is_named_too():
+    with pytest.raises(ValueError, match=r"in layer Linear\(in_features=3.*\(2, 4\).*\(1, 3\)"):
+        nn.Linear(3, 1)(minicnn.zeros(2, 4))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Conv2d(4, 4, 3, groups=2), "groups must be 1, got 2"),
+        (lambda: nn.Conv2d(4, 4, 3, padding_mode="reflect"), "padding_mode.*'reflect'"),
+        (lambda: nn.Conv2d(0, 4, 3), "in_channels"),
+        (lambda: nn.Conv2d(4, 4, (1, 2, 3)), "kernel_size"),
+        (lambda: nn.Conv2d(4, 4, 3, stride=2, padding="same"), "padding='same'"),
+        (lambda: nn.Linear(2, -1), "out_features"),
+        (lambda: nn.MaxPool2d(2, return_indices=True), "return_indices"),
+        (lambda: nn.Dropout(-0.1), "p must be between"),
+    ],
+)
+def test_arguments_that_are_not_supported_are_refused_by_name(make, message):
+    with pytest.raises((ValueError, NotImplementedError), match=message):
+        make()
+
+
+# --- initial values ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Conv2d(16, 64, 5), nn.Linear(400, 500)], ids=["conv", "linear"]
+)
+def test_default_values_are_uniform_within_one_over_root_fan_in(layer):
+    bound = 1 / math.sqrt(math.prod(layer.weight.shape[1:]))
+    for parameter in layer.parameters():
+        values = parameter.detach().numpy()
+        assert abs(values).max() <= bound
+        assert values.std() == pytest.approx(bound / math.sqrt(3), rel=0.2)
+        assert abs(values.mean()) <= 0.2 * bound
+
+
+SHAPE = (64, 32, 3, 5)
+FAN_IN, FAN_OUT = 32 * 15, 64 * 15
+INITIALISERS = {  # name: (fill, standard deviation, bound)
+    "xavier_uniform_": (init.xavier_uniform_, math.sqrt(2 / (FAN_IN + FAN_OUT)), math.sqrt(3)),
+    "xavier_normal_": (init.xavier_normal_, math.sqrt(2 / (FAN_IN + FAN_OUT)), None),
+    "kaiming_uniform_": (
+        lambda t: init.kaiming_uniform_(t, nonlinearity="relu"),
+        math.sqrt(2 / FAN_IN),
+        math.sqrt(3),
+    ),
+    "kaiming_normal_": (
+        lambda t: init.kaiming_normal_(t, mode="fan_out", nonlinearity="relu"),
+        math.sqrt(2 / FAN_OUT),
+        None,
+    ),
+    "normal_": (lambda t: init.normal_(t, std=0.3), 0.3, None),
+    "uniform_": (lambda t: init.uniform_(t, -2, 2), 2 / math.sqrt(3), math.sqrt(3)),
+}
+
+
+@pytest.mark.parametrize("name", INITIALISERS)
+def test_moments_and_bounds(name):
+    fill, std, bound = INITIALISERS[name]
+    minicnn.manual_seed(0)
+    values = fill(minicnn.zeros(*SHAPE)).numpy()
+    assert values.std() == pytest.approx(std, rel=0.02)
+    assert abs(values.mean()) <= 0.02 * std
+    if bound is not None:
+        assert 0.99 * bound * std <= abs(values).max() <= bound * std * (1 + 1e-6)
+    else:
+        assert (abs(values) < std).mean() == pytest.approx(0.6827, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["xavier_uniform_", "kaiming_normal_", "uniform_"])
+def test_initialisers_take_pytorchs_arguments(name):
+    for library, tensor in ((nn.init, minicnn.zeros(4, 3)), (torch.nn.init, torch.zeros(4, 3))):
+        assert getattr(library, name)(tensor) is tensor
+
+
+@pytest.mark.parametrize("nonlinearity", ["linear", "conv2d", "sigmoid", "tanh", "relu"])
+def test_gains_are_pytorchs(nonlinearity):
+    assert init.calculate_gain(nonlinearity) == torch.nn.init.calculate_gain(nonlinearity)
+
+
+@pytest.mark.parametrize("slope", [None, 0.0, 0.2])
+def test_the_gain_of_a_leaky_relu_is_pytorchs(slope):
+    assert init.calculate_gain("leaky_relu", slope) == torch.nn.init.calculate_gain(
+        "leaky_relu", slope
+    )
+
+
+def test_constants():
+    assert (init.constant_(minicnn.zeros(3), 2.5) == 2.5).all()
+    assert (init.ones_(minicnn.zeros(3)) == 1).all()
+    assert (init.zeros_(minicnn.ones(3)) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("fill", "message"),
+    [
+        (lambda: init.xavier_uniform_(minicnn.zeros(3)), r"at least 2 axes, got shape \(3,\)"),
+        (lambda: init.kaiming_normal_(minicnn.zeros(3, 3), mode="fan"), "mode"),
+        (lambda: init.kaiming_normal_(minicnn.zeros(3, 3), nonlinearity="gelu"), "nonlinearity"),
+    ],
+)
+def test_initialisers_refuse_by_name(fill, message):
+    with pytest.raises(ValueError, match=message):
+        fill()
+
+
+def test_the_same_seed_gives_the_same_weights():
+    minicnn.manual_seed(5)
+    first = nn.Conv2d(3, 4, 3).weight.detach().numpy()
+    minicnn.manual_seed(5)
+    assert np.array_equal(nn.Conv2d(3, 4, 3).weight.detach().numpy(), first)
