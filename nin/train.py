@@ -224,7 +224,6 @@ def train(args: argparse.Namespace) -> Path:
         backends.load(DEVICES[args.backend])
     except backends.BackendError as error:
         raise UsageError(f"--backend {args.backend}: {error}") from None
-    backends.conv_algorithm = args.conv
     device = minicnn.device(DEVICES[args.backend])
 
     data = _load_data(args, preset)
@@ -243,6 +242,7 @@ def train(args: argparse.Namespace) -> Path:
         "test_images": len(test_set),
         "backend": backend,
         "threads": args.threads,
+        "conv": args.conv,
         "parameters": parameters,
         "minicnn": minicnn.__version__,
     }
@@ -256,7 +256,10 @@ def train(args: argparse.Namespace) -> Path:
     print(f"Data     {data.name}: {len(train_set):,} training and {len(test_set):,} test images")
     print(f"         {data.source}")
     print(f"Backend  {backend}")
-    print(f"         {args.threads} threads, {preset.micro_batch} images at a time on each")
+    print(
+        f"         {args.threads} threads, {preset.micro_batch} images at a time on each,"
+        f" convolution: {args.conv}"
+    )
     print(f"Network  {args.preset}: {parameters:,} parameters")
     print(f"Training {preset.epochs} epochs, batches of {preset.batch_size}")
     print(
@@ -323,6 +326,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 0 done, 2 wrong use, 130 interrupted."""
     args = _parser().parse_args(argv)
     warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
+    before, backends.conv_algorithm = backends.conv_algorithm, args.conv
     try:
         directory = train(args)
     except UsageError as error:
@@ -331,6 +335,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted: the finished epochs are in the output directory.", file=sys.stderr)
         return 130
+    finally:
+        backends.conv_algorithm = before
     print(f"Done: model, metrics and curves are in {directory}")
     return 0
 
