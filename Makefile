@@ -1,14 +1,15 @@
-# make train   train the default network on Fashion-MNIST
-# make test    the whole test suite
+# make train       train the default network on Fashion-MNIST
+# make test        the whole test suite
 # make gradcheck   every operation's gradients against three other ways to compute them
-# make lint    ruff and mypy
+# make mutants     how many small faults in the derivative code the suite catches (an hour)
+# make lint        ruff and mypy
 # Each makes .venv and installs what it needs; nothing is installed anywhere else.
 
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: train test gradcheck lint format clean
+.PHONY: train test gradcheck mutants lint format clean
 
 train: .venv/run.stamp
 	$(BIN)/python -m nin.train $(ARGS)
@@ -18,6 +19,10 @@ test: .venv/test.stamp
 
 gradcheck: .venv/test.stamp
 	$(BIN)/python -m minicnn.gradcheck $(ARGS)
+
+mutants: .venv/test.stamp
+	$(BIN)/python -m pip install --quiet --editable '.[test,mutants]'
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

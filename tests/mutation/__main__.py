@@ -1,0 +1,131 @@
+"""Plant every small fault that cosmic-ray knows in the derivative code, and count what survives.
+
+    python -m tests.mutation            all of it, on all cores; prints scores and survivors
+
+The faults are planted in copies of the tree, one for each core. Left out are the replacements of an
+arithmetic operator by %, //, **, a shift or a bitwise one: on arrays of floats they mostly raise,
+which would flatter the score, and each place has +, -, × and ÷ for one another already. So are
+those of |, which stands in type annotations, where nothing can fail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from minicnn.parallel import available_cores
+
+ROOT = Path(__file__).parents[2]
+MODULES = [
+    "minicnn/operations/arithmetic.py",
+    "minicnn/operations/convolution.py",
+    "minicnn/operations/dropout.py",
+    "minicnn/operations/matrix.py",
+    "minicnn/operations/pooling.py",
+    "minicnn/operations/shape.py",
+    "minicnn/operations/softmax.py",
+    "minicnn/operations/winograd.py",
+    "minicnn/autograd.py",
+    "minicnn/backends/numpy.py",
+    "minicnn/nn/layers.py",
+    "minicnn/optim/sgd.py",
+]
+CONFIG = """
+[cosmic-ray]
+module-path = {modules}
+timeout = 90.0
+excluded-modules = []
+test-command = "{python} -m tests.mutation.judge"
+[cosmic-ray.distributor]
+name = "local"
+[cosmic-ray.filters.operators-filter]
+exclude-operators = [
+    "core/ReplaceBinaryOperator_.*_(Mod|FloorDiv|Pow|LShift|RShift|BitOr|BitAnd|BitXor)",
+    "core/ReplaceBinaryOperator_BitOr_.*",
+]
+"""
+
+
+def run(modules: list[str]) -> list[dict[str, str]]:
+    """Mutate these files in a copy of the tree; the place, outcome and diff of each mutant."""
+    with tempfile.TemporaryDirectory(prefix="mutants-") as name:
+        place = Path(name)
+        for part in ("minicnn", "nin", "benchmarks", "tests"):
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / part, place / part, ignore=ignore)
+        shutil.copy(ROOT / "pyproject.toml", place)
+        config = CONFIG.format(modules=json.dumps(modules), python=sys.executable)
+        (place / "cr.toml").write_text(config)
+        tool = str(Path(sys.executable).with_name("cosmic-ray"))
+        filters = str(Path(sys.executable).with_name("cr-filter-operators"))
+        for command in (
+            [tool, "init", "cr.toml", "cr.sqlite"],
+            [filters, "cr.sqlite", "cr.toml"],
+            [tool, "exec", "cr.toml", "cr.sqlite"],
+        ):
+            subprocess.run(command, cwd=place, check=True, capture_output=True)
+        dump = subprocess.run(
+            [tool, "dump", "cr.sqlite"], cwd=place, check=True, capture_output=True, text=True
+        )
+    results = []
+    for line in dump.stdout.splitlines():
+        item, result = json.loads(line)
+        if result is None or result["worker_outcome"] == "skipped":
+            continue
+        mutation = item["mutations"][0]
+        results.append(
+            {
+                "module": mutation["module_path"],
+                "line": str(mutation["start_pos"][0]),
+                "operator": mutation["operator_name"].removeprefix("core/"),
+                "outcome": result["test_outcome"] or result["worker_outcome"],
+                "diff": result["diff"] or "",
+            }
+        )
+    return results
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("modules", nargs="*", default=MODULES, help="files (default: all)")
+    parser.add_argument("--out", type=Path, help="write all results as JSON")
+    args = parser.parse_args()
+
+    # One file at a time on each core, the longest first.
+    order = sorted(args.modules, key=lambda m: -(ROOT / m).stat().st_size)
+    with ThreadPoolExecutor(available_cores()) as pool:
+        results = [r for part in pool.map(lambda m: run([m]), order) for r in part]
+    if args.out:
+        args.out.write_text(json.dumps(results, indent=1) + "\n")
+
+    total, survived = Counter(r["module"] for r in results), Counter[str]()
+    for r in results:
+        if r["outcome"] == "survived":
+            survived[r["module"]] += 1
+            changed = [
+                text
+                for text in r["diff"].splitlines()
+                if text[:1] in "+-" and text[:3] not in ("+++", "---")
+            ]
+            print(f"{r['module']}:{r['line']} {r['operator']}")
+            print("\n".join(f"    {text}" for text in changed))
+    print()
+    for module in args.modules:
+        print(f"{module:<40}{total[module] - survived[module]:>5} of {total[module]:>5} killed")
+    killed = sum(total.values()) - sum(survived.values())
+    print(f"{'all':<40}{killed:>5} of {sum(total.values()):>5} killed", end=" ")
+    print(f"({100 * killed / max(1, sum(total.values())):.1f}%)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
