@@ -18,14 +18,8 @@ def draw(history: list[dict[str, float]], title: str, path: Path) -> None:
     losses.set(ylabel="cross-entropy (nats)", title="Loss")
     losses.legend()
     accuracy.plot(epochs, [100 * row["accuracy"] for row in history], "s--", color="C1")
-    accuracy.set(ylabel="test accuracy (%)", title="Accuracy")
-    accuracy.annotate(
-        f"{100 * history[-1]['accuracy']:.2f}%",
-        (epochs[-1], 100 * history[-1]["accuracy"]),
-        xytext=(-6, -14),
-        textcoords="offset points",
-        ha="right",
-    )
+    accuracy.set(ylabel="test accuracy (%)")
+    accuracy.set_title(f"Accuracy: {100 * history[-1]['accuracy']:.2f}%")
     for axes in (losses, accuracy):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
