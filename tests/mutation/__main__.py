@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,8 @@ MODULES = {  # and the tests that are the likeliest to notice
     "minicnn/nn/layers.py": "nn",
     "minicnn/operations/winograd.py": "winograd",
 }
+ONE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # a core each
+ENVIRONMENT = {**os.environ, "HYPOTHESIS_PROFILE": "verdict", **dict.fromkeys(ONE, "1")}
 CONFIG = """
 [cosmic-ray]
 module-path = ["{module}"]
@@ -70,7 +73,7 @@ def run(module: str) -> list[dict[str, str]]:
             [filters, "cr.sqlite", "cr.toml"],
             [tool, "exec", "cr.toml", "cr.sqlite"],
         ):
-            subprocess.run(command, cwd=place, check=True, capture_output=True)
+            subprocess.run(command, cwd=place, check=True, capture_output=True, env=ENVIRONMENT)
         dump = subprocess.run(
             [tool, "dump", "cr.sqlite"], cwd=place, check=True, capture_output=True, text=True
         )
