@@ -234,7 +234,6 @@ class Tensor(Variable):
     def to(self, *targets: Any, dtype: Any = None, device: Any = None, **ignored: Any) -> Tensor:
         """This tensor on another device or in another dtype; itself if it is there already."""
         ignored.pop("non_blocking", None)
-        ignored.pop("copy", None)
         if ignored:
             raise TypeError(f"to(): unsupported argument {sorted(ignored)[0]!r}")
         for target in targets:

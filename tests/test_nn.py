@@ -106,6 +106,12 @@ def test_to_converts_parameters_and_their_gradients():
     assert layer.weight.dtype == layer.weight.grad.dtype == minicnn.float64
 
 
+def test_double_and_float_change_the_type():
+    layer = nn.Linear(2, 1)
+    assert layer.double().weight.dtype == minicnn.float64
+    assert layer.float().weight.dtype == minicnn.float32
+
+
 def test_a_module_cannot_become_whole_numbers():
     with pytest.raises(TypeError, match="int64"):
         nn.Linear(2, 1).to(minicnn.int64)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from ..backends import backend_of
-from ..dtype import is_floating
+from ..dtype import float32, float64, is_floating
 from ..functional import ShapeError
 from ..tensor import Tensor
 
@@ -162,10 +162,10 @@ class Module:
         return self.to("cpu")
 
     def float(self: Self) -> Self:
-        return self.to("float32")
+        return self.to(float32)
 
     def double(self: Self) -> Self:
-        return self.to("float64")
+        return self.to(float64)
 
     def zero_grad(self) -> None:
         """Forget all gradients."""

@@ -50,9 +50,9 @@ def unpad(y: Array, margins: Margins) -> Array:
 
 
 def pieces(n: int, bytes_each: int) -> Iterator[slice]:
-    """Cut n images into runs whose unrolled matrices have about PIECE_BYTES."""
+    """Cut n images into runs, at least one, whose unrolled matrices have about PIECE_BYTES."""
     step = max(1, PIECE_BYTES // max(1, bytes_each))
-    return (slice(i, i + step) for i in range(0, n, step))
+    return (slice(i, i + step) for i in range(0, max(n, 1), step))
 
 
 def sum_pixels(g: Array) -> Array:
