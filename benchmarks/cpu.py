@@ -29,6 +29,7 @@ COMPETITORS = {
     "minicnn im2col": ("minicnn", "im2col"),
     "minicnn winograd": ("minicnn", "auto"),
     "minicnn own loop": ("minicnn", "loop"),
+    "minicnn own loop auto": ("minicnn", "loop-auto"),
     "PyTorch": ("torch", "contiguous"),
     "PyTorch channels-last": ("torch", "channels_last"),
 }

@@ -42,7 +42,9 @@ def minicnn(preset: Preset, n: int, threads: int, how: str) -> tuple[Step, Step]
     criterion = mc.nn.CrossEntropyLoss()
     x, y = (mc.tensor(a) for a in draw(preset, n))
     threadpoolctl.threadpool_limits(threads, user_api="blas")
-    if how == "loop":
+    if how.startswith("loop"):
+        if how == "loop-auto":
+            mc.backends.conv_algorithm = "auto"
 
         def train() -> Any:
             optimizer.zero_grad()

@@ -7,11 +7,13 @@ kw·C numbers, and every loop below runs over channels innermost.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
+
+from . import threads
 
 Array = Any
 Pair = tuple[int, int]
@@ -47,6 +49,45 @@ def quiet() -> Any:
 def add_at(target: Array, index: Any, values: Array) -> None:
     """target[index] += values, adding again for an index that occurs again."""
     np.add.at(target, index, values)
+
+
+# --- pieces of a batch ---------------------------------------------------------------------------
+
+PIECE_BYTES = 2 * 2**20  # what one core works on at a time: about what its cache holds
+
+
+def pieces(n: int, bytes_each: int) -> list[slice]:
+    """Cut n images into runs, at least one, of about PIECE_BYTES."""
+    step = max(1, PIECE_BYTES // max(1, bytes_each))
+    return [slice(i, i + step) for i in range(0, max(n, 1), step)]
+
+
+def share(work: Callable[[Sequence[slice]], Any], cut: Sequence[slice]) -> list[Any]:
+    """work(run) for runs that make up `cut`, on several threads: the results, in order."""
+
+    def quietly(run: Sequence[slice]) -> Any:
+        with quiet():  # which holds for one thread
+            return work(run)
+
+    return threads.share(quietly, cut)
+
+
+def blockwise(function: Callable[..., Array], *arrays: Array) -> Array:
+    """function(*arrays), for one that works elementwise on arrays of one shape and type.
+
+    Piece by piece, so that what is computed on the way stays in the cache, and on all threads.
+    """
+    first = arrays[0]
+    if not first.ndim:
+        return function(*arrays)
+    out = np.empty_like(first)
+
+    def work(run: Sequence[slice]) -> None:
+        for piece in run:
+            out[piece] = function(*(a[piece] for a in arrays))
+
+    share(work, pieces(len(out), out[:1].nbytes))
+    return out
 
 
 # --- random numbers ------------------------------------------------------------------------------
@@ -164,15 +205,24 @@ def max_pool(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Arra
     Returns values (N, H', W', C) and places 0 … kh·kw-1, counted along rows, of the smallest
     unsigned type that holds them. The first of equal maxima wins; NaN wins over everything.
     """
-    first, *others = _taps(x, kernel, stride, dilation)
-    y = first.copy()
-    place = np.zeros(y.shape, np.min_scalar_type(len(others)))
-    for k, tap in enumerate(others, 1):
-        # k only grows, so the place is the largest k at which a new maximum was found: a maximum
-        # over small integers, 3× faster than writing k through a mask.
-        better = (tap > y) | (tap != tap)
-        np.maximum(place, np.multiply(better, k, dtype=place.dtype), out=place)
-        np.maximum(y, tap, out=y)
+    n, h, w, c = x.shape
+    shape = (n, *output_size((h, w), kernel, stride, dilation), c)
+    y = np.empty(shape, x.dtype)
+    place = np.zeros(shape, np.min_scalar_type(math.prod(kernel) - 1))
+
+    def work(run: Sequence[slice]) -> None:
+        for piece in run:
+            first, *others = _taps(x[piece], kernel, stride, dilation)
+            best, where = y[piece], place[piece]
+            best[...] = first
+            for k, tap in enumerate(others, 1):
+                # k only grows, so the place is the largest k at which a new maximum was found: a
+                # maximum over small integers, 3× faster than writing k through a mask.
+                better = (tap > best) | (tap != tap)
+                np.maximum(where, np.multiply(better, k, dtype=where.dtype), out=where)
+                np.maximum(best, tap, out=best)
+
+    share(work, pieces(n, x[:1].nbytes))
     return y, place
 
 
@@ -180,8 +230,13 @@ def max_unpool(
     g: Array, place: Array, x: Array, kernel: Pair, stride: Pair, dilation: Pair
 ) -> None:
     """The transpose of max_pool: add g (N, H', W', C) onto x, each element where `place` says."""
-    for k, tap in enumerate(_taps(x, kernel, stride, dilation)):
-        tap += g * (place == k)
+
+    def work(run: Sequence[slice]) -> None:
+        for piece in run:
+            for k, tap in enumerate(_taps(x[piece], kernel, stride, dilation)):
+                tap += g[piece] * (place[piece] == k)
+
+    share(work, pieces(len(x), x[:1].nbytes))
 
 
 def sum_pool(x: Array, kernel: Pair, stride: Pair) -> Array:

@@ -6,7 +6,9 @@ that one product does all the work: im2col. Images are channels-last inside; see
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import iadd
 from typing import Any
 
 from ..autograd import operation
@@ -14,11 +16,6 @@ from ..backends import Array, backend_of
 
 Pair = tuple[int, int]
 Margins = tuple[Pair, Pair]  # ((top, bottom), (left, right))
-
-# The unrolled matrix is kh·kw times as large as the image, so it is made for a few images at a time
-# and never kept: unrolling again for the backward pass costs less than memory does.
-PIECE_BYTES = 8 * 2**20
-
 
 def nhwc(x: Array) -> Array:
     """x (N, C, H, W) as a contiguous (N, H, W, C) array: no copy if its memory has that order."""
@@ -49,10 +46,9 @@ def unpad(y: Array, margins: Margins) -> Array:
     return y[:, top : y.shape[1] - bottom, left : y.shape[2] - right]
 
 
-def pieces(n: int, bytes_each: int) -> Iterator[slice]:
-    """Cut n images into runs, at least one, whose unrolled matrices have about PIECE_BYTES."""
-    step = max(1, PIECE_BYTES // max(1, bytes_each))
-    return (slice(i, i + step) for i in range(0, max(n, 1), step))
+def total(work: Callable[[slice], Array], cut: Sequence[slice], backend: Any) -> Array:
+    """The sum of work(piece) over all pieces, always in the same order."""
+    return reduce(iadd, backend.share(lambda run: reduce(iadd, map(work, run)), cut))
 
 
 def sum_pixels(g: Array) -> Array:
@@ -62,9 +58,13 @@ def sum_pixels(g: Array) -> Array:
     lose fewer digits than a long one.
     """
     g = nhwc(g)
-    xp = backend_of(g).xp
-    rows = xp.ones(g.shape[2], g.dtype) @ g  # (N, H', O)
-    return (xp.ones(g.shape[1], g.dtype) @ rows).sum(axis=0)
+    backend = backend_of(g)
+    h_ones, w_ones = (backend.xp.ones(size, g.dtype) for size in g.shape[1:3])
+
+    def work(piece: slice) -> Array:
+        return (h_ones @ (w_ones @ g[piece])).sum(axis=0)  # over (n, H', O)
+
+    return total(work, backend.pieces(len(g), g[:1].nbytes), backend)
 
 
 @operation
@@ -78,6 +78,9 @@ def conv2d(
         y = cols · filtersᵀ + b      d cols = g · filters      d filters = gᵀ · cols
 
     A 1×1 convolution at stride 1 needs no unrolling: the pixels of x are the rows already.
+
+    The unrolled matrix is kh·kw times as large as the image, so it is made for a few images at a
+    time and never kept: unrolling again for the backward pass costs less than memory does.
     """
     backend = backend_of(x)
     xp = backend.xp
@@ -88,36 +91,46 @@ def conv2d(
     window = ((kh, kw), stride, dilation)
     padded = (h + sum(margins[0]), width + sum(margins[1]))
     oh, ow = backend.output_size(padded, *window)
-    pixels = (kh, kw) == stride == (1, 1) and padded == (h, width)
-    cut = [slice(0, n)] if pixels else list(pieces(n, oh * ow * filters[0].nbytes))
+    cut = backend.pieces(n, oh * ow * filters[:1].nbytes)
+    y = xp.empty((n, oh, ow, o), x.dtype)
 
     def cols(piece: slice) -> Array:
         return backend.im2col(pad(x[piece], margins), *window)
 
-    y = xp.empty((n, oh, ow, o), x.dtype)
-    for piece in cut:
-        rows = y[piece].reshape(-1, o)
-        xp.matmul(cols(piece), filters.T, out=rows)
-        if b is not None:
-            rows += b
+    def forward(run: Sequence[slice]) -> None:
+        for piece in run:
+            rows = y[piece].reshape(-1, o)
+            xp.matmul(cols(piece), filters.T, out=rows)
+            if b is not None:
+                rows += b
+
+    backend.share(forward, cut)
 
     def vjp_x(g: Array) -> Array:
         g = nhwc(g)
-        if pixels:
-            return nchw((g.reshape(-1, o) @ filters).reshape(x.shape))
         dx = xp.empty(x.shape, x.dtype)
-        for piece in cut:
-            inside = dx[piece]
-            dpadded = xp.zeros((len(inside), *padded, c), x.dtype)
-            backend.col2im(g[piece].reshape(-1, o) @ filters, dpadded, *window)
-            inside[...] = unpad(dpadded, margins)
+
+        def backward(run: Sequence[slice]) -> None:
+            for piece in run:
+                dcols = g[piece].reshape(-1, o) @ filters
+                if (kh, kw) == stride == (1, 1) and padded == (h, width):
+                    dx[piece] = dcols.reshape(dx[piece].shape)
+                    continue
+                inside = dx[piece]
+                dpadded = xp.zeros((len(inside), *padded, c), x.dtype)
+                backend.col2im(dcols, dpadded, *window)
+                inside[...] = unpad(dpadded, margins)
+
+        backend.share(backward, cut)
         return nchw(dx)
 
     def vjp_w(g: Array) -> Array:
         g = nhwc(g)
-        dfilters = xp.zeros_like(filters)
-        for piece in cut:
-            dfilters += g[piece].reshape(-1, o).T @ cols(piece)
+
+        def work(piece: slice) -> Array:
+            return g[piece].reshape(-1, o).T @ cols(piece)
+
+        dfilters = total(work, cut, backend)
         return nchw(dfilters.reshape(o, kh, kw, c))
 
     return nchw(y), vjp_x, vjp_w, sum_pixels

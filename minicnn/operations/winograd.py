@@ -11,16 +11,15 @@ benchmarks.convolution` prints both), which training does not notice and gradien
 
 from __future__ import annotations
 
-import operator
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, reduce
+from functools import lru_cache
 from typing import Any
 
 from ..autograd import operation
 from ..backends import Array, backend_of, host
-from .convolution import Margins, nchw, nhwc, pad, pieces, sum_pixels, unpad
+from .convolution import Margins, nchw, nhwc, pad, sum_pixels, total, unpad
 
 STEP = 4  # each tile yields 4×4 outputs. 2×2 from 6×6 tiles takes 1.4 times as long where r = 5
 POINTS = (0, 1, -1, 2, -2, 1 / 2, -1 / 2)  # the first t - 1 of these, and ∞
@@ -106,7 +105,7 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins) -> Any:
     over = th * m - oh, tw * m - ow
     (top, bottom), (left, right) = margins
     reach = (top, bottom + over[0]), (left, right + over[1])
-    cut = list(pieces(n, th * tw * t * t * (c + o) * x.dtype.itemsize))
+    cut = backend.pieces(n, th * tw * t * t * (c + o) * x.dtype.itemsize)
 
     def tiles(piece: slice) -> Array:  # V
         gathered = backend.gather_tiles(pad(x[piece], reach), t, m)  # (t², M·C)
@@ -118,28 +117,39 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins) -> Any:
         return along_both(A, squares.reshape(m * m, -1)).reshape(t * t, -1, o)
 
     y = xp.empty((n, oh, ow, o), x.dtype)
-    for piece in cut:
-        P = (tiles(piece) @ U).reshape(t * t, -1)
-        squares = along_both(A.T, P).reshape(m, m, -1, th, tw, o).transpose(2, 3, 0, 4, 1, 5)
-        y[piece] = squares.reshape(-1, th * m, tw * m, o)[:, :oh, :ow]
-        if b is not None:
-            y[piece] += b
+
+    def forward(run: Sequence[slice]) -> None:
+        for piece in run:
+            P = (tiles(piece) @ U).reshape(t * t, -1)
+            squares = along_both(A.T, P).reshape(m, m, -1, th, tw, o).transpose(2, 3, 0, 4, 1, 5)
+            y[piece] = squares.reshape(-1, th * m, tw * m, o)[:, :oh, :ow]
+            if b is not None:
+                y[piece] += b
+
+    backend.share(forward, cut)
 
     def vjp_x(g: Array) -> Array:
         g = nhwc(g)
         dx = xp.empty(x.shape, x.dtype)
-        for piece in cut:
-            dV = (products(g[piece]) @ U.transpose(0, 2, 1)).reshape(t * t, -1)
-            inside = dx[piece]
-            dpadded = xp.zeros((len(inside), th * m + r - 1, tw * m + r - 1, c), x.dtype)
-            backend.scatter_tiles(along_both(B.T, dV), dpadded, t, m)
-            inside[...] = unpad(dpadded, reach)
+
+        def backward(run: Sequence[slice]) -> None:
+            for piece in run:
+                dV = (products(g[piece]) @ U.transpose(0, 2, 1)).reshape(t * t, -1)
+                inside = dx[piece]
+                dpadded = xp.zeros((len(inside), th * m + r - 1, tw * m + r - 1, c), x.dtype)
+                backend.scatter_tiles(along_both(B.T, dV), dpadded, t, m)
+                inside[...] = unpad(dpadded, reach)
+
+        backend.share(backward, cut)
         return nchw(dx)
 
     def vjp_w(g: Array) -> Array:
         g = nhwc(g)
-        dUs = (tiles(piece).transpose(0, 2, 1) @ products(g[piece]) for piece in cut)
-        dU = reduce(operator.iadd, dUs)
+
+        def work(piece: slice) -> Array:
+            return tiles(piece).transpose(0, 2, 1) @ products(g[piece])
+
+        dU = total(work, cut, backend)
         dw = along_both(G.T, dU.reshape(t * t, -1)).reshape(r, r, c, o)
         return nchw(xp.ascontiguousarray(dw.transpose(3, 0, 1, 2)))
 
