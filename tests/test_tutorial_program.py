@@ -122,8 +122,8 @@ def rewritten(program):
 def weights():
     """Initial weights by name, as NumPy arrays.
 
-    Biases above 0 keep every unit alive: with PyTorch's default weights ten steps change the loss by
-    less than the comparison could see.
+    Biases above 0 keep every unit alive: with PyTorch's default weights ten steps change the loss
+    by less than the comparison could see.
     """
     namespace = {"dropout": 0.0, "start_from_shared_weights": lambda model: None}
     definitions = rewritten(PROGRAM).partition("transform = ")[0]

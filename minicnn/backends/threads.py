@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
@@ -24,18 +25,23 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork leaves the threads behind
 
 
+def count() -> int:
+    """How many threads `share` would use: as many as the BLAS has."""
+    return min((library.num_threads for library in _blas), default=1)
+
+
 def share(work: Callable[[Sequence[Piece]], Result], pieces: Sequence[Piece]) -> list[Result]:
     """Cut `pieces` into a run for each thread; work(run) of every run, in order.
 
-    There are as many threads as the BLAS has, and it has one while they are at work. So nothing is
-    shared out within a thread of these, nor where somebody has limited the BLAS to one.
+    The BLAS has one thread while they are at work. So nothing is shared out within a thread of
+    these, nor where somebody has limited the BLAS to one.
     """
-    before = [library.num_threads for library in _blas]
-    n = min([*before, len(pieces)]) if before else 1
+    n = min(count(), len(pieces))
     if n < 2:
         return [work(pieces)]
+    before = [library.num_threads for library in _blas]
     ends = [i * len(pieces) // n for i in range(n + 1)]
-    runs = [pieces[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    runs = [pieces[start:end] for start, end in pairwise(ends)]
     try:
         for library in _blas:
             library.set_num_threads(1)

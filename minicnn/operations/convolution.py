@@ -17,6 +17,7 @@ from ..backends import Array, backend_of
 Pair = tuple[int, int]
 Margins = tuple[Pair, Pair]  # ((top, bottom), (left, right))
 
+
 def nhwc(x: Array) -> Array:
     """x (N, C, H, W) as a contiguous (N, H, W, C) array: no copy if its memory has that order."""
     return backend_of(x).xp.ascontiguousarray(x.transpose(0, 2, 3, 1))

@@ -29,9 +29,9 @@ POINTS = (0, 1, -1, 2, -2, 1 / 2, -1 / 2)  # the first t - 1 of these, and ∞
 def matrices(r: int, dtype: str) -> tuple[Array, Array, Array]:
     """A (t, 4), G (t, r) and B (t, t) of y = Aᵀ[(G w) ⊙ (B x)], for filters of length r; t = r + 3.
 
-    Let E_n (t, n) evaluate a polynomial of n coefficients at the points: its rows are (1, p, p², …),
-    and (0, …, 0, 1) for ∞. A product of polynomials is E_t⁻¹[(E_r w) ⊙ (E_4 y)]. That is linear in
-    y, and correlation is its transpose: E_4ᵀ[(E_r w) ⊙ (E_t⁻ᵀ x)].
+    Let E_n (t, n) evaluate a polynomial of n coefficients at the points: its rows are
+    (1, p, p², …), and (0, …, 0, 1) for ∞. A product of polynomials is E_t⁻¹[(E_r w) ⊙ (E_4 y)].
+    That is linear in y, and correlation is its transpose: E_4ᵀ[(E_r w) ⊙ (E_t⁻ᵀ x)].
     """
     xp, t = host.xp, STEP + r - 1
 

@@ -1,0 +1,92 @@
+"""Work shared out among threads: everything once, in order, and nothing left changed."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from threadpoolctl import ThreadpoolController
+
+import minicnn
+from minicnn import functional as F
+from minicnn.backends import host, threads
+
+BLAS = ThreadpoolController()
+
+
+@pytest.fixture(params=[1, 3])
+def blas_threads(request):
+    with BLAS.limit(limits=request.param, user_api="blas"):
+        yield request.param
+
+
+def test_results_come_in_order_and_every_piece_once(blas_threads):
+    runs = threads.share(list, range(10))
+    assert len(runs) == blas_threads
+    assert [piece for run in runs for piece in run] == list(range(10))
+
+
+def test_the_blas_has_one_thread_meanwhile_and_its_own_afterwards(blas_threads):
+    assert threads.share(lambda run: threads.count(), range(10)) == [1] * blas_threads
+    assert threads.count() == blas_threads
+
+
+def test_an_error_in_a_thread_arrives_and_leaves_the_blas_as_it_was():
+    with BLAS.limit(limits=2, user_api="blas"):
+        with pytest.raises(ZeroDivisionError):
+            threads.share(lambda run: 1 // 0, range(2))
+        assert threads.count() == 2
+
+
+def test_work_within_work_stays_in_its_thread():
+    def outer(run):
+        return threads.share(lambda inner: threading.get_ident(), range(4)), threading.get_ident()
+
+    with BLAS.limit(limits=2, user_api="blas"):
+        for inner, own in threads.share(outer, range(2)):
+            assert inner == [own]
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 100])
+@pytest.mark.parametrize("size", [1, 2**18, 2**22])
+def test_pieces_are_at_least_one_and_cover_the_batch(blas_threads, n, size):
+    cut = host.pieces(n, size)
+    assert len(cut) >= 1
+    assert np.concatenate([np.arange(n)[piece] for piece in cut]).tolist() == list(range(n))
+    assert all((piece.stop - piece.start) * size <= host.PIECE_BYTES for piece in cut)
+
+
+def test_blockwise_is_the_function_itself(monkeypatch, blas_threads):
+    monkeypatch.setattr(host, "LEAST_BYTES", 1)
+    x = np.random.default_rng(0).standard_normal((5, 2, 3)).transpose(0, 2, 1)
+    y = host.blockwise(np.multiply, x, -x)
+    np.testing.assert_array_equal(y, x * -x)
+    assert y.strides == x.strides
+
+
+def test_infinity_in_a_thread_does_not_warn(monkeypatch):
+    monkeypatch.setattr(host, "LEAST_BYTES", 1)
+    x = minicnn.tensor([[[[-np.inf]]], [[[np.inf]]]], requires_grad=True)
+    with BLAS.limit(limits=2, user_api="blas"):
+        F.relu(x).backward(minicnn.tensor([[[[np.inf]]], [[[0.0]]]]))
+    assert np.isnan(x.grad.numpy()).ravel().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("algorithm", ["im2col", "winograd"])
+def test_convolution_has_the_same_gradients_in_pieces_on_threads(monkeypatch, algorithm):
+    monkeypatch.setattr(minicnn.backends, "conv_algorithm", algorithm)
+
+    def gradients():
+        minicnn.manual_seed(0)
+        x, w, b = (
+            minicnn.randn(*s, requires_grad=True) for s in ((7, 4, 9, 9), (5, 4, 3, 3), (5,))
+        )
+        F.max_pool2d(F.conv2d(x, w, b, padding=1), 2).sum().backward()
+        return [p.grad.numpy() for p in (x, w, b)]
+
+    whole = gradients()
+    monkeypatch.setattr(host, "PIECE_BYTES", 1)
+    with BLAS.limit(limits=3, user_api="blas"):
+        for got, want in zip(gradients(), whole, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
