@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-SUITE = ["operations", "gradcheck", "autograd", "optim", "winograd", "nn", "parallel"]
+SUITE = ["operations", "gradcheck", "autograd", "optim", "winograd", "nn", "parallel", "threads"]
 
 
 def main() -> int:
