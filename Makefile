@@ -2,6 +2,7 @@
 # make test        the whole test suite
 # make gradcheck   every operation's gradients against three other ways to compute them
 # make mutants     how many small faults in the derivative code the suite catches (an hour)
+# make bench       time and memory against other libraries (half an hour)
 # make lint        ruff and mypy
 # Each makes .venv and installs what it needs; nothing is installed anywhere else.
 
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: train test gradcheck mutants lint format clean
+.PHONY: train test gradcheck mutants bench lint format clean
 
 train: .venv/run.stamp
 	$(BIN)/python -m nin.train $(ARGS)
@@ -23,6 +24,10 @@ gradcheck: .venv/test.stamp
 mutants: .venv/test.stamp
 	$(BIN)/python -m pip install --quiet --editable '.[test,mutants]'
 	$(BIN)/python -m tests.mutation $(ARGS)
+
+bench: .venv/test.stamp
+	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
+	$(BIN)/python -m benchmarks.suite $(ARGS)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

@@ -1,9 +1,9 @@
-"""Steps and predictions of the presets' networks, against PyTorch on the same CPU.
+"""Steps and predictions of the presets' networks, against other libraries on the same CPU.
 
-    python -m benchmarks.cpu --preset article --batch 64 --rounds 7
+    python -m benchmarks.cpu --preset article --rounds 7
 
 Every competitor runs in a process of its own; in each round each takes one step, in turn, so that
-whatever else the machine does falls on all alike. Printed are medians and their ratios to PyTorch
+whatever else the machine does falls on all alike. Printed are medians, and their ratios to PyTorch
 with channels-last memory. The environment's OPENBLAS_CORETYPE should be unset.
 """
 
@@ -11,39 +11,68 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import statistics
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import threadpoolctl
 
-from nin.presets import PRESETS
-
 from .machine import describe
+from .worker import IMAGE_SIZE
 
+
+class Competitor(NamedTuple):
+    library: str
+    how: str
+    most: int | None = None  # so slow that it gets no more images than this
+    environment: dict[str, str] = {}  # noqa: RUF012
+
+
+class Entry(NamedTuple):
+    """Something to time: a competitor at a batch size, on some threads."""
+
+    competitor: Competitor
+    batch: int
+    threads: int
+
+
+# What minicnn asks of the C library as it is imported, asked for PyTorch through the environment.
+KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 COMPETITORS = {
-    "minicnn im2col": ("minicnn", "im2col"),
-    "minicnn winograd": ("minicnn", "auto"),
-    "minicnn own loop": ("minicnn", "loop"),
-    "minicnn own loop auto": ("minicnn", "loop-auto"),
-    "PyTorch": ("torch", "contiguous"),
-    "PyTorch channels-last": ("torch", "channels_last"),
+    "minicnn, im2col": Competitor("minicnn", "im2col"),
+    "minicnn, auto": Competitor("minicnn", "auto"),
+    "own loop, im2col": Competitor("minicnn", "loop-im2col"),
+    "own loop, auto": Competitor("minicnn", "loop-auto"),
+    "PyTorch": Competitor("torch", "contiguous"),
+    "PyTorch channels-last": Competitor("torch", "channels_last"),
+    "the same, memory kept": Competitor("torch", "channels_last", environment=KEEP),
+    "MyGrad": Competitor("mygrad", "", most=8),
+    "tinygrad": Competitor("tinygrad", "", most=8, environment={"DEV": "CPU"}),
 }
 REFERENCE = "PyTorch channels-last"
+BATCH = {"article": 64, "d2l": 128, "quick": 64}  # the presets'
 
 
 class Worker:
     """A competitor's process."""
 
-    def __init__(self, library: str, how: str, preset: str, batch: int, threads: int) -> None:
-        command = [sys.executable, "-m", "benchmarks.worker", library, how, "--preset", preset]
-        command += ["--batch", str(batch), "--threads", str(threads)]
+    def __init__(self, competitor: Competitor, preset: str, batch: int, threads: int) -> None:
+        command = [sys.executable, "-m", "benchmarks.worker", competitor.library, competitor.how]
+        command += ["--preset", preset, "--batch", str(batch), "--threads", str(threads)]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            env={**os.environ, **competitor.environment},
         )
         self._read()
 
@@ -66,72 +95,112 @@ class Worker:
         self.process.wait()
 
 
+def missing(competitor: Competitor) -> str | None:
+    """What a competitor needs and this machine lacks."""
+    if find_spec(competitor.library) is None:
+        return f"{competitor.library} is not installed (make bench installs it)"
+    if competitor.library == "tinygrad" and shutil.which("clang") is None:
+        return "tinygrad needs clang"
+    return None
+
+
 def gemm_peak(threads: int) -> float:
     """GFLOP/s of NumPy's float32 matrix product, 2,048 square."""
     a = np.random.default_rng(0).standard_normal((2048, 2048), dtype=np.float32)
     seconds = []
     with threadpoolctl.threadpool_limits(threads, user_api="blas"):
-        for _ in range(5):
+        for _ in range(3):
             start = time.perf_counter()
             a @ a
             seconds.append(time.perf_counter() - start)
     return float(2 * 2048**3 / statistics.median(seconds) / 1e9)
 
 
-def measure(preset: str, batch: int, threads: int, rounds: int, what: str) -> dict[str, Any]:
-    """Median seconds and added memory of each competitor."""
+def usual(
+    preset: str, batch: int | None, threads: int, names: list[str] | None = None
+) -> dict[str, Entry]:
+    """The competitors named, or all, as far as they are here."""
+    entries = {}
+    for name in names or COMPETITORS:
+        competitor = COMPETITORS[name]
+        if lacks := missing(competitor):
+            print(f"without {name}: {lacks}")
+        else:
+            most = competitor.most or 2**20
+            entries[name] = Entry(competitor, min(batch or BATCH[preset], most), threads)
+    return entries
+
+
+def measure(preset: str, what: str, rounds: int, entries: dict[str, Entry]) -> dict[str, Any]:
+    """Median seconds for an image, and the memory that the steps added, of each entry."""
     workers = {
-        name: Worker(library, how, preset, batch, threads)
-        for name, (library, how) in COMPETITORS.items()
+        name: Worker(e.competitor, preset, e.batch, e.threads) for name, e in entries.items()
     }
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
     peaks = []
-    for _ in range(rounds + 1):
-        peaks.append(gemm_peak(threads))
+    for _ in range(rounds + 2):  # the first two warm up, and compile
+        peaks.append(gemm_peak(max(e.threads for e in entries.values())))
         for name, worker in workers.items():
             answers[name].append(worker.ask(what))
     for worker in workers.values():
         worker.stop()
     rows = {
         name: {
-            "seconds": statistics.median(a["seconds"] for a in given[1:]),  # the first warms up
+            "batch": entries[name].batch,
+            "threads": entries[name].threads,
+            "ms_an_image": 1e3
+            * statistics.median(a["seconds"] for a in given[2:])
+            / entries[name].batch,
             "added_mib": given[-1]["added_kib"] / 1024,
         }
         for name, given in answers.items()
     }
-    return {"rows": rows, "gemm_gflops": statistics.median(peaks)}
+    settings = {"preset": preset, "what": what, "rounds": rounds}
+    return {**settings, "gemm_gflops": statistics.median(peaks), "rows": rows}
+
+
+def report(result: dict[str, Any], reference: str = REFERENCE) -> None:
+    """Print one measurement as a table, with ratios to one of its rows."""
+    rows = result["rows"]
+    base = rows.get(reference) or next(iter(rows.values()))
+    print(f"{result['preset']}, {result['what']}, medians of {result['rounds']};", end="")
+    print(f" NumPy's matrix product beside it: {result['gemm_gflops']:.0f} GFLOP/s")
+    columns = f"{'batch':>6}{'threads':>8}{'ms/image':>10}{'ratio':>7}{'MiB added':>11}{'ratio':>7}"
+    print(" " * 24 + columns)
+    for name, row in rows.items():
+        ms = row["ms_an_image"]
+        text = f"{name:<24}{row['batch']:>6}{row['threads']:>8}{ms:>10.3f}"
+        text += f"{ms / base['ms_an_image']:>7.2f}{row['added_mib']:>11.0f}"
+        if row["batch"] == base["batch"]:
+            text += f"{row['added_mib'] / max(base['added_mib'], 1):>7.2f}"
+        print(text)
+    sys.stdout.flush()
+
+
+def save(name: str, result: dict[str, Any], directory: Path) -> None:
+    """Write a measurement beside what it was made on."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{name}.json"
+    path.write_text(json.dumps({"machine": describe(), **result}, indent=1) + "\n")
+    print(f"written: {path}\n", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--preset", choices=PRESETS, default="article")
+    parser.add_argument("--preset", choices=IMAGE_SIZE, default="article")
     parser.add_argument("--batch", type=int, help="default: the preset's")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=describe()["cores"])
     parser.add_argument("--what", choices=("train", "predict"), default="train")
+    parser.add_argument("--only", nargs="*", choices=COMPETITORS, help="default: all of them")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
-    batch = args.batch or PRESETS[args.preset].batch_size
-
-    result = measure(args.preset, batch, args.threads, args.rounds, args.what)
-    reference = result["rows"][REFERENCE]
-    print(f"{args.preset}, {args.what}, batch {batch}, {args.threads} threads")
-    print(f"{'':<24}{'seconds':>9}{'ratio':>7}{'images/s':>10}{'MiB added':>11}{'ratio':>7}")
-    for name, row in result["rows"].items():
-        ratio = row["seconds"] / reference["seconds"]
-        memory = row["added_mib"] / reference["added_mib"] if reference["added_mib"] else 0.0
-        print(
-            f"{name:<24}{row['seconds']:>9.4f}{ratio:>7.2f}{batch / row['seconds']:>10.0f}"
-            f"{row['added_mib']:>11.0f}{memory:>7.2f}"
-        )
-    print(f"NumPy's float32 matrix product beside it: {result['gemm_gflops']:.0f} GFLOP/s")
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"cpu-{args.preset}-{args.what}-{batch}-{args.threads}threads.json"
-    settings = {"preset": args.preset, "what": args.what, "batch": batch, "threads": args.threads}
-    path.write_text(json.dumps({**settings, "machine": describe(), **result}, indent=1) + "\n")
-    print(f"written: {path}")
+    entries = usual(args.preset, args.batch, args.threads, args.only)
+    result = measure(args.preset, args.what, args.rounds, entries)
+    report(result)
+    save(f"cpu-{args.preset}-{args.what}", result, args.out)
 
 
 if __name__ == "__main__":

@@ -2,49 +2,62 @@
 
 `benchmarks.cpu` starts one of these for each competitor and talks to it in lines: "train" or
 "predict" comes in, the seconds it took go out. So competitors take turns, and none shares memory or
-threads with another.
+threads with another. minicnn is not even imported where it doesn't compete, as it tells the C
+library to keep freed memory, which would speed up others too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from nin.presets import PRESETS, Preset
-
 Step = Callable[[], Any]
-OPTIONS: dict[str, Any] = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
+IMAGE_SIZE = {"article": 224, "d2l": 224, "quick": 28}
+LR, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
 
 
-def draw(preset: Preset, n: int) -> tuple[Any, Any]:
+def draw(preset: str, n: int) -> tuple[Any, Any]:
     """Images and labels of the preset's size, the same for every library."""
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((n, 1, preset.image_size, preset.image_size), dtype=np.float32)
-    return x, rng.integers(0, 10, n)
+    size = IMAGE_SIZE[preset]
+    return rng.standard_normal((n, 1, size, size), dtype=np.float32), rng.integers(0, 10, n)
 
 
-def minicnn(preset: Preset, n: int, threads: int, how: str) -> tuple[Step, Step]:
-    """`how` is "loop", a user's own loop, or "im2col", "winograd" or "auto" in micro-batches."""
+def network(preset: str, nn: Any) -> Any:
+    """The preset's network, made of the layers of another `nn` than minicnn's."""
+    stand_in = ModuleType("minicnn")
+    stand_in.nn = nn  # type: ignore[attr-defined]
+    sys.modules["minicnn"] = stand_in
+    networks = import_module("nin.networks")
+    if preset == "d2l":
+        return networks.article(mlp_layers=2)
+    return getattr(networks, preset)()
+
+
+def minicnn(preset: str, n: int, threads: int, how: str) -> tuple[Step, Step]:
+    """`how` is the convolution algorithm; "loop-" before it means a user's own loop."""
     import threadpoolctl
 
     import minicnn as mc
     from minicnn.parallel import MicroBatches
+    from nin.presets import PRESETS
 
-    model = preset.build()
-    optimizer = mc.optim.SGD(model.parameters(), **OPTIONS)
+    model = PRESETS[preset].build()
+    optimizer = mc.optim.SGD(model.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY)
     criterion = mc.nn.CrossEntropyLoss()
     x, y = (mc.tensor(a) for a in draw(preset, n))
     threadpoolctl.threadpool_limits(threads, user_api="blas")
-    if how.startswith("loop"):
-        if how == "loop-auto":
-            mc.backends.conv_algorithm = "auto"
+    mc.backends.conv_algorithm = how.removeprefix("loop-")
+    if how.startswith("loop-"):
 
         def train() -> Any:
             optimizer.zero_grad()
@@ -54,13 +67,13 @@ def minicnn(preset: Preset, n: int, threads: int, how: str) -> tuple[Step, Step]
             return loss.item()
 
         def predict() -> Any:
+            model.eval()
             with mc.no_grad():
                 return model(x).numpy()
 
         return train, predict
 
-    mc.backends.conv_algorithm = how
-    batches = MicroBatches(model, threads=threads, micro_batch=preset.micro_batch)
+    batches = MicroBatches(model, threads=threads, micro_batch=PRESETS[preset].micro_batch)
 
     def train_pieces() -> Any:
         optimizer.zero_grad()
@@ -68,26 +81,27 @@ def minicnn(preset: Preset, n: int, threads: int, how: str) -> tuple[Step, Step]
         optimizer.step()
         return loss
 
-    return train_pieces, lambda: batches.predict(x).numpy()
+    def predict_pieces() -> Any:
+        model.eval()
+        return batches.predict(x).numpy()
+
+    return train_pieces, predict_pieces
 
 
-def pytorch(preset: Preset, n: int, threads: int, how: str) -> tuple[Step, Step]:
+def pytorch(preset: str, n: int, threads: int, how: str) -> tuple[Step, Step]:
     """`how` is "contiguous", PyTorch's default memory layout, or "channels_last"."""
     import torch
 
-    from .twin import twin
-
     torch.set_num_threads(threads)
     layout = torch.channels_last if how == "channels_last" else torch.contiguous_format
-    model: Any = twin(preset.build(), share_masks=False)
+    model: Any = network(preset, torch.nn)
     model.to(memory_format=layout)
-    optimizer = torch.optim.SGD(model.parameters(), **OPTIONS)
+    optimizer = torch.optim.SGD(model.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY)
     criterion = torch.nn.CrossEntropyLoss()
     x, y = (torch.from_numpy(a) for a in draw(preset, n))
     x = x.contiguous(memory_format=layout)
 
     def train() -> Any:
-        model.train()
         optimizer.zero_grad()
         loss = criterion(model(x), y)
         loss.backward()
@@ -102,28 +116,170 @@ def pytorch(preset: Preset, n: int, threads: int, how: str) -> tuple[Step, Step]
     return train, predict
 
 
-LIBRARIES = {"minicnn": minicnn, "torch": pytorch}
+def layers(preset: str) -> list[tuple[str, dict[str, Any]]]:
+    """The preset's network as a list of (layer, settings)."""
+    found: list[tuple[str, dict[str, Any]]] = []
+
+    def convolution(i: int, o: int, kernel_size: int, stride: int = 1, padding: int = 0) -> None:
+        settings = {"shape": (o, i, kernel_size, kernel_size), "stride": stride, "padding": padding}
+        found.append(("conv", settings))
+
+    def pool(kernel: int, stride: int | None = None) -> None:
+        found.append(("pool", {"kernel": kernel, "stride": stride or kernel}))
+
+    stand_in = SimpleNamespace(
+        Module=object,
+        Sequential=lambda *parts: None,
+        Conv2d=convolution,
+        MaxPool2d=pool,
+        ReLU=lambda: found.append(("relu", {})),
+        Dropout=lambda p: found.append(("dropout", {"p": p})),
+        AdaptiveAvgPool2d=lambda size: found.append(("average", {})),
+        Flatten=lambda: None,
+    )
+    network(preset, stand_in)
+    return found
+
+
+def initial_weights(shape: tuple[int, ...]) -> Any:
+    """He et al.'s, which is enough for timing."""
+    scale = np.sqrt(2 / np.prod(shape[1:]))
+    return (np.random.default_rng(0).standard_normal(shape) * scale).astype(np.float32)
+
+
+def mygrad(preset: str, n: int, threads: int, how: str) -> tuple[Step, Step]:
+    """MyGrad: autograd on NumPy, with convolution and pooling among its layers."""
+    import mygrad as mg
+    import threadpoolctl
+    from mygrad.nnet import layers as mg_layers
+    from mygrad.nnet.activations import relu
+    from mygrad.nnet.losses import softmax_crossentropy
+
+    threadpoolctl.threadpool_limits(threads, user_api="blas")
+    images, labels = draw(preset, n)
+    network_layers = layers(preset)
+    parameters, velocity = [], []
+    for name, settings in network_layers:
+        if name == "conv":
+            shape = settings["shape"]
+            parameters += [mg.tensor(initial_weights(shape))]
+            parameters += [mg.tensor(np.zeros((shape[0], 1, 1), np.float32))]
+    velocity = [np.zeros_like(p.data) for p in parameters]
+    rng = np.random.default_rng(0)
+
+    def forward(training: bool) -> Any:
+        x, mine = mg.tensor(images, constant=True), iter(parameters)
+        for name, settings in network_layers:
+            if name == "conv":
+                stride, padding = settings["stride"], settings["padding"]
+                x = mg_layers.conv_nd(x, next(mine), stride=stride, padding=padding) + next(mine)
+            elif name == "relu":
+                x = relu(x)
+            elif name == "pool":
+                # It wants windows that fit exactly; PyTorch leaves out what hangs over.
+                k, s = settings["kernel"], settings["stride"]
+                h, w = ((size - k) // s * s + k for size in x.shape[2:])
+                x = mg_layers.max_pool(x[:, :, :h, :w], (k, k), s)
+            elif name == "dropout" and training:
+                kept = rng.random(x.shape, np.float32) >= settings["p"]
+                x = x * (kept / np.float32(1 - settings["p"]))
+            elif name == "average":
+                x = x.mean(axis=(2, 3))
+        return x
+
+    def train() -> Any:
+        loss = softmax_crossentropy(forward(True), labels)
+        loss.backward()
+        for p, v in zip(parameters, velocity, strict=True):
+            v *= MOMENTUM
+            v += p.grad + WEIGHT_DECAY * p.data
+            p.data -= LR * v
+            p.null_grad()
+        return float(loss)
+
+    def predict() -> Any:
+        with mg.no_autodiff:
+            return forward(False).data
+
+    return train, predict
+
+
+def tinygrad(preset: str, n: int, threads: int, how: str) -> tuple[Step, Step]:
+    """tinygrad on the CPU, its step compiled once by TinyJit (it needs clang)."""
+    import tinygrad as tg
+    from tinygrad.helpers import Context
+    from tinygrad.nn.optim import SGD
+
+    images, labels = (tg.Tensor(a).realize() for a in draw(preset, n))
+    network_layers = layers(preset)
+    parameters = []
+    for name, settings in network_layers:
+        if name == "conv":
+            shape = settings["shape"]
+            parameters += [tg.Tensor(initial_weights(shape)), tg.Tensor.zeros(shape[0])]
+    parameters = [p.contiguous().realize() for p in parameters]
+    for p in parameters:
+        p.requires_grad = True
+    optimizer = SGD(parameters, LR, MOMENTUM, WEIGHT_DECAY)
+
+    def forward() -> Any:
+        x, mine = images, iter(parameters)
+        for name, settings in network_layers:
+            if name == "conv":
+                stride, padding = settings["stride"], settings["padding"]
+                x = x.conv2d(next(mine), next(mine), stride=stride, padding=padding)
+            elif name == "relu":
+                x = x.relu()
+            elif name == "pool":
+                kernel = (settings["kernel"],) * 2
+                x = x.max_pool2d(kernel, settings["stride"])
+            elif name == "dropout":
+                x = x.dropout(settings["p"])
+            elif name == "average":
+                x = x.mean(axis=(2, 3))
+        return x
+
+    def step() -> Any:
+        with Context(TRAINING=1):
+            optimizer.zero_grad()
+            loss = forward().sparse_categorical_crossentropy(labels)
+            loss.backward()
+            optimizer.step()
+            return loss.realize()
+
+    def answer() -> Any:
+        return forward().realize()
+
+    train, predict = tg.TinyJit(step), tg.TinyJit(answer)
+    return lambda: train().item(), lambda: predict().numpy()
+
+
+def memory(field: str) -> int:
+    """KiB held now (VmRSS) or at most so far (VmHWM). getrusage's maximum includes the parent's."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(field))
+
+
+LIBRARIES = {"minicnn": minicnn, "torch": pytorch, "mygrad": mygrad, "tinygrad": tinygrad}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("library", choices=LIBRARIES)
     parser.add_argument("how")
-    parser.add_argument("--preset", choices=PRESETS, required=True)
+    parser.add_argument("--preset", choices=IMAGE_SIZE, required=True)
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     args = parser.parse_args()
-    train, predict = LIBRARIES[args.library](
-        PRESETS[args.preset], args.batch, args.threads, args.how
-    )
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    train, predict = LIBRARIES[args.library](args.preset, args.batch, args.threads, args.how)
+    before = memory("VmRSS")
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         step = train if line.strip() == "train" else predict
         start = time.perf_counter()
         step()
         seconds = time.perf_counter() - start
-        added = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        added = memory("VmHWM") - before
         print(json.dumps({"seconds": seconds, "added_kib": added}), flush=True)
 
 

@@ -43,16 +43,24 @@ class MicroBatches:
 
     Thread t of T takes pieces t, t + T, … in order, and the threads' gradients are added in order:
     the result depends on the settings, never on timing. Dropout gives every image the mask that it
-    would have in the whole batch. The BLAS runs on one thread meanwhile.
+    would have in the whole batch. The BLAS has `blas_threads` threads for each of them meanwhile.
 
     Raises ValueError for counts below 1, and for a model with a module that says `couples_images`
     (one whose output for an image depends on the others), as it can't be cut; warns (UserWarning)
     where there are more threads than cores.
     """
 
-    def __init__(self, model: Module, *, threads: int | None = None, micro_batch: int = 2) -> None:
+    def __init__(
+        self,
+        model: Module,
+        *,
+        threads: int | None = None,
+        micro_batch: int = 8,
+        blas_threads: int = 1,
+    ) -> None:
         threads = available_cores() if threads is None else threads
-        for name, value in (("threads", threads), ("micro_batch", micro_batch)):
+        counts = {"threads": threads, "micro_batch": micro_batch, "blas_threads": blas_threads}
+        for name, value in counts.items():
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"MicroBatches: {name} must be a positive int, got {value!r}")
         if threads > available_cores():
@@ -65,6 +73,7 @@ class MicroBatches:
                     f"MicroBatches: layer {name} {module!r} couples the images of a batch"
                 )
         self.model, self.threads, self.micro_batch = model, threads, micro_batch
+        self.blas_threads = blas_threads
         self._parameters = list(model.parameters())
         self._replicas = [self._replica() for _ in range(threads)]
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="MicroBatches")
@@ -95,7 +104,7 @@ class MicroBatches:
                 after.append(draws)
             return results
 
-        with self._blas.limit(limits=1, user_api="blas"), fixed_weights():
+        with self._blas.limit(limits=self.blas_threads, user_api="blas"), fixed_weights():
             done = list(self._pool.map(take, range(self.threads)))
         for draws in after:
             generator.catch_up(draws)

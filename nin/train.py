@@ -109,13 +109,20 @@ def _parser() -> argparse.ArgumentParser:
         default=available_cores(),
         help="worker threads on the CPU (default here: one for each core, %(default)s)",
     )
+    add("--micro-batch", type=whole, help="images at a time; " + from_presets("micro_batch"))
+    add(
+        "--blas-threads",
+        type=whole,
+        default=1,
+        help="threads for the matrix products of each worker thread (default: 1)",
+    )
     add("--no-progress", action="store_true", help="no progress bar (default: one on a terminal)")
     return parser
 
 
 def _override(preset: Preset, args: argparse.Namespace) -> Preset:
     """The preset with the settings that flags gave."""
-    names = ("epochs", "batch_size", "lr", "momentum", "weight_decay")
+    names = ("epochs", "batch_size", "lr", "momentum", "weight_decay", "micro_batch")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if given.get("momentum") == 0:
         given["nesterov"] = False
@@ -242,6 +249,7 @@ def train(args: argparse.Namespace) -> Path:
         "test_images": len(test_set),
         "backend": backend,
         "threads": args.threads,
+        "blas_threads": args.blas_threads,
         "conv": args.conv,
         "parameters": parameters,
         "minicnn": minicnn.__version__,
@@ -258,7 +266,7 @@ def train(args: argparse.Namespace) -> Path:
     print(f"Backend  {backend}")
     print(
         f"         {args.threads} threads, {preset.micro_batch} images at a time on each,"
-        f" convolution: {args.conv}"
+        f" BLAS on {args.blas_threads}, convolution: {args.conv}"
     )
     print(f"Network  {args.preset}: {parameters:,} parameters")
     print(f"Training {preset.epochs} epochs, batches of {preset.batch_size}")
@@ -268,7 +276,12 @@ def train(args: argparse.Namespace) -> Path:
     )
     print(f"Output   {run.directory}", flush=True)
 
-    batches = MicroBatches(model, threads=args.threads, micro_batch=preset.micro_batch)
+    batches = MicroBatches(
+        model,
+        threads=args.threads,
+        micro_batch=preset.micro_batch,
+        blas_threads=args.blas_threads,
+    )
     criterion = nn.CrossEntropyLoss()
     optimizer = optim.SGD(
         model.parameters(),

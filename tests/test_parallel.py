@@ -110,7 +110,9 @@ def test_an_error_in_a_thread_reaches_the_caller():
         MicroBatches(model).backward(nn.CrossEntropyLoss(), minicnn.zeros(37, 3, 9, 9), y)
 
 
-@pytest.mark.parametrize("settings", [{"threads": 0}, {"micro_batch": 0}, {"micro_batch": 1.5}])
+@pytest.mark.parametrize(
+    "settings", [{"threads": 0}, {"micro_batch": 0}, {"micro_batch": 1.5}, {"blas_threads": 0}]
+)
 def test_counts_below_one_are_refused_by_name(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         MicroBatches(network(), **settings)

@@ -121,6 +121,8 @@ def test_a_directory_that_holds_a_run_is_not_overwritten(run, capsys):
         ["--momentum", "-0.1"],
         ["--seed", "x"],
         ["--threads", "0"],
+        ["--micro-batch", "0"],
+        ["--blas-threads", "0"],
         ["--preset", "resnet"],
         ["--dataset", "cifar"],
         ["--backend", "torch"],
@@ -186,7 +188,7 @@ def test_help_shows_every_default(capsys):
     status, out, _ = command(capsys, "--help")
     assert status == 0
     flags = re.findall(r"^  (--[a-z-]+)", out, re.MULTILINE)
-    assert len(flags) == 16
+    assert len(flags) == 18
     assert out.count("default") == len(flags)
 
 
