@@ -133,7 +133,7 @@ def operation(function: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
             got = ", ".join(type(a).__name__ for a in args)
             raise TypeError(f"{function.__name__}: expected a Tensor, got ({got})")
         backend = backend_of(tensors[0].array)
-        for other in tensors[1:]:
+        for other in tensors:
             if backend_of(other.array) is not backend:
                 raise RuntimeError(
                     f"{function.__name__}: tensors on different devices, {backend.device_type} and"
@@ -154,7 +154,7 @@ def operation(function: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
     return apply
 
 
-def backward(output: Variable, g: Array, retain_graph: bool = False) -> None:
+def backward(output: Variable, g: Array, retain_graph: bool) -> None:
     """Send `g`, the gradient with respect to `output`, back through the record to the leaves.
 
     Every node is visited once, after all that used its output; gradients that meet are added. The

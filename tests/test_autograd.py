@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import types
 import weakref
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import minicnn
-from minicnn import nn
+from minicnn import backends, nn
 from minicnn.autograd import operation
 
 
@@ -372,3 +373,15 @@ def test_types_and_values_of_mixed_operands_are_pytorchs(left, right, operator):
     )
     assert str(theirs.dtype) == f"torch.{ours.dtype}"
     np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)
+
+
+def test_tensors_on_different_devices_are_refused(monkeypatch):
+    class Elsewhere(np.ndarray):
+        pass
+
+    there = types.SimpleNamespace(device_type="cuda")
+    monkeypatch.setitem(backends._by_array_type, Elsewhere, there)
+    here, far = minicnn.ones(2), minicnn.ones(2)
+    far.array = far.array.view(Elsewhere)
+    with pytest.raises(RuntimeError, match="different devices, cpu and cuda"):
+        here + far

@@ -303,6 +303,16 @@ def test_dropouts_gradient_passes_where_elements_did():
     assert np.array_equal(x.grad.numpy(), y.detach().numpy())
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (3, 2), (3, 2, 4), (3, 2, 4, 5)])
+def test_dropouts_numbers_run_through_memory_with_channels_last(shape, monkeypatch):
+    count = math.prod(shape)
+    ramp = lambda key, n, dtype, skip: np.arange(1, count + 1, dtype=dtype).reshape(n) / count  # noqa: E731
+    monkeypatch.setattr(minicnn.backends.host, "uniform", ramp)
+    dropped = F.dropout(minicnn.ones(*shape), 0.5).numpy() == 0
+    in_memory = np.moveaxis(dropped, 1, -1) if len(shape) > 2 else dropped
+    assert in_memory.ravel().tolist() == [i / count < 0.5 for i in range(1, count + 1)]
+
+
 def test_dropout_is_repeated_after_manual_seed():
     x = minicnn.ones(50)
     minicnn.manual_seed(3)
@@ -316,6 +326,12 @@ def test_the_dropout_layer_drops_in_training_only():
     layer, x = nn.Dropout(0.5), minicnn.ones(1000)
     assert (layer(x) == 0).any()
     assert (layer.eval()(x) == 1).all()
+
+
+def test_nll_takes_no_part_of_classes_that_are_impossible_and_not_true():
+    logp = minicnn.tensor([[0.0, -math.inf]])
+    assert F.nll_loss(logp, minicnn.tensor([0])).item() == 0
+    assert F.nll_loss(logp, minicnn.tensor([1])).item() == math.inf
 
 
 # --- what is refused -----------------------------------------------------------------------------

@@ -111,11 +111,25 @@ def test_zero_grad_forgets_all_gradients():
         ({"weight_decay": -1}, "weight_decay must be at least 0"),
         ({"nesterov": True}, "nesterov needs momentum"),
         ({"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "dampening 0"),
+        ({"nesterov": True, "momentum": 0.9, "dampening": -0.1}, "dampening 0"),
     ],
 )
 def test_an_option_out_of_range_is_refused_by_name(options, message):
     with pytest.raises(ValueError, match=message):
         SGD(parameters()[0], **options)
+
+
+def test_defaults_are_pytorchs():
+    ours, theirs = parameters()
+    own = {k: v for k, v in SGD(ours).param_groups[0].items() if k != "params"}
+    other = torch.optim.SGD(theirs).param_groups[0]
+    assert own == {name: other[name] for name in own}
+
+
+def test_parameters_and_groups_do_not_mix():
+    ours, _ = parameters()
+    with pytest.raises(TypeError, match="expected Parameters, got dict"):
+        SGD([ours[0], {"params": [ours[1]]}])
 
 
 def test_no_parameters_are_refused():

@@ -26,7 +26,7 @@ def _dropout(x: Tensor) -> Tensor:
     """Dropout with one mask for all calls."""
     from ..operations.dropout import dropout
 
-    return dropout(x, 0.4, (1, 2))
+    return dropout(x, 0.4, (1, 2), 0)
 
 
 def _draw(case: Case) -> list[Any]:

@@ -10,7 +10,7 @@ from ..backends import Array, backend_of
 
 
 @operation
-def dropout(x: Array, p: float, key: tuple[int, int], first: int = 0) -> Any:
+def dropout(x: Array, p: float, key: tuple[int, int], first: int) -> Any:
     """Each element is 0 with probability p and x/(1-p) otherwise, so that the mean stays x.
 
     `key` names the random stream; x (N, …) are the images of a batch from number `first` on, so
@@ -18,7 +18,7 @@ def dropout(x: Array, p: float, key: tuple[int, int], first: int = 0) -> Any:
     """
     backend = backend_of(x)
     # The stream runs in memory order, channels last, so that the mask has x's layout.
-    order = (0, *range(2, x.ndim), 1) if x.ndim > 2 else tuple(range(x.ndim))
+    order = (0, *range(2, x.ndim), 1)[: x.ndim]
     skip = first * math.prod(x.shape[1:])
     drawn = backend.uniform(key, [x.shape[a] for a in order], x.dtype, skip)
     kept = (drawn >= p).transpose(sorted(range(x.ndim), key=order.__getitem__))

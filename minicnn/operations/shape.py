@@ -19,7 +19,8 @@ def reshape(x: Array, shape: tuple[int, ...]) -> Any:
 
 @operation
 def permute(x: Array, axes: tuple[int, ...]) -> Any:
-    inverse = sorted(range(x.ndim), key=lambda i: axes[i] % x.ndim)
+    """The axes of x in another order, for axes counted from 0."""
+    inverse = sorted(range(x.ndim), key=axes.__getitem__)
     return x.transpose(axes), lambda g: g.transpose(inverse)
 
 
@@ -59,12 +60,12 @@ def _spread(x: Array, axes: Axes, keepdims: bool) -> Callable[[Array], Array]:
 
 
 @operation
-def sum(x: Array, axes: Axes = None, keepdims: bool = False) -> Any:
+def sum(x: Array, axes: Axes, keepdims: bool) -> Any:
     return x.sum(axis=axes, keepdims=keepdims), _spread(x, axes, keepdims)
 
 
 @operation
-def mean(x: Array, axes: Axes = None, keepdims: bool = False) -> Any:
+def mean(x: Array, axes: Axes, keepdims: bool) -> Any:
     spread = _spread(x, axes, keepdims)
     y = x.sum(axis=axes, keepdims=keepdims)
     count = x.dtype.type(x.size / y.size) if y.size else x.dtype.type(1)

@@ -51,7 +51,7 @@ class SGD:
             for option in ("lr", "momentum", "weight_decay"):
                 if not group[option] >= 0:
                     raise ValueError(f"SGD: {option} must be at least 0, got {group[option]}")
-            if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+            if group["nesterov"] and (not group["momentum"] or group["dampening"]):
                 raise ValueError("SGD: nesterov needs momentum above 0 and dampening 0")
             for p in group["params"]:
                 if not isinstance(p, Parameter):
