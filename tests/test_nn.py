@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections import OrderedDict
 
@@ -150,6 +151,54 @@ def test_sequential_indexes_slices_and_takes_names():
 def test_sequential_refuses_what_is_no_module():
     with pytest.raises(TypeError, match="'0' must be a Module, got function"):
         nn.Sequential(lambda x: x)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda nn: nn.Conv2d(1, 2, 3),
+        lambda nn: nn.Conv2d(3, 2, (3, 2), stride=2, padding=(1, 0), dilation=2, bias=False),
+        lambda nn: nn.Conv2d(3, 2, 3, padding="same", dilation=(1, 2)),
+        lambda nn: nn.Linear(3, 2, bias=False),
+        lambda nn: nn.MaxPool2d(2),
+        lambda nn: nn.MaxPool2d((3, 2), 1, padding=1, dilation=2, ceil_mode=True),
+        lambda nn: nn.AvgPool2d(3, 2, 1),
+        lambda nn: nn.AdaptiveAvgPool2d((1, None)),
+        lambda nn: nn.Dropout(0.25),
+        lambda nn: nn.Flatten(0, 2),
+        lambda nn: nn.Softmax(dim=1),
+        lambda nn: nn.CrossEntropyLoss(),
+    ],
+)
+def test_repr_of_a_layer_reads_like_pytorchs(make):
+    theirs = repr(make(torch.nn)).replace("Dropout(p=0.25, inplace=False)", "Dropout(p=0.25)")
+    assert repr(make(nn)) == theirs
+
+
+LAYERS = [
+    name
+    for name in vars(nn)
+    if isinstance(getattr(nn, name), type) and name not in ("Module", "Parameter", "Sequential")
+]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_arguments_and_their_defaults_are_pytorchs(name):
+    def arguments(layer):
+        return {p.name: p.default for p in inspect.signature(layer).parameters.values()}
+
+    theirs = arguments(getattr(torch.nn, name))
+    for deprecated in ("size_average", "reduce"):
+        theirs.pop(deprecated, None)
+    assert list(arguments(getattr(nn, name)).items()) == list(theirs.items())
+
+
+@pytest.mark.parametrize("argument", ["stride", "dilation", "kernel_size", "padding"])
+def test_a_convolution_that_cannot_be_is_refused_when_made(argument):
+    low = {"padding": -1}.get(argument, 0)
+    settings = {"kernel_size": 3, argument: low}
+    with pytest.raises(ValueError, match=f"(?i)conv2d: {argument}"):
+        nn.Conv2d(1, 1, **settings)
 
 
 def test_repr_reads_like_pytorchs():

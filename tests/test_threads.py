@@ -73,14 +73,16 @@ def test_infinity_in_a_thread_does_not_warn(monkeypatch):
     assert np.isnan(x.grad.numpy()).ravel().tolist() == [True, False]
 
 
-@pytest.mark.parametrize("algorithm", ["im2col", "winograd"])
-def test_convolution_has_the_same_gradients_in_pieces_on_threads(monkeypatch, algorithm):
+@pytest.mark.parametrize(
+    ("algorithm", "size"), [("im2col", 1), ("im2col", 3), ("winograd", 3), ("winograd", 5)]
+)
+def test_convolution_has_the_same_gradients_in_pieces_on_threads(monkeypatch, algorithm, size):
     monkeypatch.setattr(minicnn.backends, "conv_algorithm", algorithm)
 
     def gradients():
         minicnn.manual_seed(0)
         x, w, b = (
-            minicnn.randn(*s, requires_grad=True) for s in ((7, 4, 9, 9), (5, 4, 3, 3), (5,))
+            minicnn.randn(*s, requires_grad=True) for s in ((7, 4, 9, 9), (5, 4, size, size), (5,))
         )
         F.max_pool2d(F.conv2d(x, w, b, padding=1), 2).sum().backward()
         return [p.grad.numpy() for p in (x, w, b)]

@@ -192,13 +192,20 @@ def _taps(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> list[Array]:
     ]
 
 
-def col2im(cols: Array, x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> None:
-    """The transpose of im2col: add each row of `cols` back onto its window of x, in place."""
-    n, h, w, c = x.shape
+def col2im(cols: Array, shape: Sequence[int], kernel: Pair, stride: Pair, dilation: Pair) -> Array:
+    """The transpose of im2col: add up the rows of `cols`, each on its window, as (N, H, W, C).
+
+    For a 1×1 kernel at stride 1 the result is `cols` itself: nothing is copied.
+    """
+    n, h, w, c = shape
+    if kernel == stride == (1, 1):
+        return cols.reshape(n, h, w, c)
+    x = np.zeros((n, h, w, c), cols.dtype)
     oh, ow = output_size((h, w), kernel, stride, dilation)
     cols = cols.reshape(n, oh, ow, kernel[0] * kernel[1], c)
     for k, tap in enumerate(_taps(x, kernel, stride, dilation)):
         tap += cols[:, :, :, k]
+    return x
 
 
 def gather_tiles(x: Array, tile: int, step: int) -> Array:

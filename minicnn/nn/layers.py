@@ -23,8 +23,7 @@ def _default_init(weight: Parameter, bias: Parameter | None) -> None:
     init.kaiming_uniform_(weight, a=math.sqrt(5))
     if bias is not None:
         fan_in = math.prod(weight.shape[1:])
-        bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
-        init.uniform_(bias, -bound, bound)
+        init.uniform_(bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
 
 
 def _empty(shape: tuple[int, ...], device: Any, dtype: DType) -> Parameter:
@@ -101,7 +100,7 @@ class Conv2d(Module):
             f" stride={self.stride}"
         )
         if self.padding != (0, 0):
-            text += f", padding={self.padding!r}"
+            text += f", padding={self.padding}"
         if self.dilation != (1, 1):
             text += f", dilation={self.dilation}"
         return text + ("" if self.bias is not None else ", bias=False")

@@ -114,13 +114,8 @@ def conv2d(
         def backward(run: Sequence[slice]) -> None:
             for piece in run:
                 dcols = g[piece].reshape(-1, o) @ filters
-                if (kh, kw) == stride == (1, 1) and padded == (h, width):
-                    dx[piece] = dcols.reshape(dx[piece].shape)
-                    continue
-                inside = dx[piece]
-                dpadded = xp.zeros((len(inside), *padded, c), x.dtype)
-                backend.col2im(dcols, dpadded, *window)
-                inside[...] = unpad(dpadded, margins)
+                shape = (len(x[piece]), *padded, c)
+                dx[piece] = unpad(backend.col2im(dcols, shape, *window), margins)
 
         backend.share(backward, cut)
         return nchw(dx)
