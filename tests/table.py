@@ -152,13 +152,33 @@ for _name, _make in REFLECTED.items():
         return Example([array(draw, draw(shapes()), 0.5)], call)
 
 
+def spelled(name):
+    """The call of a function of one tensor by any of its names."""
+    return {
+        f"__{name}__": lambda L, x: abs(x),
+        name: lambda L, x: getattr(x, name)(),
+        f"minicnn.{name}": lambda L, x: getattr(L.top, name)(x),
+        f"functional.{name}": lambda L, x: getattr(L.F, name)(x),
+    }
+
+
+for _names, _low in {
+    ("__abs__", "abs", "minicnn.abs"): None,
+    ("exp", "minicnn.exp"): None,
+    ("log", "minicnn.log"): 0.5,
+    ("sqrt", "minicnn.sqrt"): 0.5,
+    ("relu", "functional.relu", "minicnn.relu"): None,
+}.items():
+
+    @row(*_names)
+    def _function(draw, names=_names, low=_low):
+        name = draw(st.sampled_from(names))
+        call = spelled(name.strip("_").rpartition(".")[2])[name]
+        return Example([array(draw, draw(shapes()), low)], call)
+
+
 UNARY = {
     ("__neg__",): (lambda L, x: -x, None),
-    ("__abs__", "abs", "minicnn.abs"): (lambda L, x: abs(x), None),
-    ("exp", "minicnn.exp"): (lambda L, x: x.exp(), None),
-    ("log", "minicnn.log"): (lambda L, x: x.log(), 0.5),
-    ("sqrt", "minicnn.sqrt"): (lambda L, x: x.sqrt(), 0.5),
-    ("relu", "functional.relu", "minicnn.relu"): (lambda L, x: L.F.relu(x), None),
     ("nn.ReLU",): (lambda L, x: L.nn.ReLU(inplace=False)(x), None),
     ("clone", "contiguous"): (lambda L, x: x.clone() * x.contiguous(), None),
     ("to", "double", "cpu"): (lambda L, x: x.double().cpu().to(x.dtype) * x, None),
@@ -202,7 +222,8 @@ def _matmul(draw):
             ]
         )
     )
-    return Example([array(draw, left), array(draw, right)], lambda L, x, y: x @ y)
+    calls = [lambda L, x, y: x @ y, lambda L, x, y: x.matmul(y), lambda L, x, y: L.top.matmul(x, y)]
+    return Example([array(draw, left), array(draw, right)], draw(st.sampled_from(calls)))
 
 
 # --- reductions and shapes -----------------------------------------------------------------------
@@ -213,8 +234,13 @@ def _sum(draw):
     shape = draw(shapes())
     dim, keep = axes(draw, len(shape)), draw(st.booleans())
     if dim is None:
-        return Example([array(draw, shape)], lambda L, x: x.sum())
-    return Example([array(draw, shape)], lambda L, x: x.sum(dim, keepdim=keep))
+        calls = [lambda L, x: x.sum(), lambda L, x: L.top.sum(x)]
+    else:
+        calls = [
+            lambda L, x: x.sum(dim, keepdim=keep),
+            lambda L, x: L.top.sum(x, dim, keepdim=keep),
+        ]
+    return Example([array(draw, shape)], draw(st.sampled_from(calls)))
 
 
 @row("mean", "minicnn.mean")
@@ -241,7 +267,11 @@ def _reshape(draw):
     target = draw(st.permutations([*shape, 1]))
     if draw(st.booleans()):
         target = [-1]
-    return Example([array(draw, shape)], lambda L, x: x.reshape(*target))
+    calls = [lambda L, x: x.reshape(*target), lambda L, x: L.top.reshape(x, target)]
+    x = array(draw, shape)
+    if x.flags.c_contiguous:
+        calls.append(lambda L, x: x.view(*target))
+    return Example([x], draw(st.sampled_from(calls)))
 
 
 @row("flatten", "functional.flatten", "minicnn.flatten", "nn.Flatten")
@@ -295,7 +325,8 @@ INDICES = [
 def _getitem(draw):
     index = draw(st.sampled_from(INDICES))
     shape = (3, draw(st.integers(2, 4)), *draw(shapes(most=1)))
-    return Example([array(draw, shape)], lambda L, x: x[index(L)] * 1)
+    calls = [lambda L, x: x[index(L)] * 1, lambda L, x: next(iter(x)) * 2]
+    return Example([array(draw, shape)], draw(st.sampled_from(calls)))
 
 
 @row("minicnn.cat")

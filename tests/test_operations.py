@@ -131,6 +131,37 @@ NOT_OPERATIONS = set(
 )
 
 
+def find(name):
+    """The object that has a public name of the table, and the attribute that it is there."""
+    place, _, attribute = name.rpartition(".")
+    if place == "nn":
+        return getattr(nn, attribute), "forward"
+    return {"": Tensor, "functional": F, "minicnn": minicnn}[place], attribute
+
+
+@every_row
+def test_a_row_uses_what_it_names(row, monkeypatch):
+    used = set()
+    for name in row.names:
+        owner, attribute = find(name)
+        real = vars(owner)[attribute]
+
+        def watch(*args, name=name, real=real, **kwargs):
+            used.add(name)
+            return (real.fget if isinstance(real, property) else real)(*args, **kwargs)
+
+        monkeypatch.setattr(
+            owner, attribute, property(watch) if isinstance(real, property) else watch
+        )
+
+    @given(row.examples)
+    def check(example):
+        example.call(MINI, *map(Tensor, example.arrays))
+
+    check()
+    assert used == set(row.names)
+
+
 def public_names():
     """Every public name that computes something with a derivative."""
     names = set()
