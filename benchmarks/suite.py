@@ -18,6 +18,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
+from .by_operation import main as operations
 from .convolution import main as layers
 from .cpu import COMPETITORS, REFERENCE, Entry, measure, report, save, usual
 from .machine import describe
@@ -77,6 +78,7 @@ MEASUREMENTS = {
     "d2l": lambda: step("d2l", 3, FAST),
     "quick": lambda: step("quick", 15),
     "layers": lambda: layers([]),
+    "operations": lambda: operations([]),
     "runs": runs,
     "threads": threads,
     "batches": batches,
