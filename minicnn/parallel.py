@@ -20,10 +20,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from threadpoolctl import ThreadpoolController
-
 from . import creation, random
 from .autograd import no_grad
+from .backends import threads as backend_threads
 from .nn.module import Module, Parameter
 from .operations.winograd import fixed_weights
 from .tensor import Tensor
@@ -77,7 +76,6 @@ class MicroBatches:
         self._parameters = list(model.parameters())
         self._replicas = [self._replica() for _ in range(threads)]
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="MicroBatches")
-        self._blas = ThreadpoolController()
 
     def _replica(self) -> tuple[Module, list[Parameter]]:
         """A copy of the model with parameters of its own that share the model's arrays."""
@@ -104,7 +102,7 @@ class MicroBatches:
                 after.append(draws)
             return results
 
-        with self._blas.limit(limits=self.blas_threads, user_api="blas"), fixed_weights():
+        with backend_threads.blas_threads(self.blas_threads), fixed_weights():
             done = list(self._pool.map(take, range(self.threads)))
         for draws in after:
             generator.catch_up(draws)

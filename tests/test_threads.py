@@ -32,6 +32,18 @@ def test_the_blas_has_one_thread_meanwhile_and_its_own_afterwards(blas_threads):
     assert threads.count() == blas_threads
 
 
+def test_the_last_to_leave_puts_back_what_the_first_found():
+    with BLAS.limit(limits=3, user_api="blas"):
+        first, second = threads.blas_threads(1), threads.blas_threads(2)
+        first.__enter__()
+        second.__enter__()
+        assert threads.count() == 1
+        first.__exit__(None, None, None)
+        assert threads.count() == 1
+        second.__exit__(None, None, None)
+        assert threads.count() == 3
+
+
 def test_an_error_in_a_thread_arrives_and_leaves_the_blas_as_it_was():
     with BLAS.limit(limits=2, user_api="blas"):
         with pytest.raises(ZeroDivisionError):

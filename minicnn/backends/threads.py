@@ -8,8 +8,10 @@ that each take some of the images through the whole of an operation have no such
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
 from typing import TypeVar
@@ -20,6 +22,9 @@ Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 _blas = ThreadpoolController().select(user_api="blas").lib_controllers
+_lock = threading.Lock()
+_inside: list[list[int]] = []  # for each that limits the BLAS now: the threads it had before
+
 _pool = lru_cache(ThreadPoolExecutor)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork leaves the threads behind
@@ -28,6 +33,28 @@ if hasattr(os, "register_at_fork"):
 def count() -> int:
     """How many threads `share` would use: as many as the BLAS has."""
     return min((library.num_threads for library in _blas), default=1)
+
+
+@contextmanager
+def blas_threads(n: int) -> Iterator[None]:
+    """The BLAS has n threads meanwhile.
+
+    It is one for the whole process: of several that want this at once, the first to come in sets
+    the number and the last to leave puts back what the first had found.
+    """
+    with _lock:
+        _inside.append([library.num_threads for library in _blas])
+        if len(_inside) == 1:
+            for library in _blas:
+                library.set_num_threads(n)
+    try:
+        yield
+    finally:
+        with _lock:
+            before = _inside.pop()
+            if not _inside:
+                for library, threads in zip(_blas, before, strict=True):
+                    library.set_num_threads(threads)
 
 
 def share(work: Callable[[Sequence[Piece]], Result], pieces: Sequence[Piece]) -> list[Result]:
@@ -39,13 +66,7 @@ def share(work: Callable[[Sequence[Piece]], Result], pieces: Sequence[Piece]) ->
     n = min(count(), len(pieces))
     if n < 2:
         return [work(pieces)]
-    before = [library.num_threads for library in _blas]
     ends = [i * len(pieces) // n for i in range(n + 1)]
     runs = [pieces[start:end] for start, end in pairwise(ends)]
-    try:
-        for library in _blas:
-            library.set_num_threads(1)
+    with blas_threads(1):
         return list(_pool(n).map(work, runs))
-    finally:
-        for library, threads in zip(_blas, before, strict=True):
-            library.set_num_threads(threads)
