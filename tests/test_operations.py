@@ -344,6 +344,16 @@ def test_dropouts_numbers_run_through_memory_with_channels_last(shape, monkeypat
     assert in_memory.ravel().tolist() == [i / count < 0.5 for i in range(1, count + 1)]
 
 
+def test_uniform_numbers_go_on_where_skip_says():
+    uniform = minicnn.backends.host.uniform
+    for dtype in ("float32", "float64"):
+        whole = uniform((1, 2), (20,), dtype)
+        for skip in range(10):
+            assert (
+                uniform((1, 2), (2, 5), dtype, skip).ravel().tolist() == whole[skip:][:10].tolist()
+            )
+
+
 def test_dropout_is_repeated_after_manual_seed():
     x = minicnn.ones(50)
     minicnn.manual_seed(3)
@@ -357,6 +367,20 @@ def test_the_dropout_layer_drops_in_training_only():
     layer, x = nn.Dropout(0.5), minicnn.ones(1000)
     assert (layer(x) == 0).any()
     assert (layer.eval()(x) == 1).all()
+
+
+@pytest.mark.parametrize("place", range(9))
+def test_max_poolings_gradient_goes_to_nan_as_in_pytorch(place):
+    image = np.arange(9.0)
+    image[[place, 4]] = np.nan
+    inputs = [
+        library.tensor(image.reshape(1, 1, 3, 3), requires_grad=True)
+        for library in (minicnn, torch)
+    ]
+    for library, x in zip((MINI, TORCH), inputs, strict=True):
+        library.F.max_pool2d(x, 3).sum().backward()
+    ours, theirs = (x.grad.numpy() for x in inputs)
+    np.testing.assert_array_equal(ours, theirs)
 
 
 def test_nll_takes_no_part_of_classes_that_are_impossible_and_not_true():

@@ -63,14 +63,14 @@ def test_work_within_work_stays_in_its_thread():
 @pytest.mark.parametrize("n", [0, 1, 7, 100])
 @pytest.mark.parametrize("size", [1, 2**18, 2**22])
 def test_pieces_are_at_least_one_and_cover_the_batch(blas_threads, n, size):
-    cut = host.pieces(n, size)
+    cut = threads.pieces(n, size)
     assert len(cut) >= 1
     assert np.concatenate([np.arange(n)[piece] for piece in cut]).tolist() == list(range(n))
-    assert all((piece.stop - piece.start) * size <= host.PIECE_BYTES for piece in cut)
+    assert all((piece.stop - piece.start) * size <= threads.PIECE_BYTES for piece in cut)
 
 
 def test_blockwise_is_the_function_itself(monkeypatch, blas_threads):
-    monkeypatch.setattr(host, "LEAST_BYTES", 1)
+    monkeypatch.setattr(threads, "LEAST_BYTES", 1)
     x = np.random.default_rng(0).standard_normal((5, 2, 3)).transpose(0, 2, 1)
     y = host.blockwise(np.multiply, x, -x)
     np.testing.assert_array_equal(y, x * -x)
@@ -78,7 +78,7 @@ def test_blockwise_is_the_function_itself(monkeypatch, blas_threads):
 
 
 def test_infinity_in_a_thread_does_not_warn(monkeypatch):
-    monkeypatch.setattr(host, "LEAST_BYTES", 1)
+    monkeypatch.setattr(threads, "LEAST_BYTES", 1)
     x = minicnn.tensor([[[[-np.inf]]], [[[np.inf]]]], requires_grad=True)
     with BLAS.limit(limits=2, user_api="blas"):
         F.relu(x).backward(minicnn.tensor([[[[np.inf]]], [[[0.0]]]]))
@@ -100,7 +100,7 @@ def test_convolution_has_the_same_gradients_in_pieces_on_threads(monkeypatch, al
         return [p.grad.numpy() for p in (x, w, b)]
 
     whole = gradients()
-    monkeypatch.setattr(host, "PIECE_BYTES", 1)
+    monkeypatch.setattr(threads, "PIECE_BYTES", 1)
     with BLAS.limit(limits=3, user_api="blas"):
         for got, want in zip(gradients(), whole, strict=True):
             np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import minicnn
 from minicnn import backends, gradcheck, nn
 from minicnn import functional as F
+from minicnn.backends import threads
 from minicnn.operations import convolution, winograd
 
 margin = st.integers(0, 3)
@@ -85,7 +86,7 @@ def test_float32_is_within_1e_5_of_float64(r):
 def test_a_large_batch_is_cut_into_pieces_with_the_same_numbers(monkeypatch):
     inputs = leaves(5, 2, 3, 3, 9, 9, minicnn.float64)
     whole = derivatives(winograd.conv2d, inputs, ((1, 1), (1, 1)))
-    monkeypatch.setattr(backends.host, "PIECE_BYTES", 1)
+    monkeypatch.setattr(threads, "PIECE_BYTES", 1)
     pieces = derivatives(winograd.conv2d, inputs, ((1, 1), (1, 1)))
     for got, want in zip(pieces, whole, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)

@@ -6,7 +6,6 @@ kw·C numbers, and every loop below runs over channels innermost.
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from . import threads
+from . import memory, threads
+from .threads import pieces
+
+memory.keep_freed()
 
 Array = Any
 Pair = tuple[int, int]
@@ -52,37 +54,7 @@ def add_at(target: Array, index: Any, values: Array) -> None:
     np.add.at(target, index, values)
 
 
-def _keep_freed_memory() -> None:
-    """Have the C library keep large arrays that are freed, for the next ones.
-
-    Every step asks for the same sizes again. Memory that went back to the system in between comes
-    page by page, zeroed, which takes longer than a ReLU does: without this, a step of `article` in
-    a user's own loop takes 1.2 to 1.5 times as long.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return  # not glibc
-    trim_threshold, mmap_max = -1, -4  # the names in malloc.h
-    mallopt(trim_threshold, 2**31 - 1)
-    mallopt(mmap_max, 0)
-
-
-_keep_freed_memory()
-
-
 # --- pieces of a batch ---------------------------------------------------------------------------
-
-PIECE_BYTES = 8 * 2**20  # what one thread works on at a time, where that is a matrix product
-BLOCK_BYTES = 2 * 2**20  # and where it is not
-LEAST_BYTES = 2**18  # less than this is done before another thread has begun
-
-
-def pieces(n: int, bytes_each: int, most: int | None = None) -> list[slice]:
-    """Cut n images into runs, at least one, of at most PIECE_BYTES, and some for every thread."""
-    most, fair = most or PIECE_BYTES, -(-n // threads.count())
-    step = max(1, min(most // max(1, bytes_each), max(LEAST_BYTES // max(1, bytes_each), fair)))
-    return [slice(i, i + step) for i in range(0, max(n, 1), step)]
 
 
 def share(work: Callable[[Sequence[slice]], Any], cut: Sequence[slice]) -> list[Any]:
@@ -109,7 +81,7 @@ def blockwise(function: Callable[..., Array], *arrays: Array) -> Array:
         for piece in run:
             out[piece] = function(*(a[piece] for a in arrays))
 
-    share(work, pieces(len(out), out[:1].nbytes, BLOCK_BYTES))
+    share(work, pieces(len(out), out[:1].nbytes, threads.BLOCK_BYTES))
     return out
 
 
@@ -252,7 +224,7 @@ def max_pool(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Arra
                 np.maximum(where, np.multiply(better, k, dtype=where.dtype), out=where)
                 np.maximum(best, tap, out=best)
 
-    share(work, pieces(n, x[:1].nbytes, BLOCK_BYTES))
+    share(work, pieces(n, x[:1].nbytes, threads.BLOCK_BYTES))
     return y, place
 
 
@@ -266,7 +238,7 @@ def max_unpool(
             for k, tap in enumerate(_taps(x[piece], kernel, stride, dilation)):
                 tap += g[piece] * (place[piece] == k)
 
-    share(work, pieces(len(x), x[:1].nbytes, BLOCK_BYTES))
+    share(work, pieces(len(x), x[:1].nbytes, threads.BLOCK_BYTES))
 
 
 def sum_pool(x: Array, kernel: Pair, stride: Pair) -> Array:

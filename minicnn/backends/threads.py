@@ -30,6 +30,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork leaves the threads behind
 
 
+PIECE_BYTES = 8 * 2**20  # what one thread works on at a time, where that is a matrix product
+BLOCK_BYTES = 2 * 2**20  # and where it is not
+LEAST_BYTES = 2**18  # less than this is done before another thread has begun
+
+
 def count() -> int:
     """How many threads `share` would use: as many as the BLAS has."""
     return min((library.num_threads for library in _blas), default=1)
@@ -55,6 +60,13 @@ def blas_threads(n: int) -> Iterator[None]:
             if not _inside:
                 for library, threads in zip(_blas, before, strict=True):
                     library.set_num_threads(threads)
+
+
+def pieces(n: int, bytes_each: int, most: int | None = None) -> list[slice]:
+    """Cut n images into runs, at least one, of at most PIECE_BYTES, and some for every thread."""
+    most, fair = most or PIECE_BYTES, -(-n // count())
+    step = max(1, min(most // max(1, bytes_each), max(LEAST_BYTES // max(1, bytes_each), fair)))
+    return [slice(i, i + step) for i in range(0, max(n, 1), step)]
 
 
 def share(work: Callable[[Sequence[Piece]], Result], pieces: Sequence[Piece]) -> list[Result]:
