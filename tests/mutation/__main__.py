@@ -24,19 +24,20 @@ from pathlib import Path
 from minicnn.parallel import available_cores
 
 ROOT = Path(__file__).parents[2]
-MODULES = {  # and the tests that are the likeliest to notice
-    "minicnn/operations/arithmetic.py": "operations",
-    "minicnn/operations/convolution.py": "operations",
-    "minicnn/operations/matrix.py": "operations",
-    "minicnn/operations/pooling.py": "operations",
-    "minicnn/operations/shape.py": "operations",
-    "minicnn/operations/softmax.py": "operations",
-    "minicnn/operations/dropout.py": "operations",
-    "minicnn/autograd.py": "autograd",
-    "minicnn/optim/sgd.py": "optim",
-    "minicnn/backends/numpy.py": "operations",
-    "minicnn/nn/layers.py": "nn",
-    "minicnn/operations/winograd.py": "winograd",
+SUITE = ("operations", "gradcheck", "autograd", "optim", "winograd", "nn", "parallel", "threads")
+MODULES = {  # and the tests to run, the likeliest to notice first; None is all of SUITE
+    "minicnn/operations/arithmetic.py": None,
+    "minicnn/operations/convolution.py": None,
+    "minicnn/operations/matrix.py": None,
+    "minicnn/operations/pooling.py": None,
+    "minicnn/operations/shape.py": None,
+    "minicnn/operations/softmax.py": None,
+    "minicnn/operations/dropout.py": None,
+    "minicnn/autograd.py": ("autograd", *SUITE),
+    "minicnn/optim/sgd.py": ("optim",),  # nothing else can notice
+    "minicnn/backends/numpy.py": None,
+    "minicnn/nn/layers.py": ("nn", *SUITE),
+    "minicnn/operations/winograd.py": ("winograd", "threads", "parallel"),  # nor here
 }
 ONE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # a core each
 ENVIRONMENT = {**os.environ, "HYPOTHESIS_PROFILE": "verdict", **dict.fromkeys(ONE, "1")}
@@ -45,7 +46,7 @@ CONFIG = """
 module-path = ["{module}"]
 timeout = 90.0
 excluded-modules = []
-test-command = "{python} -m tests.mutation.judge {first}"
+test-command = "{python} -m tests.mutation.judge {tests}"
 [cosmic-ray.distributor]
 name = "local"
 [cosmic-ray.filters.operators-filter]
@@ -64,7 +65,8 @@ def run(module: str) -> list[dict[str, str]]:
             ignore = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / part, place / part, ignore=ignore)
         shutil.copy(ROOT / "pyproject.toml", place)
-        config = CONFIG.format(module=module, first=MODULES[module], python=sys.executable)
+        names = " ".join(dict.fromkeys(MODULES[module] or SUITE))
+        config = CONFIG.format(module=module, tests=names, python=sys.executable)
         (place / "cr.toml").write_text(config)
         tool = str(Path(sys.executable).with_name("cosmic-ray"))
         filters = str(Path(sys.executable).with_name("cr-filter-operators"))
