@@ -5,7 +5,9 @@
 The faults are planted in copies of the tree, one for each core. Left out are the replacements of an
 arithmetic operator by %, //, **, a shift or a bitwise one: on arrays of floats they mostly raise,
 which would flatter the score, and each place has +, -, × and ÷ for one another already. So are
-those of |, which stands in type annotations, where nothing can fail.
+those of |, which stands in type annotations, where nothing can fail; those that change only how a batch is
+cut into pieces, which is no derivative; and other negative numbers for the -1 of a reshape, as NumPy
+takes any.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,6 +60,17 @@ exclude-operators = [
 """
 
 
+def changes_nothing(old: str, new: str) -> bool:
+    """Whether a mutant is of a kind that is left out, from the line and what became of it."""
+    return "pieces(" in old or re.sub(r"(reshape\(.*)(~1|- 2)", r"\g<1>-1", new) == old
+
+
+def changed(diff: str) -> list[str]:
+    """The lines of a diff that went and came."""
+    lines = diff.splitlines()
+    return [text for text in lines if text[:1] in "+-" and text[:3] not in ("+++", "---")]
+
+
 def run(module: str) -> list[dict[str, str]]:
     """Mutate a file in a copy of the tree; the place, outcome and diff of each mutant."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as name:
@@ -84,7 +98,9 @@ def run(module: str) -> list[dict[str, str]]:
         item, result = json.loads(line)
         if result is None or result["worker_outcome"] == "skipped":
             continue
-        mutation = item["mutations"][0]
+        mutation, lines = item["mutations"][0], changed(result["diff"] or "")
+        if len(lines) == 2 and changes_nothing(lines[0][1:], lines[1][1:]):
+            continue
         results.append(
             {
                 "module": mutation["module_path"],
@@ -116,13 +132,8 @@ def main() -> int:
     for r in results:
         if r["outcome"] == "survived":
             survived[r["module"]] += 1
-            changed = [
-                text
-                for text in r["diff"].splitlines()
-                if text[:1] in "+-" and text[:3] not in ("+++", "---")
-            ]
             print(f"{r['module']}:{r['line']} {r['operator']}")
-            print("\n".join(f"    {text}" for text in changed))
+            print("\n".join(f"    {text}" for text in changed(r["diff"])))
     print()
     for module in args.modules:
         print(f"{module:<40}{total[module] - survived[module]:>5} of {total[module]:>5} killed")
