@@ -2,12 +2,14 @@
 
     python -m tests.mutation            all of it, on all cores; prints scores and survivors
 
-The faults are planted in copies of the tree, one for each core. Left out are the replacements of an
-arithmetic operator by %, //, **, a shift or a bitwise one: on arrays of floats they mostly raise,
-which would flatter the score, and each place has +, -, × and ÷ for one another already. So are
-those of |, which stands in type annotations, where nothing can fail; those that change only how a batch is
-cut into pieces, which is no derivative; and other negative numbers for the -1 of a reshape, as NumPy
-takes any.
+The faults are planted in copies of the tree, one for each core. Left out are
+
+- the replacements of an arithmetic operator by %, //, **, a shift or a bitwise one: on arrays of
+  floats they mostly raise, which would flatter the score, and each place has +, -, × and ÷ for one
+  another already;
+- those of |, which stands in type annotations, where nothing can fail;
+- what changes only how a batch is cut into pieces, which is no derivative;
+- other negative numbers for the -1 of a reshape, as NumPy takes any.
 """
 
 from __future__ import annotations
