@@ -383,6 +383,13 @@ def test_max_poolings_gradient_goes_to_nan_as_in_pytorch(place):
     np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("size", [256, 257])
+def test_max_poolings_gradient_finds_the_last_place_of_a_large_window(size):
+    x = minicnn.arange(size, dtype=minicnn.float32).reshape(1, 1, 1, size).requires_grad_()
+    F.max_pool2d(x, (1, size)).backward()
+    assert x.grad.numpy().ravel().nonzero()[0].tolist() == [size - 1]
+
+
 def test_nll_takes_no_part_of_classes_that_are_impossible_and_not_true():
     logp = minicnn.tensor([[0.0, -math.inf]])
     assert F.nll_loss(logp, minicnn.tensor([0])).item() == 0
