@@ -47,14 +47,14 @@ def batches() -> None:
     for name in ("minicnn, auto", "PyTorch channels-last"):
         for batch in (64, 16, 256, 1024):
             entries[f"{name} {batch}"] = Entry(COMPETITORS[name], batch, CORES)
-    compare("batches", entries, 2)
+    compare("batches", entries, 1)
 
 
 def threads() -> None:
     """One thread against two."""
     names = ("minicnn, auto", "minicnn, im2col", "own loop, auto", "PyTorch channels-last")
     entries = {f"{name} {n}": Entry(COMPETITORS[name], 64, n) for name in names for n in (1, 2)}
-    compare("threads", entries, 3)
+    compare("threads", entries, 2)
 
 
 def runs() -> None:
@@ -73,10 +73,10 @@ def runs() -> None:
 
 
 MEASUREMENTS = {
-    "article": lambda: step("article", 7),
-    "predict": lambda: step("article", 7, FAST, "predict"),
-    "d2l": lambda: step("d2l", 3, FAST),
-    "quick": lambda: step("quick", 15),
+    "article": lambda: step("article", 5),
+    "predict": lambda: step("article", 5, FAST, "predict"),
+    "d2l": lambda: step("d2l", 2, FAST),
+    "quick": lambda: step("quick", 9),
     "layers": lambda: layers([]),
     "operations": lambda: operations([]),
     "runs": runs,

@@ -16,7 +16,7 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
     if g.shape == shape:
         return g
     added = g.ndim - len(shape)
-    repeated = [added + i for i, n in enumerate(shape) if n == 1 and g.shape[added + i] != 1]
+    repeated = [added + i for i, n in enumerate(shape) if n == 1]
     return g.sum(axis=(*range(added), *repeated)).reshape(shape)
 
 
