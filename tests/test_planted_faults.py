@@ -66,8 +66,8 @@ FAULTS = [
     Fault(
         "a place counted down columns",
         "backends/numpy.py",
-        "(_taps(x, kernel, stride, dilation)):\n        tap += g * (place == k)",
-        "(_taps(x, kernel[::-1], stride, dilation)):\n        tap += g * (place == k)",
+        "enumerate(_taps(x[piece], kernel, stride, dilation))",
+        "enumerate(_taps(x[piece], kernel[::-1], stride, dilation))",
     ),
     Fault(
         "momentum without the gradient",
