@@ -226,6 +226,8 @@ def test_a_layer_on_its_own_is_named_too():
     ("make", "message"),
     [
         (lambda: nn.Conv2d(4, 4, 3, groups=2), "groups must be 1, got 2"),
+        (lambda: nn.Conv2d(4, 4, 3, groups=0), "groups must be 1, got 0"),
+        (lambda: nn.Conv2d(4, 4, 3, padding_mode="zigzag"), "padding_mode.*'zigzag'"),
         (lambda: nn.Conv2d(4, 4, 3, padding_mode="reflect"), "padding_mode.*'reflect'"),
         (lambda: nn.Conv2d(0, 4, 3), "in_channels"),
         (lambda: nn.Conv2d(4, 4, (1, 2, 3)), "kernel_size"),
@@ -241,6 +243,11 @@ def test_arguments_that_are_not_supported_are_refused_by_name(make, message):
 
 
 # --- initial values ------------------------------------------------------------------------------
+
+
+def test_default_weights_reach_their_bound():
+    weight = nn.Linear(100, 1000).weight.detach().numpy()
+    assert 0.099 < abs(weight).max() <= 0.1
 
 
 @pytest.mark.parametrize(

@@ -344,6 +344,16 @@ def test_dropouts_numbers_run_through_memory_with_channels_last(shape, monkeypat
     assert in_memory.ravel().tolist() == [i / count < 0.5 for i in range(1, count + 1)]
 
 
+def test_powers_gradients_are_pytorchs_at_zero_and_below():
+    x, y = (a.ravel() for a in np.meshgrid([-2.0, 0.0, 2.0], [-2.0, -1.0, -0.5, 0.0, 2.0]))
+    results = []
+    for library in (minicnn, torch):
+        inputs = [library.tensor(a, requires_grad=True) for a in (x, y)]
+        (inputs[0] ** inputs[1]).sum().backward()
+        results.append([t.grad.numpy() for t in inputs])
+    np.testing.assert_allclose(*results, rtol=1e-12)
+
+
 def test_uniform_numbers_go_on_where_skip_says():
     uniform = minicnn.backends.host.uniform
     for dtype in ("float32", "float64"):
