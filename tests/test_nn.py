@@ -193,6 +193,12 @@ def test_arguments_and_their_defaults_are_pytorchs(name):
     assert list(arguments(getattr(nn, name)).items()) == list(theirs.items())
 
 
+@pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
+def test_a_dropout_that_cannot_be_is_refused_when_made(p):
+    with pytest.raises(ValueError, match="Dropout: p must be between 0 and 1"):
+        nn.Dropout(p)
+
+
 @pytest.mark.parametrize("argument", ["stride", "dilation", "kernel_size", "padding"])
 def test_a_convolution_that_cannot_be_is_refused_when_made(argument):
     low = {"padding": -1}.get(argument, 0)
