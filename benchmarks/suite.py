@@ -105,6 +105,7 @@ def draw() -> None:
         axes.margins(x=0.15)
         axes.spines[["top", "right"]].set_visible(False)
     left.set_xscale("log")
+    left.xaxis.set_major_formatter("{x:g}")
     figure.supxlabel(f"ratio to {REFERENCE} (`article`, 64 images of 224×224, two cores)")
     figure.tight_layout()
     figure.savefig(PICTURE, dpi=110)

@@ -167,19 +167,24 @@ def mygrad(preset: str, n: int, threads: int, how: str) -> tuple[Step, Step]:
     velocity = [np.zeros_like(p.data) for p in parameters]
     rng = np.random.default_rng(0)
 
+    def fitted(x: Any, kernel: int, stride: int, padding: int = 0) -> Any:
+        """x without what hangs over: MyGrad wants windows that fit, others leave the rest out."""
+        around = 2 * padding - kernel
+        h, w = ((size + around) // stride * stride - around for size in x.shape[2:])
+        return x[:, :, :h, :w]
+
     def forward(training: bool) -> Any:
         x, mine = mg.tensor(images, constant=True), iter(parameters)
         for name, settings in network_layers:
             if name == "conv":
                 stride, padding = settings["stride"], settings["padding"]
+                x = fitted(x, settings["shape"][2], stride, padding)
                 x = mg_layers.conv_nd(x, next(mine), stride=stride, padding=padding) + next(mine)
             elif name == "relu":
                 x = relu(x)
             elif name == "pool":
-                # It wants windows that fit exactly; PyTorch leaves out what hangs over.
                 k, s = settings["kernel"], settings["stride"]
-                h, w = ((size - k) // s * s + k for size in x.shape[2:])
-                x = mg_layers.max_pool(x[:, :, :h, :w], (k, k), s)
+                x = mg_layers.max_pool(fitted(x, k, s), (k, k), s)
             elif name == "dropout" and training:
                 kept = rng.random(x.shape, np.float32) >= settings["p"]
                 x = x * (kept / np.float32(1 - settings["p"]))
