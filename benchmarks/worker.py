@@ -1,9 +1,9 @@
 """One library in a process of its own: takes a step, or a prediction, whenever it is told to.
 
 `benchmarks.cpu` starts one of these for each competitor and talks to it in lines: "train" or
-"predict" comes in, the seconds it took go out. So competitors take turns, and none shares memory or
-threads with another. minicnn is not even imported where it doesn't compete, as it tells the C
-library to keep freed memory, which would speed up others too.
+"predict" comes in, the seconds that one took go out. So competitors take turns, and none shares
+memory or threads with another. minicnn is not even imported where it doesn't compete, as it tells
+the C library to keep freed memory, which would speed up others too.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 
 Step = Callable[[], Any]
 IMAGE_SIZE = {"article": 224, "d2l": 224, "quick": 28}
+TURN = 0.5  # seconds that a turn lasts at least: short steps follow one another, as in training
 LR, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
 
 
@@ -281,9 +282,11 @@ def main() -> None:
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         step = train if line.strip() == "train" else predict
-        start = time.perf_counter()
-        step()
-        seconds = time.perf_counter() - start
+        steps, start = 0, time.perf_counter()
+        while not steps or time.perf_counter() - start < TURN:
+            step()
+            steps += 1
+        seconds = (time.perf_counter() - start) / steps
         added = memory("VmHWM") - before
         print(json.dumps({"seconds": seconds, "added_kib": added}), flush=True)
 

@@ -123,7 +123,7 @@ quick = Preset(
     weight_decay=5e-4,
     max_norm=1.0,
     schedule="one-cycle",
-    micro_batch=16,
+    micro_batch=32,
 )
 
 PRESETS = {"article": article, "d2l": d2l, "quick": quick}

@@ -119,8 +119,8 @@ def test_im2col_is_the_default(monkeypatch):
 
 def test_auto_takes_it_for_many_channels_only(monkeypatch, algorithm):
     algorithm("auto")
-    assert used(monkeypatch, minicnn.zeros(96, 96, 3, 3))
-    assert not used(monkeypatch, minicnn.zeros(32, 96, 3, 3))
+    assert used(monkeypatch, minicnn.zeros(16, 32, 3, 3))
+    assert not used(monkeypatch, minicnn.zeros(15, 96, 3, 3))
 
 
 @pytest.mark.parametrize(

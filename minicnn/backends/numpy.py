@@ -147,6 +147,9 @@ def im2col(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> Array:
         (sn, sh * stride[0], sw * stride[1], sh * dilation[0], sw * dilation[1], sc),
         writeable=False,
     )
+    if c == 1:  # rows of W' numbers are longer runs than kw·C: 6 times as fast for 3×3 windows
+        places = windows.transpose(3, 4, 5, 0, 1, 2)
+        return places.reshape(kh * kw * c, n * oh * ow).T
     return windows.reshape(n * oh * ow, kh * kw * c)
 
 
@@ -214,15 +217,17 @@ def max_pool(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Arra
 
     def work(run: Sequence[slice]) -> None:
         for piece in run:
-            first, *others = _taps(x[piece], kernel, stride, dilation)
+            taps = _taps(x[piece], kernel, stride, dilation)
             best, where = y[piece], place[piece]
-            best[...] = first
-            for k, tap in enumerate(others, 1):
+            best[...] = taps[0]
+            for k, tap in enumerate(taps[1:], 1):
                 # k only grows, so the place is the largest k at which a new maximum was found: a
                 # maximum over small integers, 3× faster than writing k through a mask.
-                better = (tap > best) | (tap != tap)
-                np.maximum(where, np.multiply(better, k, dtype=where.dtype), out=where)
+                np.maximum(where, np.multiply(tap > best, k, dtype=where.dtype), out=where)
                 np.maximum(best, tap, out=best)
+            if np.isnan(best).any():  # NaN is above nothing; to look for it at each tap takes 1.5×
+                for k, tap in enumerate(taps):
+                    where[np.isnan(tap)] = k
 
     share(work, pieces(n, x[:1].nbytes, threads.BLOCK_BYTES))
     return y, place
