@@ -38,7 +38,7 @@ def available_cores() -> int:
 
 
 class MicroBatches:
-    """Runs a model over batches, `micro_batch` images at a time on each of `threads` threads.
+    """Runs a model over batches, up to `micro_batch` images at a time on each of `threads` threads.
 
     Thread t of T takes pieces t, t + T, … in order, and the threads' gradients are added in order:
     the result depends on the settings, never on timing. Dropout gives every image the mask that it
@@ -86,7 +86,8 @@ class MicroBatches:
         """Call work(replica, piece) for all pieces of n images: the results of each thread."""
         modes = [module.training for module in self.model.modules()]
         generator, after = random.current().generator, []
-        pieces = [slice(i, i + self.micro_batch) for i in range(0, n, self.micro_batch)]
+        size = max(1, min(self.micro_batch, -(-n // self.threads)))  # some for every thread
+        pieces = [slice(i, i + size) for i in range(0, n, size)]
 
         def take(thread: int) -> list[Any]:
             replica, parameters = self._replicas[thread]

@@ -97,6 +97,18 @@ def test_predict_is_the_model_in_the_order_of_the_images():
     )
 
 
+def test_a_batch_below_the_micro_batch_is_shared_out_all_the_same():
+    sizes = []
+
+    class Listening(nn.Module):
+        def forward(self, x):
+            sizes.append(len(x))
+            return x
+
+    MicroBatches(Listening(), micro_batch=1000).predict(minicnn.zeros(64, 1))
+    assert len(sizes) == min(64, available_cores())
+
+
 def test_weights_loaded_later_are_the_ones_used():
     model, (x, _) = network().eval(), batch()
     batches = MicroBatches(model, micro_batch=5)
