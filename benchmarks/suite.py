@@ -47,7 +47,7 @@ def batches() -> None:
     for name in ("minicnn, auto", "PyTorch channels-last"):
         for batch in (64, 16, 256, 1024):
             entries[f"{name} {batch}"] = Entry(COMPETITORS[name], batch, CORES)
-    compare("batches", entries, 1)
+    compare("batches", entries, 3)
 
 
 def threads() -> None:

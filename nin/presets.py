@@ -86,7 +86,7 @@ article = Preset(
     weight_decay=0.0,
     max_norm=None,
     schedule="constant",
-    micro_batch=8,
+    micro_batch=4,
 )
 
 # Dive into Deep Learning, section 8.3.
@@ -105,7 +105,7 @@ d2l = Preset(
     weight_decay=0.0,
     max_norm=None,
     schedule="constant",
-    micro_batch=8,
+    micro_batch=4,
 )
 
 quick = Preset(

@@ -200,6 +200,8 @@ def test_ctrl_c_keeps_the_finished_epochs(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until = time.monotonic() + 60
     while not (out / "curves.png").exists() and time.monotonic() < until:
