@@ -43,7 +43,7 @@ FAULTS = [
         "lambda g: g.reshape(-1, w.shape[0]).sum(axis=0)",
         "lambda g: g.reshape(-1, w.shape[0])[0]",
     ),
-    Fault("a mask inverted", "operations/arithmetic.py", "g * ~(y <= 0)", "g * (y <= 0)"),
+    Fault("a mask inverted", "backends/numpy.py", "g * ~(y <= 0)", "g * (y <= 0)"),
     Fault(
         "padding off by one",
         "operations/convolution.py",
@@ -53,8 +53,8 @@ FAULTS = [
     Fault(
         "a dropped scale",
         "operations/dropout.py",
-        "lambda g: g * (kept * scale)",
-        "lambda g: g * kept",
+        "return apply(x), apply",
+        "return apply(x), lambda g: g * (apply(g) != 0)",
     ),
     Fault(
         "a stale buffer reused between calls",

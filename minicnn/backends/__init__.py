@@ -31,13 +31,17 @@ def load(device_type: str) -> ModuleType:
     """The backend of a device type, "cpu" or "cuda". Raises BackendError if it can't be used."""
     if device_type not in NAMES:
         raise BackendError(f"device must be one of {sorted(NAMES)}, got {device_type!r}")
-    name = f"{__name__}.{NAMES[device_type]}"
     try:
-        module = import_module(name)
+        module = import_module(f"{__name__}.{NAMES[device_type]}")
     except ModuleNotFoundError as error:
-        if error.name == name:
-            raise BackendError(f"this version has no {NAMES[device_type]} backend") from None
-        raise BackendError(f"the {NAMES[device_type]} backend needs {error.name}") from error
+        raise BackendError(
+            f"{error.name} is not installed: pip install 'minicnn[cuda13]', or [cuda12] for a"
+            " driver that nvidia-smi shows with CUDA 12"
+        ) from None
+    except ImportError as error:
+        raise BackendError(f"CuPy can't be imported: {error}".replace("\n", " ")) from error
+    if trouble := module.trouble():
+        raise BackendError(trouble)
     _by_array_type[module.ArrayType] = module
     return module
 

@@ -100,9 +100,8 @@ def sqrt(x: Array) -> Any:
 def relu(x: Array) -> Any:
     """max(x, 0). The derivative at 0 is 0, and NaN passes both ways, as in PyTorch."""
     backend = backend_of(x)
-    y = backend.blockwise(lambda x: backend.xp.maximum(x, 0), x)
-    # A product with the mask: NumPy's where() takes 7 times as long.
-    return y, lambda g: backend.blockwise(lambda g, y: g * ~(y <= 0), g, y)
+    y = backend.relu(x)
+    return y, lambda g: backend.relu_vjp(g, y)
 
 
 @operation

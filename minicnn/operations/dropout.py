@@ -16,11 +16,13 @@ def dropout(x: Array, p: float, key: tuple[int, int], first: int) -> Any:
     `key` names the random stream; x (N, …) are the images of a batch from number `first` on, so
     that an image's mask does not depend on how the batch was cut.
     """
-    backend = backend_of(x)
     # The stream runs in memory order, channels last, so that the mask has x's layout.
     order = (0, *range(2, x.ndim), 1)[: x.ndim]
-    skip = first * math.prod(x.shape[1:])
-    drawn = backend.uniform(key, [x.shape[a] for a in order], x.dtype, skip)
-    kept = (drawn >= p).transpose(sorted(range(x.ndim), key=order.__getitem__))
-    scale = x.dtype.type(1 / (1 - p) if p < 1 else 0)
-    return x * (kept * scale), lambda g: g * (kept * scale)
+    back = sorted(range(x.ndim), key=order.__getitem__)
+    shape = [x.shape[a] for a in order]
+    drop = backend_of(x).dropout(key, shape, x.dtype, p, first * math.prod(x.shape[1:]))
+
+    def apply(x: Array) -> Array:
+        return drop(x.transpose(order)).transpose(back)
+
+    return apply(x), apply

@@ -17,12 +17,11 @@ def max_pool2d(x: Array, kernel: Pair, stride: Pair, margins: Margins, dilation:
     """
     backend = backend_of(x)
     padded = pad(nhwc(x), margins, -backend.xp.inf)
-    shape, dtype = padded.shape, x.dtype
+    shape = padded.shape
     y, place = backend.max_pool(padded, kernel, stride, dilation)
 
     def vjp(g: Array) -> Array:
-        dx = backend.xp.zeros(shape, dtype)
-        backend.max_unpool(nhwc(g), place, dx, kernel, stride, dilation)
+        dx = backend.max_unpool(nhwc(g), place, shape, kernel, stride, dilation)
         return nchw(unpad(dx, margins))
 
     return nchw(y), vjp
@@ -33,12 +32,11 @@ def avg_pool2d(x: Array, kernel: Pair, stride: Pair, margins: Margins, share: Ar
     """The sum of each window of x (N, C, H, W) times `share` (H', W'), 1 / its size."""
     backend = backend_of(x)
     padded = pad(nhwc(x), margins)
-    shape, dtype = padded.shape, x.dtype
+    shape = padded.shape
     share = share[:, :, None]  # (H', W', 1)
 
     def vjp(g: Array) -> Array:
-        dx = backend.xp.zeros(shape, dtype)
-        backend.sum_unpool(nhwc(g) * share, dx, kernel, stride)
+        dx = backend.sum_unpool(nhwc(g) * share, shape, kernel, stride)
         return nchw(unpad(dx, margins))
 
     return nchw(backend.sum_pool(padded, kernel, stride) * share), vjp

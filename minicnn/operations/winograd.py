@@ -135,10 +135,9 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins) -> Any:
         def backward(run: Sequence[slice]) -> None:
             for piece in run:
                 dV = (products(g[piece]) @ U.transpose(0, 2, 1)).reshape(t * t, -1)
-                inside = dx[piece]
-                dpadded = xp.zeros((len(inside), th * m + r - 1, tw * m + r - 1, c), x.dtype)
-                backend.scatter_tiles(along_both(B.T, dV), dpadded, t, m)
-                inside[...] = unpad(dpadded, reach)
+                shape = (len(g[piece]), th * m + r - 1, tw * m + r - 1, c)
+                dpadded = backend.scatter_tiles(along_both(B.T, dV), shape, t, m)
+                dx[piece] = unpad(dpadded, reach)
 
         backend.share(backward, cut)
         return nchw(dx)
