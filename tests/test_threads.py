@@ -72,7 +72,7 @@ def test_pieces_are_at_least_one_and_cover_the_batch(blas_threads, n, size):
 def test_blockwise_is_the_function_itself(monkeypatch, blas_threads):
     monkeypatch.setattr(threads, "LEAST_BYTES", 1)
     x = np.random.default_rng(0).standard_normal((5, 2, 3)).transpose(0, 2, 1)
-    y = host.blockwise(np.multiply, x, -x)
+    y = host._blockwise(np.multiply, x, -x)
     np.testing.assert_array_equal(y, x * -x)
     assert y.strides == x.strides
 

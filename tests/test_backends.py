@@ -1,0 +1,132 @@
+"""Every primitive of the backend under test gives NumPy's numbers, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from minicnn.backends import numpy as host
+
+WINDOWS = {  # shape, kernel, stride, dilation
+    "overlapping": ((2, 9, 8, 3), (3, 2), (1, 1), (1, 1)),
+    "apart and spread": ((1, 11, 7, 1), (3, 3), (2, 1), (2, 1)),
+    "1×1": ((2, 6, 6, 4), (1, 1), (1, 1), (1, 1)),
+    "1×1 at stride 2": ((2, 6, 6, 4), (1, 1), (2, 2), (1, 1)),
+    "more than 256 places": ((1, 20, 20, 2), (18, 18), (1, 1), (1, 1)),
+    "no images": ((0, 6, 6, 4), (2, 2), (2, 2), (1, 1)),
+}
+rng = np.random.default_rng(0)
+windows = pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS)
+floats = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+def same(expected, got, backend):
+    got = backend.to_host(got)
+    assert (got.dtype, got.shape) == (expected.dtype, expected.shape)
+    assert np.array_equal(expected, got, equal_nan=got.dtype.kind == "f")
+
+
+def drawn(shape, dtype):
+    """Numbers with ties among them."""
+    return rng.integers(-3, 3, shape).astype(dtype)
+
+
+@floats
+@windows
+def test_im2col_and_its_transpose(backend, window, dtype):
+    shape, *rest = window
+    x = drawn(shape, dtype)
+    cols = host.im2col(x, *rest)
+    same(cols, backend.im2col(backend.from_host(x), *rest), backend)
+    g = rng.standard_normal(cols.shape).astype(dtype)
+    same(host.col2im(g, shape, *rest), backend.col2im(backend.from_host(g), shape, *rest), backend)
+
+
+@floats
+@windows
+def test_max_pool_and_its_transpose(backend, window, dtype):
+    shape, *rest = window
+    x = drawn(shape, dtype)
+    y, place = host.max_pool(x, *rest)
+    values, places = backend.max_pool(backend.from_host(x), *rest)
+    same(y, values, backend)
+    same(place, places, backend)
+    g = rng.standard_normal(y.shape).astype(dtype)
+    dx = backend.max_unpool(backend.from_host(g), places, shape, *rest)
+    same(host.max_unpool(g, place, shape, *rest), dx, backend)
+
+
+@floats
+@pytest.mark.parametrize("at", range(4))
+def test_nan_wins_in_max_pool(backend, at, dtype):
+    x = np.arange(4, dtype=dtype)
+    x[at] = np.nan
+    x = x.reshape(1, 2, 2, 1)
+    arguments = (2, 2), (2, 2), (1, 1)
+    for expected, got in zip(
+        host.max_pool(x, *arguments),
+        backend.max_pool(backend.from_host(x), *arguments),
+        strict=True,
+    ):
+        same(expected, got, backend)
+
+
+@floats
+@windows
+def test_sum_pool_and_its_transpose(backend, window, dtype):
+    shape, kernel, stride, _ = window
+    x = rng.standard_normal(shape).astype(dtype)
+    y = host.sum_pool(x, kernel, stride)
+    same(y, backend.sum_pool(backend.from_host(x), kernel, stride), backend)
+    dx = backend.sum_unpool(backend.from_host(y), shape, kernel, stride)
+    same(host.sum_unpool(y, shape, kernel, stride), dx, backend)
+
+
+@floats
+def test_tiles_and_their_transpose(backend, dtype):
+    x = rng.standard_normal((2, 10, 14, 3)).astype(dtype)
+    tiles = host.gather_tiles(x, 6, 4)
+    same(tiles, backend.gather_tiles(backend.from_host(x), 6, 4), backend)
+    back = backend.scatter_tiles(backend.from_host(tiles), x.shape, 6, 4)
+    same(host.scatter_tiles(tiles, x.shape, 6, 4), back, backend)
+
+
+@floats
+@pytest.mark.parametrize("skip", [0, 1, 5, 8, 13])
+def test_uniform_numbers(backend, skip, dtype):
+    arguments = (3, 2**63 + 5), (4, 5), dtype, skip
+    same(host.uniform(*arguments), backend.uniform(*arguments), backend)
+
+
+@floats
+@pytest.mark.parametrize("p", [0.1, 0.5, 1.0])
+def test_dropout(backend, p, dtype):
+    x = rng.standard_normal((4, 5)).astype(dtype)
+    arguments = (1, 2), x.shape, dtype, p, 3
+    expected = host.dropout(*arguments)(x)
+    same(expected, backend.dropout(*arguments)(backend.from_host(x)), backend)
+
+
+@floats
+def test_relu_and_its_gradient(backend, dtype):
+    x = np.array([1, -1, 0.0, -0.0, np.nan, np.inf, -np.inf], dtype)
+    y = host.relu(x)
+    same(y, backend.relu(backend.from_host(x)), backend)
+    g = np.arange(1, 8).astype(dtype)
+    dx = backend.relu_vjp(backend.from_host(g), backend.from_host(y))
+    same(host.relu_vjp(g, y), dx, backend)
+
+
+def test_relu_keeps_the_layout(backend):
+    x = backend.from_host(np.ones((2, 5, 4, 3))).transpose(0, 3, 1, 2)
+    assert backend.relu(x).strides == backend.relu_vjp(x, x).strides == x.strides
+
+
+@floats
+def test_add_at_adds_again_where_an_index_occurs_again(backend, dtype):
+    target, values = np.zeros((4, 3), dtype), rng.standard_normal((5, 3)).astype(dtype)
+    index = np.array([0, 2, 2, 1, 0])
+    on_device = backend.from_host(target.copy())
+    np.add.at(target, index, values)
+    backend.add_at(on_device, backend.from_host(index), backend.from_host(values))
+    same(target, on_device, backend)
