@@ -121,11 +121,14 @@ def conv2d(
     padding: str | Size2 = 0,
     dilation: Size2 = 1,
     groups: int = 1,
+    *,
+    relu: bool = False,
 ) -> Tensor:
     """Slide `weight` (O, C, kh, kw) over `input` (N, C, H, W) or (C, H, W): (N, O, H', W').
 
     y[n, o, i, j] = bias[o] + Σ_cuv weight[o, c, u, v] · x[n, c, i·stride + u·dilation, j·…], with
     x padded by `padding` zeros on each side (an int, two, "valid" for none, "same" to keep H×W).
+    With relu=True (not in PyTorch), max(y, 0), in the pass that adds the bias.
     Raises ShapeError where shapes don't fit, ValueError for arguments out of range and
     NotImplementedError for groups other than 1.
     """
@@ -154,8 +157,13 @@ def conv2d(
             f" padded input {padded[0]}×{padded[1]} of {input.shape}"
         )
     if _minimal_filtering(x, weight, stride, dilation):
-        return _like(winograd.conv2d(x, weight, bias, margins), input)
-    return _like(convolution.conv2d(x, weight, bias, stride, margins, dilation), input)
+        y = winograd.conv2d(x, weight, bias, margins, relu and bias is not None)
+    else:
+        fused = relu and bias is not None
+        y = convolution.conv2d(x, weight, bias, stride, margins, dilation, fused)
+    if relu and bias is None:
+        y = arithmetic.relu(y)
+    return _like(y, input)
 
 
 def _minimal_filtering(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair) -> bool:
@@ -376,17 +384,21 @@ def _one_hot(name: str, x: Tensor, target: Tensor, ignore_index: int) -> tuple[A
         raise ShapeError(
             f"{name}: target of shape {target.shape} for input {x.shape}; expected {expected}"
         )
-    xp = backend_of(x.array).xp
+    backend = backend_of(x.array)
+    xp = backend.xp
     classes = x.shape[1]
     labels = target.array
     counted = labels != ignore_index
     wrong = counted & ((labels < 0) | (labels >= classes))
-    if wrong.any():
+    numbers = xp.arange(classes).reshape(1, -1, *[1] * (x.ndim - 2))
+    hot = ((numbers == labels[:, None]) & counted[:, None]).astype(x.dtype)
+    if backend.capturing():  # what is captured can't raise: the loss becomes NaN
+        hot = xp.where(wrong[:, None], xp.nan, hot)
+    elif wrong.any():
         raise IndexError(
             f"{name}: target {labels[wrong].ravel()[0]} is out of range for {classes} classes"
         )
-    numbers = xp.arange(classes).reshape(1, -1, *[1] * (x.ndim - 2))
-    return (numbers == labels[:, None]) & counted[:, None], counted
+    return hot, counted
 
 
 def nll_loss(
@@ -460,11 +472,15 @@ def cross_entropy(
     else:
         hot, counted = _one_hot(name, x, target, ignore_index)
         total = Tensor((hot * weights).sum())
-        q = Tensor(hot.astype(x.dtype))
+        q = Tensor(hot)
     if label_smoothing:
         q = q * (1 - label_smoothing) + label_smoothing / classes
         if not is_floating(target.dtype):
             q = q * Tensor(counted[:, None].astype(x.dtype))
     if weight is not None:
         q = q * Tensor(weights)
-    return _reduce(name, _softmax.cross_entropy(x, q), reduction, total)
+    # (N, C, …) as rows of C numbers
+    order, rest = (0, *range(2, x.ndim), 1), x.shape[:1] + x.shape[2:]
+    rows = [t.permute(order).reshape(-1, classes) if x.ndim > 2 else t for t in (x, q)]
+    losses = _softmax.cross_entropy(*rows)
+    return _reduce(name, losses.reshape(rest) if x.ndim > 2 else losses, reduction, total)
