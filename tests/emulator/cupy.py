@@ -57,6 +57,10 @@ class ndarray:
     def T(self) -> ndarray:
         return ndarray(self._array.T)
 
+    @property
+    def imag(self) -> ndarray:
+        return ndarray(self._array.imag)
+
 
 def _bare(value: Any) -> Any:
     """What NumPy is to work on; arrays of NumPy's own are refused."""
@@ -202,7 +206,6 @@ for _name in [
     "broadcast_to",
     "take_along_axis",
     "indices",
-    "ascontiguousarray",
     "argsort",
     "searchsorted",
     "rint",
@@ -263,6 +266,11 @@ def asarray(value: Any, dtype: Any = None) -> ndarray:
     return array(value, dtype)
 
 
+def ascontiguousarray(array: ndarray) -> ndarray:
+    """In C order, without NumPy's new axis where there is none."""
+    return ndarray(np.asarray(array._array, order="C"))
+
+
 class cuda:
     """A device with all of its memory free."""
 
@@ -291,9 +299,12 @@ _C_TYPES = {
     "uint64": "unsigned long long",
     "float32": "float",
     "float64": "double",
+    "complex64": "std::complex<float>",
+    "complex128": "std::complex<double>",
 }
 _SOURCE = """
 #include <cmath>
+#include <complex>
 #include <cstddef>
 #define __device__ static inline
 static inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {{
