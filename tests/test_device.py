@@ -116,6 +116,14 @@ def test_tensors_of_two_devices_are_refused_by_name(mix):
         mix(minicnn.zeros(2, 2), minicnn.zeros(2, 2, device="cpu"))
 
 
+@pytest.mark.parametrize("index", [np.array([2, 0]), minicnn.tensor([2, 0], device="cpu")])
+def test_an_index_may_be_on_the_host(index):
+    x = minicnn.arange(3)
+    assert x[index].tolist() == [2, 0]
+    x[index] = 7
+    assert x.tolist() == [7, 1, 7]
+
+
 @pytest.mark.cuda
 def test_images_in_a_numpy_array_are_refused_by_a_model_on_the_device():
     with pytest.raises(TypeError, match=r"input must be a Tensor, got numpy\.ndarray"):
