@@ -17,7 +17,7 @@ LAYERS = [
     {"tensor"},
     {"functional", "creation"},
     {"nn", "serialization", "cuda", "utils"},
-    {"optim", "parallel", "vision", "gradcheck"},
+    {"optim", "parallel", "vision", "gradcheck", "capture"},
 ]
 
 
