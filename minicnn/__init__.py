@@ -31,6 +31,8 @@ from .creation import tensor as tensor
 from .creation import zeros as zeros
 from .creation import zeros_like as zeros_like
 from .device import device as device
+from .device import get_default_device as get_default_device
+from .device import set_default_device as set_default_device
 from .dtype import bool_ as bool_
 from .dtype import double as double
 from .dtype import float32 as float32
