@@ -16,7 +16,6 @@ import cupy as xp
 import numpy as np
 from cupy._core import get_compute_type
 from cupy._core._routines_linalg import COMPUTE_TYPE_TF32
-from cupy.cuda import cublas
 from cupy.cuda.device import get_cublas_handle
 
 Array = Any
@@ -34,6 +33,8 @@ WORKSPACE_BYTES = 32 * 2**20  # what cuBLAS recommends for Hopper; others need l
 @cache
 def _library() -> Any:
     """cuBLAS, found among what CuPy's own binding of it was linked with."""
+    from cupy.cuda import cublas  # not before there is a driver: without one it may be missing
+
     return ctypes.CDLL(cublas.__file__)
 
 

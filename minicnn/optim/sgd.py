@@ -7,6 +7,7 @@ from typing import Any
 
 from ..backends import Array, backend_of
 from ..nn.module import Parameter
+from ..tensor import Tensor
 from .flat import Flat
 
 
@@ -60,6 +61,8 @@ class SGD:
         self._velocity: dict[Parameter, Array] = {}
         self._flat: dict[int, Flat] = {}  # by the number of the group
         self._rates: dict[int, Any] = {}
+        for number, group in enumerate(self.param_groups):
+            self._lay_flat(number, group["params"])
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -89,6 +92,50 @@ class SGD:
                         nesterov=group["nesterov"],
                     )
 
+    def state_dict(self) -> dict[str, Any]:
+        """The momentum of each parameter, by number, and the groups' options, as PyTorch has them.
+
+        {"state": {0: {"momentum_buffer": Tensor}, …},
+         "param_groups": [{"lr": …, "params": [0, …]}, …]}
+
+        The tensors share their memory with the optimiser.
+        """
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        number = {p: i for i, p in enumerate(parameters)}
+        return {
+            "state": {
+                i: {"momentum_buffer": Tensor(self._velocity[p])}
+                for p, i in number.items()
+                if p in self._velocity
+            },
+            "param_groups": [
+                {**group, "params": [number[p] for p in group["params"]]}
+                for group in self.param_groups
+            ],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave, in copies.
+
+        Raises ValueError, and changes nothing, if groups or shapes are not this optimiser's.
+        """
+        groups, state = state_dict["param_groups"], state_dict["state"]
+        sizes = [[len(g["params"]) for g in side] for side in (self.param_groups, groups)]
+        if sizes[0] != sizes[1]:
+            raise ValueError(f"SGD: groups of {sizes[1]} parameters for groups of {sizes[0]}")
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        velocity = {}
+        for i, each in state.items():
+            p, v = parameters[i], each["momentum_buffer"]
+            if v.shape != p.shape:
+                raise ValueError(f"SGD: momentum {i} has shape {v.shape}, its parameter {p.shape}")
+            velocity[p] = backend_of(p.array).xp.empty_like(p.array)
+            velocity[p][...] = v.to(p.device).array
+        self._velocity = velocity
+        self._flat.clear()
+        for own, other in zip(self.param_groups, groups, strict=True):
+            own.update({**other, "params": own["params"]})
+
     def set_rates(self) -> None:
         """Put the groups' learning rates where the updates read them; `step` does, itself.
 
@@ -107,18 +154,24 @@ class SGD:
 
         Where each operation costs a launch, all parameters as one array, otherwise one by one.
         """
-        backend = backend_of(params[0].array)
         new = {p for p in params if momentum and p not in self._velocity}
-        same = len({p.dtype for p in params}) == 1 and len(new) in (0, len(params))
-        if backend.flat_updates and same:
-            flat = self._flat.get(number)
-            if flat is None or not flat.holds(params):
-                flat = self._flat[number] = Flat(params, self._velocity)
+        flat = self._lay_flat(number, params) if len(new) in (0, len(params)) else None
+        if flat is not None:
+            flat.collect_gradients()
             if momentum:
                 self._velocity.update(flat.velocity)
             velocities = flat.velocities if momentum else None
             return [(flat.values, flat.gradients, velocities, bool(new))]
         for p in new:
-            self._velocity[p] = backend.xp.zeros_like(p.array)
+            self._velocity[p] = backend_of(p.array).xp.zeros_like(p.array)
         velocity = self._velocity if momentum else {}
         return [(p.array, p.grad_array, velocity.get(p), p in new) for p in params]
+
+    def _lay_flat(self, number: int, params: list[Parameter]) -> Flat | None:
+        """The group's parameters one after another in memory, where that makes updates faster."""
+        kinds = {(backend_of(p.array), p.dtype) for p in params}
+        if len(kinds) != 1 or not next(iter(kinds))[0].flat_updates:
+            return None
+        if number not in self._flat or not self._flat[number].holds(params):
+            self._flat[number] = Flat(params, self._velocity)
+        return self._flat[number]

@@ -365,6 +365,13 @@ def asarray(value: Any, dtype: Any = None) -> ndarray:
     return array(value, dtype)
 
 
+def _in_c_order(array: np.ndarray) -> np.ndarray:
+    return np.asarray(array, order="C")  # without NumPy's new axis where there is none
+
+
+ascontiguousarray = _lifted(_in_c_order)
+
+
 class linalg:
     norm = staticmethod(_lifted(lambda *args, **kwargs: _array(np.linalg.norm(*args, **kwargs))))
 
