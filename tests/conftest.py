@@ -12,6 +12,9 @@ import pytest
 import torch
 from hypothesis import Phase, settings
 
+# About the real CuPy, not the emulator; `make test` installs it where there is Linux.
+REAL_CUPY = {"test_nvrtc.py", "test_cupy_api.py", "test_trouble.py"}
+
 # The same examples every time, so that what passes here passes elsewhere.
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=40)
 # For mutation testing, where it is enough to know that a test fails.
@@ -27,6 +30,11 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if config.getoption("--backend") == "emulator":
         sys.path.insert(0, str(Path(__file__).parent / "emulator"))
+
+
+def pytest_ignore_collect(collection_path, config):
+    real = config.getoption("--backend") != "emulator" and sys.platform == "linux"
+    return True if collection_path.name in REAL_CUPY and not real else None
 
 
 @pytest.fixture(scope="session")

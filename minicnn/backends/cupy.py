@@ -43,6 +43,13 @@ def trouble() -> str | None:
             f" pip install 'minicnn[cuda{driver // 1000}]', or a newer driver"
         )
     try:
+        cublas.library()
+    except ImportError:
+        return (
+            "CuPy finds no cuBLAS on this machine:"
+            f" pip install 'minicnn[cuda{built // 1000}]' brings what it needs of CUDA"
+        )
+    try:
         free, whole = runtime.memGetInfo()
     except runtime.CUDARuntimeError as error:
         return f"there is no GPU that can be used: {error}"
