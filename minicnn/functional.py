@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import backends, random
-from .backends import Array, backend_of
+from .backends import Array, backend_of, constant
 from .dtype import float32, is_floating
 from .operations import arithmetic, convolution, matrix, pooling, winograd
 from .operations import dropout as _dropout
@@ -172,6 +172,7 @@ def _minimal_filtering(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair) 
     It can do square 3×3 and 5×5 filters at stride 1 in float32. "auto" takes it where the products
     that it saves outweigh the transforms: the products grow with C·O, the transforms with C + O.
     From 16 channels on either side it takes 0.5 to 0.95 of im2col's time, with one it takes longer.
+    That is on a CPU: on a GPU it has not been measured, and "auto" is im2col.
     """
     algorithm = backends.conv_algorithm
     if algorithm not in ("im2col", "winograd", "auto"):
@@ -180,7 +181,8 @@ def _minimal_filtering(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair) 
         )
     o, c, kh, kw = weight.shape
     possible = kh == kw and kh in (3, 5) and stride == dilation == (1, 1) and x.dtype == float32
-    return possible and (algorithm == "winograd" or (algorithm == "auto" and min(c, o) >= 16))
+    gains = min(c, o) >= 16 and x.device.type == "cpu"
+    return possible and (algorithm == "winograd" or (algorithm == "auto" and gains))
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -257,24 +259,38 @@ def avg_pool2d(
     step = kernel if stride is None else pair(name, "stride", stride, 1)
     around = pair(name, "padding", padding, 0)
     margins, sizes = _pool_margins(name, x, kernel, step, around, (1, 1), ceil_mode)
-    counts = []
-    for length, k, s, p, size in zip(x.shape[2:], kernel, step, around, sizes, strict=True):
-        first, last = (0, length) if not count_include_pad else (-p, length + p)
-        starts = [i * s - p for i in range(size)]
-        counts.append([min(start + k, last) - max(start, first) for start in starts])
-    xp = backend_of(x.array).xp
-    rows, columns = (xp.asarray(c, dtype=x.dtype) for c in counts)
-    share = 1 / (
-        rows[:, None] * columns
-        if divisor_override is None
-        else xp.full(sizes, divisor_override, x.dtype)
-    )  # (H', W')
+    window = (x.shape[2:], kernel, step, around, sizes)
+    counted = (count_include_pad, divisor_override)
+    share = constant(backend_of(x.array), _shares, *window, *counted, x.dtype)
     return _like(pooling.avg_pool2d(x, kernel, step, margins, share), input)
 
 
-def _regions(xp: Any, length: int, count: int, dtype: Any) -> Array:
+def _shares(
+    lengths: Pair,
+    kernel: Pair,
+    step: Pair,
+    around: Pair,
+    sizes: Pair,
+    count_include_pad: bool,
+    divisor: int | None,
+    dtype: Any,
+) -> Array:
+    """What a window's sum is multiplied by, for each window: (H', W')."""
+    xp = backends.host.xp
+    if divisor is not None:
+        return xp.full(sizes, 1 / divisor, dtype)
+    counts = []
+    for length, k, s, p, size in zip(lengths, kernel, step, around, sizes, strict=True):
+        first, last = (-p, length + p) if count_include_pad else (0, length)
+        starts = [i * s - p for i in range(size)]
+        counts.append([min(start + k, last) - max(start, first) for start in starts])
+    rows, columns = (xp.array(c, dtype) for c in counts)
+    return 1 / (rows[:, None] * columns)
+
+
+def _regions(length: int, count: int, dtype: Any) -> Array:
     """The averaging matrix (count, length); region i is ⌊i·length/count⌋ … ⌈(i+1)·length/count⌉."""
-    matrix = xp.zeros((count, length), dtype)
+    matrix = backends.host.xp.zeros((count, length), dtype)
     for i in range(count):
         start, end = i * length // count, -(-(i + 1) * length // count)
         matrix[i, start:end] = 1 / (end - start)
@@ -299,15 +315,10 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
         raise ShapeError(f"{name}: input {input.shape} has no elements to average")
     if (rows, columns) == (1, 1):
         return input.mean(dim=(-2, -1), keepdim=True)
-    xp = backend_of(x.array).xp
-    return _like(
-        pooling.adaptive_avg_pool2d(
-            x,
-            _regions(xp, x.shape[2], rows, x.dtype),
-            _regions(xp, x.shape[3], columns, x.dtype),
-        ),
-        input,
-    )
+    backend = backend_of(x.array)
+    along_h = constant(backend, _regions, x.shape[2], rows, x.dtype)
+    along_w = constant(backend, _regions, x.shape[3], columns, x.dtype)
+    return _like(pooling.adaptive_avg_pool2d(x, along_h, along_w), input)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:

@@ -10,10 +10,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from . import backends
 
-Key = tuple[int, int]
+
+class Counted(NamedTuple):
+    """A count that is read when numbers are drawn: array[0] + ahead, for array (1,) of uint64."""
+
+    array: backends.Array
+    ahead: int
+
+
+Key = tuple[int, Any]  # a seed, and a count: an int or Counted
 
 
 class Generator:
@@ -32,6 +41,15 @@ class Generator:
     def initial_seed(self) -> int:
         return self._seed
 
+    def get_state(self) -> Key:
+        """The seed, and how many keys were drawn."""
+        return self._seed, self._count
+
+    def set_state(self, state: Key) -> Generator:
+        """Go on from where a generator was when its `get_state` said so."""
+        self._seed, self._count = state
+        return self
+
     def next_key(self) -> Key:
         """The key of the next draw."""
         with self._lock:
@@ -45,9 +63,7 @@ class Generator:
 
     def clone(self) -> Generator:
         """A generator that will hand out the same keys as this one from here on."""
-        other = Generator().manual_seed(self._seed)
-        other._count = self._count
-        return other
+        return Generator().set_state(self.get_state())
 
     def catch_up(self, other: Generator) -> None:
         """Move on to where a clone of this generator is, if that is further."""
@@ -60,9 +76,28 @@ class Generator:
         Each of many tasks takes one of these, so that what a task draws does not depend on which
         thread runs it, or when.
         """
-        other = Generator().manual_seed(self._seed)
-        other._count = position << 32
-        return other
+        return Generator().set_state((self._seed, position << 32))
+
+
+class CountedGenerator(Generator):
+    """Hands out the keys of `generator`, as a captured graph needs them.
+
+    Their counts are read from `array` when the graph runs; `set` puts there what the generator has
+    counted, and counts on by as many draws as there are in the graph.
+    """
+
+    def __init__(self, generator: Generator, array: backends.Array) -> None:
+        super().__init__()
+        self.generator, self.array, self.draws = generator, array, 0
+
+    def next_key(self) -> Key:
+        self.draws += 1
+        return self.generator.initial_seed(), Counted(self.array, self.draws)
+
+    def set(self) -> None:
+        """Before each launch of the graph."""
+        self.array.fill(self.generator._count)
+        self.generator._count += self.draws
 
 
 default_generator = Generator()

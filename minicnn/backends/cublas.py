@@ -34,9 +34,9 @@ WORKSPACE_BYTES = 32 * 2**20  # what cuBLAS recommends for Hopper; others need l
 def library() -> Any:
     """cuBLAS, found among what CuPy's own binding of it was linked with.
 
-    Raises ImportError where there is no cuBLAS, which CuPy says when its binding is imported.
+    Raises ImportError where there is none.
     """
-    from cupy.cuda import cublas
+    from cupy.cuda import cublas  # not before there is a driver: without one it may be missing
 
     return ctypes.CDLL(cublas.__file__)
 

@@ -70,6 +70,7 @@ def capturing() -> bool:
     return False
 
 
+OutOfMemoryError = MemoryError
 matmul = np.matmul
 
 

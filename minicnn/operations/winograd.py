@@ -14,18 +14,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 from ..autograd import operation
-from ..backends import Array, backend_of, host
+from ..backends import Array, backend_of, constant, host
 from .convolution import Margins, nchw, nhwc, once, pad, sum_pixels, total, unpad
 
 STEP = 4  # each tile yields 4×4 outputs. 2×2 from 6×6 tiles takes 1.4 times as long where r = 5
 POINTS = (0, 1, -1, 2, -2, 1 / 2, -1 / 2)  # the first t - 1 of these, and ∞
 
 
-@lru_cache
 def matrices(r: int, dtype: str) -> tuple[Array, Array, Array]:
     """A (t, 4), G (t, r) and B (t, t) of y = Aᵀ[(G w) ⊙ (B x)], for filters of length r; t = r + 3.
 
@@ -97,7 +95,7 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins, relu: bool = F
     """
     backend = backend_of(x)
     xp, times = backend.xp, backend.matmul
-    A, G, B = (backend.from_host(m) for m in matrices(w.shape[2], str(x.dtype)))
+    A, G, B = constant(backend, matrices, w.shape[2], str(x.dtype))
     U = _transformed(w, G)
     o, c, r, _ = w.shape
     x = nhwc(x)

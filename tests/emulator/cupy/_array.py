@@ -15,6 +15,7 @@ class Recording:
     def __init__(self) -> None:
         self.work: list[Any] = []
         self.before: list[tuple[np.ndarray, np.ndarray]] = []
+        self.memory: list[np.ndarray] = []  # what was made meanwhile: the graph's pool keeps it
 
     def do(self, work: Any, *changed: np.ndarray) -> None:
         """Note down work(), which changes these arrays."""
@@ -50,6 +51,8 @@ class ndarray:
 
     def __init__(self, array: Any) -> None:
         self._array = np.asarray(array)
+        if recording is not None:
+            recording.memory.append(self._array)
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
