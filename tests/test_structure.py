@@ -18,6 +18,7 @@ LAYERS = [
     {"functional", "creation"},
     {"nn", "serialization", "cuda", "utils"},
     {"optim", "parallel", "vision", "gradcheck"},
+    {"capture", "environment", "__main__"},
 ]
 
 
