@@ -32,6 +32,15 @@ class Generator:
     def initial_seed(self) -> int:
         return self._seed
 
+    def get_state(self) -> Key:
+        """The seed, and how many keys were drawn."""
+        return self._seed, self._count
+
+    def set_state(self, state: Key) -> Generator:
+        """Go on from where a generator was when its `get_state` said so."""
+        self._seed, self._count = state
+        return self
+
     def next_key(self) -> Key:
         """The key of the next draw."""
         with self._lock:
@@ -45,9 +54,7 @@ class Generator:
 
     def clone(self) -> Generator:
         """A generator that will hand out the same keys as this one from here on."""
-        other = Generator().manual_seed(self._seed)
-        other._count = self._count
-        return other
+        return Generator().set_state(self.get_state())
 
     def catch_up(self, other: Generator) -> None:
         """Move on to where a clone of this generator is, if that is further."""
@@ -60,9 +67,7 @@ class Generator:
         Each of many tasks takes one of these, so that what a task draws does not depend on which
         thread runs it, or when.
         """
-        other = Generator().manual_seed(self._seed)
-        other._count = position << 32
-        return other
+        return Generator().set_state((self._seed, position << 32))
 
 
 default_generator = Generator()

@@ -7,7 +7,7 @@ networks in PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from minicnn import nn
 
@@ -38,8 +38,7 @@ def nin_block(
 def article(classes: int = 10, mlp_layers: int = 1) -> nn.Sequential:
     """The tutorial's network for 224×224 images, with `mlp_layers` 1×1 convolutions a block.
 
-    It follows AlexNet's sizes. One 1×1 convolution gives 1,769,112 parameters; two give 1,992,166,
-    the network of Dive into Deep Learning, section 8.3.
+    It follows AlexNet's sizes. One 1×1 convolution gives 1,769,112 parameters, two give 1,992,166.
     """
 
     def block(inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Sequential:
@@ -59,6 +58,11 @@ def article(classes: int = 10, mlp_layers: int = 1) -> nn.Sequential:
     )
 
 
+def d2l(classes: int = 10) -> nn.Sequential:
+    """The network of Dive into Deep Learning, section 8.3: two 1×1 convolutions a block."""
+    return article(classes, mlp_layers=2)
+
+
 def quick(classes: int = 10) -> nn.Sequential:
     """A small network for 28×28 images.
 
@@ -76,3 +80,30 @@ def quick(classes: int = 10) -> nn.Sequential:
         nn.AdaptiveAvgPool2d((1, 1)),
         nn.Flatten(),  # (N, classes)
     )
+
+
+def paper(classes: int = 10) -> nn.Sequential:
+    """The network of the paper's section 4.2, for CIFAR-10, on images of one channel.
+
+    The sizes are those of the authors' own definition for Caffe. Pooling windows overlap and may
+    hang over the edge (ceil mode). 957,386 parameters.
+    """
+    return nn.Sequential(
+        nin_block(1, 192, 5, 1, 2, [160, 96]),
+        nn.MaxPool2d(3, stride=2, ceil_mode=True),  # (N, 96, 14, 14) from 28×28 images
+        nn.Dropout(0.5),
+        nin_block(96, 192, 5, 1, 2, [192, 192]),
+        nn.AvgPool2d(3, stride=2, ceil_mode=True),  # (N, 192, 7, 7)
+        nn.Dropout(0.5),
+        nin_block(192, 192, 3, 1, 1, [192, classes]),  # (N, classes, 7, 7)
+        nn.AdaptiveAvgPool2d((1, 1)),
+        nn.Flatten(),  # (N, classes)
+    )
+
+
+NETWORKS: dict[str, Callable[[], nn.Sequential]] = {
+    "article": article,
+    "d2l": d2l,
+    "paper": paper,
+    "quick": quick,
+}

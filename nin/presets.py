@@ -1,40 +1,65 @@
-"""Presets: what to train, and how, as one typed record each."""
+"""Presets: what to train, on what, and how, as one typed record each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
 
 from minicnn import nn
 from minicnn.vision import transforms
 
-from . import networks
+from .networks import NETWORKS
+from .settings import check, setting
+
+DATASETS = ("auto", "fashion-mnist", "silhouettes")
+INITS = ("default", "xavier_uniform", "kaiming_normal")
+SCHEDULES = ("constant", "OneCycleLR", "MultiStepLR")
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A network, the images it wants and the settings it is trained with."""
+    """A network, its data and the settings it is trained with: all that decides a run's result.
 
-    network: Callable[[], nn.Sequential]
-    image_size: int  # images are resized to this
-    mean: float  # and normalised to (x - mean) / std
-    std: float
-    init: Literal["default", "xavier_uniform", "kaiming_normal"]
-    flip: bool  # mirror training images at random
-    batch_size: int
-    epochs: int
-    lr: float
-    momentum: float
-    nesterov: bool
-    weight_decay: float
-    max_norm: float | None  # gradients are clipped to this norm
-    schedule: Literal["constant", "one-cycle"]
-    micro_batch: int  # images that a CPU thread takes through the network at a time
+    Raises ValueError, naming the setting, for a value that it can't have.
+    """
+
+    network: str = setting("quick", "network", choices=tuple(NETWORKS))
+    init: str = setting("default", "initial weights", choices=INITS)
+    dataset: str = setting(
+        "auto", "auto is fashion-mnist, or silhouettes if that can't be had", choices=DATASETS
+    )
+    limit_train: int = setting(0, "use the first N training images; 0 for all", least=0)
+    limit_test: int = setting(0, "use the first N test images; 0 for all", least=0)
+    image_size: int = setting(28, "images are resized to this", least=1)
+    mean: float = setting(0.0, "and normalised to (x - mean) / std")
+    std: float = setting(1.0, "see --mean", above=0)
+    flip: bool = setting(False, "mirror training images at random")
+    shift: int = setting(0, "shift training images by up to so many pixels", least=0)
+    batch_size: int = setting(64, "images in a step", least=1)
+    epochs: int = setting(10, "passes over the training images", least=1)
+    seed: int = setting(0, "of all random choices", least=0)
+    lr: float = setting(0.1, "learning rate, the largest if there is a schedule", above=0)
+    momentum: float = setting(0.0, "of SGD", least=0)
+    nesterov: bool = setting(False, "Nesterov's momentum")
+    weight_decay: float = setting(0.0, "of SGD", least=0)
+    max_norm: float = setting(0.0, "clip gradients to this norm; 0 for none", least=0)
+    lr_scheduler: str = setting("constant", "schedule of the learning rate", choices=SCHEDULES)
+    pct_start: float = setting(0.1, "OneCycleLR: share of the steps that rise", least=0, most=1)
+    milestones: tuple[float, ...] = setting(
+        (), "MultiStepLR: shares of the training after which lr falls", above=0, most=1
+    )
+    gamma: float = setting(0.1, "MultiStepLR: to this share", above=0, most=1)
+    micro_batch: int = setting(32, "images that a CPU thread takes at a time", least=1)
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            # tuples and floats also where a file or a caller gives lists and whole numbers
+            object.__setattr__(self, each.name, check(each, getattr(self, each.name)))
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
 
     def build(self) -> nn.Sequential:
         """The network, with initial values drawn from the default generator."""
-        return self.network().apply(self._initialise)
+        return NETWORKS[self.network]().apply(self._initialise)
 
     def _initialise(self, module: nn.Module) -> None:
         if self.init == "default" or not isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -48,7 +73,10 @@ class Preset:
 
     def transform(self, train: bool) -> transforms.Compose:
         """What is done to an image before the network sees it."""
-        steps: list[transforms.Transform] = [transforms.ToTensor()]
+        steps: list[transforms.Transform] = []
+        if self.shift and train:
+            steps.append(transforms.RandomCrop(28, padding=self.shift))
+        steps.append(transforms.ToTensor())
         if self.flip and train:
             steps.append(transforms.RandomHorizontalFlip())
         if self.image_size != 28:
@@ -57,63 +85,57 @@ class Preset:
             steps.append(transforms.Normalize(self.mean, self.std))
         return transforms.Compose(steps)
 
-    def rate(self, progress: float) -> float:
-        """The factor on the learning rate when this share of the training is done.
-
-        One cycle (Smith and Topin 2018): up in a straight line over the first tenth of the
-        training, then down in another.
-        """
-        if self.schedule == "constant":
-            return 1.0
-        rise = 0.1
-        return progress / rise if progress < rise else (1 - progress) / (1 - rise)
-
 
 # The tutorial's settings. The last ReLU stands on the logits, so the loss may stay at ln 10 = 2.303
 # for a few hundred steps before it falls.
 article = Preset(
-    network=networks.article,
+    network="article",
     image_size=224,
     mean=0.5,
     std=0.5,
-    init="default",
-    flip=False,
     batch_size=64,
     epochs=10,
     lr=0.1,
-    momentum=0.0,
-    nesterov=False,
-    weight_decay=0.0,
-    max_norm=None,
-    schedule="constant",
     micro_batch=4,
 )
 
 # Dive into Deep Learning, section 8.3.
 d2l = Preset(
-    network=lambda: networks.article(mlp_layers=2),
-    image_size=224,
-    mean=0.0,
-    std=1.0,
+    network="d2l",
     init="xavier_uniform",
-    flip=False,
+    image_size=224,
     batch_size=128,
     epochs=10,
     lr=0.05,
-    momentum=0.0,
-    nesterov=False,
-    weight_decay=0.0,
-    max_norm=None,
-    schedule="constant",
     micro_batch=4,
 )
 
-quick = Preset(
-    network=networks.quick,
-    image_size=28,
+# The paper's network for CIFAR-10, and its kind of training: momentum, weight decay, a learning
+# rate that falls in steps, flips and shifts.
+paper = Preset(
+    network="paper",
+    init="kaiming_normal",
     mean=0.286,  # Fashion-MNIST's own mean and standard deviation
     std=0.353,
+    flip=True,
+    shift=2,
+    batch_size=128,
+    epochs=30,
+    lr=0.05,
+    momentum=0.9,
+    nesterov=True,
+    weight_decay=5e-4,
+    max_norm=1.0,
+    lr_scheduler="MultiStepLR",
+    milestones=(0.6, 0.85),
+    micro_batch=16,
+)
+
+quick = Preset(
+    network="quick",
     init="kaiming_normal",
+    mean=0.286,
+    std=0.353,
     flip=True,
     batch_size=64,
     epochs=5,
@@ -122,8 +144,8 @@ quick = Preset(
     nesterov=True,
     weight_decay=5e-4,
     max_norm=1.0,
-    schedule="one-cycle",
+    lr_scheduler="OneCycleLR",
     micro_batch=32,
 )
 
-PRESETS = {"article": article, "d2l": d2l, "quick": quick}
+PRESETS = {"article": article, "d2l": d2l, "paper": paper, "quick": quick}

@@ -17,7 +17,7 @@ from minicnn import nn, optim
 from minicnn.vision.datasets import FashionMNIST
 from nin.presets import PRESETS
 
-BATCH = {"article": 2, "d2l": 2, "quick": 8}
+BATCH = {"article": 2, "d2l": 2, "paper": 4, "quick": 8}
 SGD = {"lr": 0.001, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": True}
 PRECISIONS = [(minicnn.float64, 1e-9), (minicnn.float32, 1e-4)]
 
@@ -104,13 +104,3 @@ def test_dropout_is_off_in_evaluation(images, preset):
     model, other = models(preset, minicnn.float64)
     (x, _), (tx, _) = batch(images, preset, minicnn.float64, 0)
     assert relative(model.eval()(x).detach(), other.eval()(tx).detach()) <= 1e-9
-
-
-def test_a_cycle_rises_over_a_tenth_and_falls_over_the_rest():
-    rates = [PRESETS["quick"].rate(i / 20) for i in range(21)]
-    fall = [(20 - i) / 18 for i in range(3, 21)]
-    np.testing.assert_allclose(rates, [0.0, 0.5, 1.0, *fall], atol=1e-12)
-
-
-def test_a_constant_rate_is_constant():
-    assert {PRESETS["article"].rate(i / 10) for i in range(11)} == {1.0}

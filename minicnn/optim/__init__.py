@@ -1,3 +1,4 @@
 """Optimisers under the names of `torch.optim`."""
 
+from . import lr_scheduler as lr_scheduler
 from .sgd import SGD as SGD

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..backends import Array, backend_of
 from ..nn.module import Parameter
+from ..tensor import Tensor
 
 
 class SGD:
@@ -71,6 +72,49 @@ class SGD:
                 if p.grad_array is not None:
                     with backend_of(p.array).quiet():
                         self._update(p, p.grad_array, group)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The momentum of each parameter, by number, and the groups' options, as PyTorch has them.
+
+        {"state": {0: {"momentum_buffer": Tensor}, …},
+         "param_groups": [{"lr": …, "params": [0, …]}, …]}
+
+        The tensors share their memory with the optimiser.
+        """
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        number = {p: i for i, p in enumerate(parameters)}
+        return {
+            "state": {
+                i: {"momentum_buffer": Tensor(self._velocity[p])}
+                for p, i in number.items()
+                if p in self._velocity
+            },
+            "param_groups": [
+                {**group, "params": [number[p] for p in group["params"]]}
+                for group in self.param_groups
+            ],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave, in copies.
+
+        Raises ValueError, and changes nothing, if groups or shapes are not this optimiser's.
+        """
+        groups, state = state_dict["param_groups"], state_dict["state"]
+        sizes = [[len(g["params"]) for g in side] for side in (self.param_groups, groups)]
+        if sizes[0] != sizes[1]:
+            raise ValueError(f"SGD: groups of {sizes[1]} parameters for groups of {sizes[0]}")
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        velocity = {}
+        for i, each in state.items():
+            p, v = parameters[i], each["momentum_buffer"]
+            if v.shape != p.shape:
+                raise ValueError(f"SGD: momentum {i} has shape {v.shape}, its parameter {p.shape}")
+            velocity[p] = backend_of(p.array).xp.empty_like(p.array)
+            velocity[p][...] = v.to(p.device).array
+        self._velocity = velocity
+        for own, other in zip(self.param_groups, groups, strict=True):
+            own.update({**other, "params": own["params"]})
 
     def _update(self, p: Parameter, g: Array, group: dict[str, Any]) -> None:
         momentum = group["momentum"]

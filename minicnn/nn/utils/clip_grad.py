@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
+from ...backends import backend_of
 from ...creation import tensor
 from ...tensor import Tensor
 
@@ -17,9 +17,14 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm_: max_norm must be positive, got {max_norm}")
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = math.sqrt(sum((g * g).sum().item() for g in gradients))
-    if norm > max_norm:
+    gradients = [p.grad_array for p in parameters if p.grad_array is not None]
+    if not gradients:
+        return tensor(0.0)
+    backend = backend_of(gradients[0])
+    with backend.quiet():
+        norm = backend.xp.sqrt(sum((g * g).sum() for g in gradients))
+        # Times 1 where they are short enough: to ask whether they are would be to wait for a GPU.
+        factor = backend.xp.minimum(max_norm / (norm + 1e-6), 1)
         for g in gradients:
-            g *= max_norm / (norm + 1e-6)
-    return tensor(norm)
+            g *= factor
+    return Tensor(norm)

@@ -48,6 +48,10 @@ class DataLoader:
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Any]:
+        return self.batches()
+
+    def batches(self, start: int = 0) -> Iterator[Any]:
+        """The batches from number `start` on, the same as after `start` others."""
         generator = self.generator or default_generator
         n = len(self.dataset)
         order = host.permutation(generator.next_key(), n) if self.shuffle else host.xp.arange(n)
@@ -60,15 +64,15 @@ class DataLoader:
             return collate([self.dataset[int(i)] for i in indices])
 
         if not self.num_workers:
-            return map(make, range(len(self)))
-        return self._ahead(make)
+            return map(make, range(start, len(self)))
+        return self._ahead(make, start)
 
-    def _ahead(self, make: Any) -> Iterator[Any]:
-        """make(0), make(1), … in order, with a few under way in threads."""
+    def _ahead(self, make: Any, start: int) -> Iterator[Any]:
+        """make(start), make(start + 1), … in order, with a few under way in threads."""
         waiting: deque[Future[Any]] = deque()
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="DataLoader")
         try:
-            for batch in range(len(self)):
+            for batch in range(start, len(self)):
                 waiting.append(pool.submit(make, batch))
                 if len(waiting) > PREFETCH * self.num_workers:
                     yield waiting.popleft().result()

@@ -1,0 +1,62 @@
+"""The data that a preset asks for."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+
+from minicnn.utils.data import Dataset, Subset
+from minicnn.vision import datasets
+
+from .presets import Preset
+
+NAMES = {"fashion-mnist": "Fashion-MNIST", "silhouettes": "silhouettes"}
+
+
+@dataclass
+class Data:
+    """A training set and a test set, what to call them, and where they are from."""
+
+    name: str
+    source: str
+    train: Dataset
+    test: Dataset
+
+
+def load(preset: Preset, directory: str = "data") -> tuple[Data, Preset]:
+    """The data, transformed as the preset says, and the preset with its `dataset` settled.
+
+    Fashion-MNIST is looked for in `directory` first. Where `dataset` is "auto" and Fashion-MNIST is
+    nowhere to be had, a line on stderr says so, and silhouettes take its place. Raises DatasetError
+    if what was asked for can't be had, or is broken.
+    """
+    train, test = preset.transform(train=True), preset.transform(train=False)
+    name, source = preset.dataset, "drawn by this program"
+    training: datasets.FashionMNIST | datasets.Silhouettes
+    testing: datasets.FashionMNIST | datasets.Silhouettes
+    if name != "silhouettes":
+        try:
+            training = datasets.FashionMNIST(directory, True, train, download=True)
+            testing = datasets.FashionMNIST(directory, False, test, download=True)
+            name, source = "fashion-mnist", training.source
+        except datasets.DatasetNotFound as error:
+            if name == "fashion-mnist":
+                raise
+            print(
+                f"Fashion-MNIST can't be had here, so this is done on silhouettes: {error}",
+                file=sys.stderr,
+            )
+            name = "silhouettes"
+    if name == "silhouettes":
+        training, testing = datasets.Silhouettes(True, train), datasets.Silhouettes(False, test)
+    data = Data(
+        NAMES[name],
+        source,
+        _first(training, preset.limit_train),
+        _first(testing, preset.limit_test),
+    )
+    return data, replace(preset, dataset=name)
+
+
+def _first(dataset: Dataset, n: int) -> Dataset:
+    return Subset(dataset, range(min(n, len(dataset)))) if n else dataset

@@ -1,0 +1,216 @@
+"""The training loop: steps, epochs, and all that changes from one to the next."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from minicnn import Tensor, nn, no_grad, optim
+from minicnn.optim import lr_scheduler
+from minicnn.parallel import Criterion, MicroBatches
+from minicnn.random import Generator
+from minicnn.utils.data import DataLoader, Dataset
+
+from .presets import Preset
+
+Row = dict[str, float]  # the figures of an epoch
+
+
+class WholeBatches:
+    """What MicroBatches does, for a GPU: it is busiest with a whole batch at once."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def backward(self, criterion: Criterion, x: Tensor, y: Tensor) -> Tensor:
+        """Add the gradients of criterion(model(x), y) to the parameters; return its value."""
+        loss = criterion(self.model(x), y)
+        loss.backward()
+        return loss.detach()
+
+    def predict(self, x: Tensor) -> Tensor:
+        """model(x), without recording it for gradients."""
+        with no_grad():
+            return self.model(x)
+
+
+Batches = MicroBatches | WholeBatches
+
+
+def batches_for(
+    model: nn.Module, preset: Preset, threads: int | None = None, blas_threads: int = 1
+) -> Batches:
+    """What takes batches through the model fastest where the model is."""
+    if next(model.parameters()).device.type != "cpu":
+        return WholeBatches(model)
+    return MicroBatches(
+        model, threads=threads, micro_batch=preset.micro_batch, blas_threads=blas_threads
+    )
+
+
+def evaluate(
+    batches: Batches, loader: DataLoader, after_batch: Callable[[], None] | None = None
+) -> tuple[float, float]:
+    """The mean cross-entropy, and the share of right answers."""
+    batches.model.eval()
+    criterion = nn.CrossEntropyLoss()
+    device = next(batches.model.parameters()).device
+    total: Any = 0.0
+    correct: Any = 0
+    seen = 0
+    for images, labels in loader:
+        images, labels = images.to(device), labels.to(device)
+        outputs = batches.predict(images)
+        total = total + criterion(outputs, labels) * len(labels)
+        correct = correct + (outputs.argmax(1) == labels).sum()
+        seen += len(labels)
+        if after_batch is not None:
+            after_batch()
+    return total.item() / seen, correct.item() / seen
+
+
+class Training:
+    """A model in training, step by step.
+
+    `epoch` counts from 1 and is the one under way, `batch` says how many of its batches are done.
+    What `step` returns is added up where it was computed, and fetched when somebody asks.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        preset: Preset,
+        train_set: Dataset,
+        test_set: Dataset,
+        *,
+        threads: int | None = None,
+        blas_threads: int = 1,
+    ) -> None:
+        self.model, self.preset = model, preset
+        self.device = next(model.parameters()).device
+        self.batches = batches_for(model, preset, threads, blas_threads)
+        self.criterion = nn.CrossEntropyLoss()
+        self.optimizer = optim.SGD(
+            model.parameters(),
+            lr=preset.lr,
+            momentum=preset.momentum,
+            weight_decay=preset.weight_decay,
+            nesterov=preset.nesterov,
+        )
+        self.train_loader = DataLoader(train_set, preset.batch_size, shuffle=True, num_workers=1)
+        self.test_loader = DataLoader(test_set, preset.batch_size, num_workers=1)
+        self.scheduler = self._scheduler()
+        self.history: list[Row] = []
+        self.epoch = 0
+        self._begin_epoch()
+
+    def _scheduler(self) -> lr_scheduler.LRScheduler | None:
+        preset, steps = self.preset, self.preset.epochs * len(self.train_loader)
+        if preset.lr_scheduler == "OneCycleLR":
+            return lr_scheduler.OneCycleLR(
+                self.optimizer,
+                max_lr=preset.lr,
+                total_steps=steps,
+                pct_start=preset.pct_start,
+                anneal_strategy="linear",
+                cycle_momentum=False,
+            )
+        if preset.lr_scheduler == "MultiStepLR":
+            milestones = [round(share * steps) for share in preset.milestones]
+            return lr_scheduler.MultiStepLR(self.optimizer, milestones, preset.gamma)
+        return None
+
+    def _begin_epoch(self) -> None:
+        self.epoch += 1
+        self.batch = self.seen = 0
+        self.total: Any = 0.0
+        self.seconds = 0.0
+
+    @property
+    def done(self) -> bool:
+        return self.epoch > self.preset.epochs
+
+    @property
+    def steps(self) -> int:
+        """Steps done since the beginning."""
+        return (self.epoch - 1) * len(self.train_loader) + self.batch
+
+    def mean_loss(self) -> float:
+        """The mean loss of the epoch's images so far, as they came by."""
+        total = self.total.item() if isinstance(self.total, Tensor) else self.total
+        return total / self.seen
+
+    def step(self, images: Tensor, labels: Tensor) -> Any:
+        """Change the weights once; return the loss before, a number or a Tensor.
+
+        Nothing here waits for a GPU, and what differs from step to step, such as the rate, is set
+        outside: so a GPU can record one step and repeat it.
+        """
+        self.optimizer.zero_grad()
+        loss = self.batches.backward(self.criterion, images, labels)
+        if isinstance(loss, float) and not math.isfinite(loss):
+            return loss  # the weights stay as they are, so that one can see where it comes from
+        if self.preset.max_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.preset.max_norm)
+        self.optimizer.step()
+        return loss
+
+    def train_epoch(self, after_step: Callable[[], None] | None = None) -> Row:
+        """Take the steps that are left of this epoch, test, and return the epoch's figures.
+
+        `after_step` is called after every step, and after every batch of the test.
+        """
+        self.model.train()
+        # Keyed by seed and epoch, so that an epoch's order doesn't depend on what was drawn before.
+        self.train_loader.generator = Generator().manual_seed(self.preset.seed).at(self.epoch)
+        lr = self.optimizer.param_groups[0]["lr"]
+        start = time.perf_counter()
+        for images, labels in self.train_loader.batches(self.batch):
+            lr = self.optimizer.param_groups[0]["lr"]
+            loss = self.step(images.to(self.device), labels.to(self.device))
+            self.total = self.total + loss * len(labels)
+            self.seen += len(labels)
+            self.batch += 1
+            if self.scheduler is not None:
+                self.scheduler.step()
+            now = time.perf_counter()
+            self.seconds, start = self.seconds + now - start, now
+            if after_step is not None:
+                after_step()
+        train_loss = self.mean_loss()
+        test_loss, accuracy = evaluate(self.batches, self.test_loader, after_step)
+        row = {
+            "epoch": self.epoch,
+            "train_loss": train_loss,
+            "test_loss": test_loss,
+            "accuracy": accuracy,
+            "lr": lr,
+            "seconds": self.seconds,
+            "images_per_second": self.seen / self.seconds,
+        }
+        self.history.append(row)
+        self._begin_epoch()
+        return row
+
+
+def fit(
+    model: nn.Module,
+    preset: Preset,
+    train_set: Dataset,
+    test_set: Dataset,
+    *,
+    threads: int | None = None,
+    blas_threads: int = 1,
+    after_step: Callable[[], None] | None = None,
+) -> Iterator[Row]:
+    """Train the model as the preset says; yield each epoch's figures when it ends.
+
+    A row holds epoch, train_loss, test_loss, accuracy (a share), lr, seconds, images_per_second.
+    """
+    training = Training(
+        model, preset, train_set, test_set, threads=threads, blas_threads=blas_threads
+    )
+    while not training.done:
+        yield training.train_epoch(after_step)

@@ -1,0 +1,73 @@
+"""Presets, their settings, and TOML files that change them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from nin import config
+from nin.presets import PRESETS, Preset
+
+
+@pytest.fixture
+def toml(tmp_path):
+    """Write a file, read it on top of quick."""
+
+    def read(text):
+        path = tmp_path / "my.toml"
+        path.write_text(text)
+        return config.read(path, PRESETS["quick"])
+
+    return read
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_a_preset_written_and_read_is_the_same(toml, preset):
+    assert toml(config.render(preset)) == preset
+
+
+def test_a_file_changes_what_it_names_and_nothing_else(toml):
+    changed = toml("lr = 0.01")
+    assert (changed.lr, changed.momentum) == (0.01, PRESETS["quick"].momentum)
+
+
+def test_a_file_may_name_the_preset_it_starts_from(toml):
+    assert toml('preset = "article"\nepochs = 1').network == "article"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rate = 1", "no setting 'learning_rate'"),
+        ("moment = 1", "did you mean 'momentum'?"),
+        ("lr = 0", "lr must be a number above 0, got 0"),
+        ("lr = nan", "lr must be a number above 0, got nan"),
+        ("lr = '0.1'", "lr must be a number above 0, got '0.1'"),
+        ("epochs = 2.5", "epochs must be a whole number of at least 1, got 2.5"),
+        ("epochs = true", "epochs must be a whole number of at least 1, got True"),
+        ("flip = 1", "flip must be true or false, got 1"),
+        ("network = 'resnet'", "network must be one of article, d2l, paper, quick, got 'resnet'"),
+        ("milestones = 0.5", "milestones must be a list of numbers above 0 and at most 1"),
+        ("milestones = [2]", "milestones must be a list of numbers above 0 and at most 1"),
+        ("momentum = 0", "nesterov needs a momentum above 0"),
+        ("preset = 'resnet'", "preset must be one of article, d2l, paper, quick, got 'resnet'"),
+        ("lr: 0.1", "is not TOML"),
+    ],
+)
+def test_a_bad_file_is_refused_by_name(toml, text, message):
+    with pytest.raises(config.ConfigError, match=r"my\.toml") as caught:
+        toml(text)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_refused_by_name(tmp_path):
+    with pytest.raises(config.ConfigError, match=re.escape(str(tmp_path / "no.toml"))):
+        config.read(tmp_path / "no.toml", Preset())
+
+
+def test_lists_and_whole_numbers_become_the_settings_types():
+    preset = Preset(lr=1, milestones=[1])
+    assert (preset.lr, preset.milestones) == (1.0, (1.0,))
+    assert isinstance(preset.lr, float)
