@@ -63,8 +63,11 @@ def _run(name: str, study: Any, args: argparse.Namespace) -> int:
     }
     try:
         report = Report(args.out or default_directory(name), name, settings)
-        minicnn.manual_seed(args.seed)
-        study.run(args, report)
+        try:
+            minicnn.manual_seed(args.seed)
+            study.run(args, report)
+        finally:
+            report.close()
     except OSError as error:
         raise UsageError(f"--out: {error}") from None
     return command_line.DONE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -42,7 +43,7 @@ def count(model: nn.Module) -> tuple[int, int]:
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, network in NETWORKS.items():
         model = nn.utils.skip_init(network)
         convolutions, connected = count(model)
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace, report: Report) -> None:
     report.finish({"rows": rows})
 
 
-def draw(rows: list[dict]) -> Figure:
+def draw(rows: list[dict[str, Any]]) -> Figure:
     """Parameters as bars, those of convolutions and those of fully connected layers."""
     figure = Figure(figsize=(6.4, 3.4), dpi=140, layout="constrained")
     axes = figure.subplots()
@@ -89,10 +90,9 @@ def draw(rows: list[dict]) -> Figure:
         millions = [row[field] / 1e6 for row in rows][::-1]
         axes.barh(names, millions, left=left, color=colour, label=label)
         left = [a + b for a, b in zip(left, millions, strict=True)]
-    for y, (millions, row) in enumerate(zip(left, rows[::-1], strict=True)):
-        share = row["fully_connected_share"]
-        text = f" {millions:.1f} M" if millions >= 10 else f" {millions:.2f} M"
-        axes.text(millions, y, f"{text}, {100 * share:.0f}% in the head", va="center", fontsize=8)
+    for y, (end, row) in enumerate(zip(left, rows[::-1], strict=True)):
+        share = f"{100 * row['fully_connected_share']:.0f}% in the head"
+        axes.text(end, y, f" {end:.{1 if end >= 10 else 2}f} M, {share}", va="center", fontsize=8)
     axes.set(xlabel="parameters (millions)", xlim=(0, 1.5 * max(left)))
     axes.legend(loc="lower right", fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)

@@ -28,12 +28,14 @@ def draw(
     mark: Box | None = None,
     grey: Box | None = None,
     limit: float | None = None,
-    font: float | None = 8,
+    font: float | None = None,
+    numbers: bool = True,
 ) -> Any:
     """Draw a matrix (rows, columns); `mark` outlines a part, and what is outside `grey` is paler.
 
     Numbers from 0 to `limit` are white to blue; with negative ones among them, -limit to limit are
-    red to blue around white. `font` None leaves the numbers out.
+    red to blue around white. Numbers are as large as a line of them has room for in a third of a
+    page, unless `font` says otherwise.
     """
     rows, columns = matrix.shape
     limit = limit or float(abs(matrix).max()) or 1.0
@@ -41,12 +43,13 @@ def draw(
     colours = colormaps["RdBu" if signed else "Blues"]
     scale = Normalize(-1.5 * limit if signed else 0, 1.5 * limit)  # pale enough to read on
     image = axes.imshow(matrix, cmap=colours, norm=scale, aspect="equal")
+    font = font or max(3.5, min(8.0, 75 / max(rows, columns)))
     for i in range(rows):
         for j in range(columns):
             outside = grey is not None and not (
                 grey[0] <= i < grey[0] + grey[2] and grey[1] <= j < grey[1] + grey[3]
             )
-            if font is not None:
+            if numbers:
                 text = number(float(matrix[i, j]))
                 colour = "0.6" if outside else "black"
                 axes.text(j, i, text, ha="center", va="center", fontsize=font, color=colour)

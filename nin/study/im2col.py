@@ -27,12 +27,13 @@ python -m nin.study im2col
 python -m nin.study im2col --size 4 --kernel 3 --stride 1 --padding 0
 python -m nin.study im2col --size 6 --kernel 2 --stride 2
 """
-MOST = 144  # rows or columns of a matrix that is still drawn with its numbers legible: 12×12
+MOST = 12  # a line of more numbers, or a matrix of more than 12² lines, can't be read
 
 
 class Steps(NamedTuple):
     """Everything on the way, as host arrays: matrices, and images as matrices (H, W)."""
 
+    difference: float  # the largest from conv2d and its two gradients
     padded: Array
     cols: Array  # (H'·W', k·k)
     filters: Array  # (1, k·k)
@@ -43,7 +44,6 @@ class Steps(NamedTuple):
     dx: Array
     dw: Array  # (k, k)
     copies: Array  # how many windows each pixel of the padded image is in
-    difference: float  # the largest from conv2d and its two gradients
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def unroll(x: Tensor, w: Tensor, stride: int, padding: int) -> Steps:
     cols = backend.im2col(padded, *window)
     filters = w.array.reshape(1, k * k)
     y = (cols @ filters.T).reshape(oh, ow)
-    g = minicnn.randint(-2, 3, (oh, ow)).float().to(x.device).array
+    g = (2 * minicnn.randint(-2, 2, (oh, ow)) + 1).float().to(x.device).array  # never 0
     dcols = g.reshape(-1, 1) @ filters
     dpadded = backend.col2im(dcols, padded.shape, *window)
     dx = unpad(dpadded, margins)[0, :, :, 0]
@@ -76,11 +76,11 @@ def unroll(x: Tensor, w: Tensor, stride: int, padding: int) -> Steps:
     a, b = (Tensor(t.array, requires_grad=True) for t in (x, w))
     whole = F.conv2d(a, b, stride=stride, padding=padding)
     whole.backward(Tensor(g[None, None]))
-    pairs = ((y, whole.detach()), (dx, a.grad), (dw, b.grad))
-    difference = max(float(abs(mine - its.array[0, 0]).max()) for mine, its in pairs)
+    pairs: list[tuple[Array, Array]] = [(y, whole.array), (dx, a.grad_array), (dw, b.grad_array)]
+    difference = max(float(abs(mine - its[0, 0]).max()) for mine, its in pairs)
 
-    host = (padded[0, :, :, 0], cols, filters, y, g, dcols, dpadded[0, :, :, 0], dx, dw, copies)
-    return Steps(*(backend.to_host(a) for a in host), difference)
+    arrays = (padded[0, :, :, 0], cols, filters, y, g, dcols, dpadded[0, :, :, 0], dx, dw, copies)
+    return Steps(difference, *(backend.to_host(a) for a in arrays))
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
@@ -90,9 +90,9 @@ def run(args: argparse.Namespace, report: Report) -> None:
             f" {args.size + 2 * args.padding}"
         )
     out = (args.size + 2 * args.padding - args.kernel) // args.stride + 1
-    for flag, n in (("--kernel", args.kernel), ("--size", args.size), ("the output's", out)):
-        if n**2 > MOST:
-            raise UsageError(f"{flag} {n}: more than {MOST} numbers in a row can't be read")
+    for name, n in (("--size", args.size), ("--kernel", args.kernel), ("an output of", out)):
+        if n > MOST:
+            raise UsageError(f"{name} {n}: more than {MOST} pixels a side can't be drawn legibly")
     x = minicnn.randint(0, 10, (1, 1, args.size, args.size)).float().to(args.device)
     w = minicnn.randint(-2, 3, (1, 1, args.kernel, args.kernel)).float().to(args.device)
     steps = unroll(x, w, args.stride, args.padding)
@@ -126,16 +126,9 @@ def run(args: argparse.Namespace, report: Report) -> None:
     row = len(steps.cols) // 2
     report.figure(draw_forward(steps, args.kernel, args.stride, args.padding, row), "forward")
     report.figure(draw_backward(steps, args.kernel, args.stride, args.padding, row), "backward")
-    report.finish({name: getattr(steps, name) for name in ("difference",)} | _lists(steps))
-
-
-def _lists(steps: Steps) -> dict[str, list[list[float]]]:
-    return {name: value.tolist() for name, value in steps._asdict().items() if name != "difference"}
-
-
-def _font(matrix: Array) -> float:
-    """A size of letters at which the numbers of a row stay apart."""
-    return max(3.5, min(8.0, 75 / max(matrix.shape)))
+    numbers = steps._asdict()
+    difference = numbers.pop("difference")
+    report.finish({"difference": difference, **{k: a.tolist() for k, a in numbers.items()}})
 
 
 def _window(steps: Steps, kernel: int, stride: int, row: int) -> heatmap.Box:
@@ -151,27 +144,31 @@ def draw_forward(steps: Steps, kernel: int, stride: int, padding: int, row: int)
     """The padded image, its windows as rows, the filter as a column, the product, folded."""
     figure = Figure(figsize=(6.4, 6.0), dpi=140, layout="constrained")
     window = _window(steps, kernel, stride, row)
-    names = [["image", "cols", "cols"], ["filter", "cols", "cols"], ["y", "filters", "product"]]
-    axes = figure.subplot_mosaic(names, height_ratios=(1.2, 0.8, 1))
+    axes = figure.subplot_mosaic("icc;fcc;yrp", height_ratios=(1.2, 0.8, 1))
     inside = _inside(steps.padded, padding)
     limit = float(steps.padded.max())
     heatmap.draw(
-        axes["image"], steps.padded, "image and its margin of zeros", mark=window, grey=inside,
-        limit=limit, font=_font(steps.padded),
-    )  # fmt: skip
-    square = steps.filters.reshape(kernel, kernel)
-    heatmap.draw(axes["filter"], square, "filter", font=_font(square))
-    heatmap.draw(
-        axes["cols"], steps.cols, "cols: every window as a row", mark=(row, 0, 1, kernel**2),
-        limit=limit, font=_font(steps.cols),
-    )  # fmt: skip
-    heatmap.draw(axes["filters"], steps.filters, "filters: every filter as a row", font=6)
-    product = steps.y.reshape(-1, 1)
-    heatmap.draw(
-        axes["product"], product.T, "(cols · filtersᵀ)ᵀ", mark=(0, row, 1, 1), font=_font(product)
+        axes["i"],
+        steps.padded,
+        "image and its margin of zeros",
+        mark=window,
+        grey=inside,
+        limit=limit,
     )
+    square = steps.filters.reshape(kernel, kernel)
+    heatmap.draw(axes["f"], square, "filter")
+    heatmap.draw(
+        axes["c"],
+        steps.cols,
+        "cols: every window as a row",
+        mark=(row, 0, 1, kernel**2),
+        limit=limit,
+    )
+    heatmap.draw(axes["r"], steps.filters, "filters: every filter as a row", font=6)
+    product = steps.y.reshape(-1, 1)
+    heatmap.draw(axes["p"], product.T, "(cols · filtersᵀ)ᵀ", mark=(0, row, 1, 1))
     at = (*divmod(row, steps.y.shape[1]), 1, 1)
-    heatmap.draw(axes["y"], steps.y, "y: the product, folded", mark=at, font=_font(steps.y))
+    heatmap.draw(axes["y"], steps.y, "y: the product, folded", mark=at)
     return figure
 
 
@@ -179,24 +176,31 @@ def draw_backward(steps: Steps, kernel: int, stride: int, padding: int, row: int
     """The gradient for y, its product with the filter, and the rows added onto their windows."""
     figure = Figure(figsize=(6.4, 6.0), dpi=140, layout="constrained")
     window = _window(steps, kernel, stride, row)
-    names = [["g", "dcols", "dcols"], ["filter", "dcols", "dcols"], ["dw", "copies", "dimage"]]
-    axes = figure.subplot_mosaic(names, height_ratios=(1, 0.8, 1.2))
+    axes = figure.subplot_mosaic("gcc;fcc;wni", height_ratios=(1, 0.8, 1.2))
     at = (*divmod(row, steps.y.shape[1]), 1, 1)
-    heatmap.draw(axes["g"], steps.g, "g: the gradient for y", mark=at, font=_font(steps.g))
+    heatmap.draw(axes["g"], steps.g, "g: the gradient for y", mark=at)
     square = steps.filters.reshape(kernel, kernel)
-    heatmap.draw(axes["filter"], square, "filter", font=_font(square))
+    heatmap.draw(axes["f"], square, "filter")
     heatmap.draw(
-        axes["dcols"], steps.dcols, "d cols = g · filters", mark=(row, 0, 1, kernel**2),
-        font=_font(steps.dcols),
-    )  # fmt: skip
-    heatmap.draw(axes["dw"], steps.dw, "d filter = gᵀ · cols", font=_font(steps.dw))
+        axes["c"],
+        steps.dcols,
+        "d cols = g · filters",
+        mark=(row, 0, 1, kernel**2),
+    )
+    heatmap.draw(axes["w"], steps.dw, "d filter = gᵀ · cols")
     inside = _inside(steps.dpadded, padding)
     heatmap.draw(
-        axes["copies"], steps.copies, "windows that hold a pixel", mark=window, grey=inside,
-        font=_font(steps.copies),
-    )  # fmt: skip
+        axes["n"],
+        steps.copies,
+        "windows that hold a pixel",
+        mark=window,
+        grey=inside,
+    )
     heatmap.draw(
-        axes["dimage"], steps.dpadded, "d image: rows of d cols,\nadded onto their windows",
-        mark=window, grey=inside, font=_font(steps.dpadded),
-    )  # fmt: skip
+        axes["i"],
+        steps.dpadded,
+        "d image: rows of d cols,\nadded onto their windows",
+        mark=window,
+        grey=inside,
+    )
     return figure

@@ -165,7 +165,8 @@ def draw_dot(example: Example) -> Figure:
     column = x[:, i, j]
     sums = _maps(by_convolution(example.images, example.weights[0]))[0]
     figure = Figure(figsize=(6.0, 6.4), dpi=140, layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.2, 1))
+    parts: Any = figure.subfigures(1, 2, width_ratios=(1.2, 1))
+    left, right = parts
     for axes, values, title in zip(
         left.subplots(1, 3),
         (column, w, column * w),
@@ -187,7 +188,7 @@ def draw_channels(example: Example) -> Figure:
     outputs = [_maps(t) for t in through(by_convolution, example)]
     names = ("3 channels of 4×4", "6 channels", "2 channels")
     figure = Figure(figsize=(6.0, 6.2), dpi=140, layout="constrained")
-    rows = figure.subfigures(5, 1, height_ratios=(1, 1.25, 1, 0.8, 1))
+    rows: Any = figure.subfigures(5, 1, height_ratios=(1, 1.25, 1, 0.8, 1))
     i, j = 1, 2
     for row, maps, name in zip(rows[::2], outputs, names, strict=True):
         row.suptitle(name, fontsize=9)

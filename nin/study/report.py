@@ -12,7 +12,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 # Letters stay letters in an SVG, and the same numbers give the same file.
-SVG = {"svg.fonttype": "none", "svg.hashsalt": "minicnn"}
+SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "minicnn"}
 
 
 class Report:
@@ -58,6 +58,11 @@ class Report:
         print(f"\nWritten to {self.directory}:")
         for name in self.written:
             print(f"  {name}")
+
+    def close(self) -> None:
+        """Leave no directory behind in which nothing was written."""
+        if not any(self.directory.iterdir()):
+            self.directory.rmdir()
 
     def _called(self, part: str, kind: str) -> str:
         return f"{self.name}-{part}.{kind}" if part else f"{self.name}.{kind}"
