@@ -44,3 +44,11 @@ def test_alexnet_takes_images_from_63_pixels_on(size):
     model = nn.utils.skip_init(classics.alexnet, classes=10, in_channels=1)
     with minicnn.no_grad():
         assert model(minicnn.zeros(1, 1, size, size)).shape == (1, 10)
+
+
+def test_the_small_alexnet_takes_images_of_28_pixels():
+    assert classics.alexnet28()(minicnn.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_lenet_takes_larger_images_too():
+    assert classics.lenet(image_size=64)(minicnn.zeros(1, 1, 64, 64)).shape == (1, 10)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import minicnn
+from minicnn import backends
 from minicnn.parallel import available_cores
 
 from .. import command_line
@@ -54,6 +55,7 @@ def _parser(name: str, study: Any) -> command_line.Parser:
 
 
 def _run(name: str, study: Any, args: argparse.Namespace) -> int:
+    backends.conv_algorithm = "auto"  # as nin.train does
     args.device = command_line.device_of(args.backend)
     settings = {
         "arguments": {k: str(v) for k, v in vars(args).items() if k not in ("device", "out")},
@@ -84,7 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command_line.WRONG_USE
     study = import_module(f"{__package__}.{name}")
     args = _parser(name, study).parse_args(flags)
-    return command_line.run(f"{PROG} {name}", lambda: _run(name, study, args))
+    before = backends.conv_algorithm
+    try:
+        return command_line.run(f"{PROG} {name}", lambda: _run(name, study, args))
+    finally:
+        backends.conv_algorithm = before
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ from typing import Literal
 from minicnn import nn
 
 
-def lenet(classes: int = 10) -> nn.Sequential:
-    """LeNet-5 for images (N, 1, 28, 28): 61,706 parameters.
+def lenet(classes: int = 10, image_size: int = 28) -> nn.Sequential:
+    """LeNet-5 for images (N, 1, image_size, image_size): 61,706 parameters for 28.
 
     LeCun et al. 1998, "Gradient-based learning applied to document recognition", with sigmoids and
     without the Gaussian output layer.
     """
+    last = (image_size // 2 - 4) // 2
     return nn.Sequential(
         nn.Conv2d(1, 6, 5, padding=2),
         nn.Sigmoid(),
@@ -27,7 +28,7 @@ def lenet(classes: int = 10) -> nn.Sequential:
         nn.Sigmoid(),
         nn.AvgPool2d(2, stride=2),  # (N, 16, 5, 5)
         nn.Flatten(),
-        nn.Linear(16 * 5 * 5, 120),
+        nn.Linear(16 * last * last, 120),
         nn.Sigmoid(),
         nn.Linear(120, 84),
         nn.Sigmoid(),
@@ -52,31 +53,48 @@ def alexnet(classes: int = 1000, in_channels: int = 3) -> nn.Sequential:
 
     Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks".
     """
+    first = nn.Conv2d(in_channels, 64, 11, stride=4, padding=2)
+    return _alexnet(first, (64, 192, 384, 256), 3, 6, 4096, classes)
+
+
+def alexnet28(classes: int = 10) -> nn.Sequential:
+    """AlexNet at a quarter of its width for images (N, 1, 28, 28): 1,803,962 parameters.
+
+    The first filters are 3×3 at stride 1, and pooling windows 2×2, so that 28 pixels go to 14, 7
+    and 3.
+    """
+    return _alexnet(nn.Conv2d(1, 16, 3, padding=1), (16, 48, 96, 64), 2, 3, 1024, classes)
+
+
+def _alexnet(
+    first: nn.Conv2d, widths: Sequence[int], window: int, pooled: int, hidden: int, classes: int
+) -> nn.Sequential:
+    a, b, c, d = widths
     features = [
-        nn.Conv2d(in_channels, 64, 11, stride=4, padding=2),
+        first,
         nn.ReLU(),
-        nn.MaxPool2d(3, stride=2),  # (N, 64, 27, 27)
-        nn.Conv2d(64, 192, 5, padding=2),
+        nn.MaxPool2d(window, stride=2),  # 27×27 pixels from 224×224
+        nn.Conv2d(a, b, 5, padding=2),
         nn.ReLU(),
-        nn.MaxPool2d(3, stride=2),  # (N, 192, 13, 13)
-        nn.Conv2d(192, 384, 3, padding=1),
+        nn.MaxPool2d(window, stride=2),  # 13×13
+        nn.Conv2d(b, c, 3, padding=1),
         nn.ReLU(),
-        nn.Conv2d(384, 256, 3, padding=1),
+        nn.Conv2d(c, d, 3, padding=1),
         nn.ReLU(),
-        nn.Conv2d(256, 256, 3, padding=1),
+        nn.Conv2d(d, d, 3, padding=1),
         nn.ReLU(),
-        nn.MaxPool2d(3, stride=2),  # (N, 256, 6, 6)
+        nn.MaxPool2d(window, stride=2),  # 6×6
     ]
     classifier = [
         nn.Dropout(0.5),
-        nn.Linear(256 * 6 * 6, 4096),
+        nn.Linear(d * pooled * pooled, hidden),
         nn.ReLU(),
         nn.Dropout(0.5),
-        nn.Linear(4096, 4096),
+        nn.Linear(hidden, hidden),
         nn.ReLU(),
-        nn.Linear(4096, classes),
+        nn.Linear(hidden, classes),
     ]
-    return _network(features, 6, classifier)
+    return _network(features, pooled, classifier)
 
 
 # Widths of the 3×3 convolutions, "M" a halving: configurations A and D of the paper's table 1.

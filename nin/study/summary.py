@@ -10,19 +10,22 @@ import argparse
 import math
 import statistics
 import time
-import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import minicnn
 from minicnn import Tensor, nn
+from minicnn.autograd import Node
 from minicnn.backends import threads
 from minicnn.operations.winograd import fixed_weights
+from minicnn.parallel import available_cores
 
 from ..command_line import at_least
-from ..presets import PRESETS
+from ..fit import batches_for
+from ..presets import PRESETS, Preset
 from . import tape
+from .memory import allocated
 from .report import Report
 
 ARGUMENTS = "PRESET [flags]"
@@ -82,16 +85,14 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 def name(stage: nn.Module) -> str:
-    """Conv2d 3×3/2 + ReLU, for a stride of 2."""
+    """Conv 3×3/2+ReLU, for a stride of 2."""
     layer = _main(stage)
-    text = type(layer).__name__
+    text = type(layer).__name__.replace("2d", "").replace("AdaptiveAvgPool", "AvgPool, global")
     if hasattr(layer, "kernel_size"):
         text += " {}×{}".format(*_pair(layer.kernel_size))
         stride = _pair(layer.stride)[0]
         text += f"/{stride}" if stride > 1 else ""
-    return text.replace("AdaptiveAvgPool2d", "AvgPool2d, global") + (
-        "+ReLU" if stage is not layer else ""
-    )
+    return text if stage is layer else f"{text}+ReLU"
 
 
 def multiply_adds(layer: nn.Module, output: tuple[int, ...]) -> int:
@@ -146,9 +147,7 @@ class Clock:
         """The median over steps of what all calls of one step took together."""
         taken = self.seconds.get((stage, direction), [0.0] * steps)
         calls = len(taken) // steps
-        return statistics.median(
-            sum(taken[i : i + calls]) for i in range(0, len(taken), max(calls, 1))
-        )
+        return statistics.median(sum(taken[i * calls :][:calls]) for i in range(steps))
 
 
 def timed_step(model: list[nn.Module], x: Tensor, y: Tensor, clock: Clock) -> None:
@@ -159,47 +158,118 @@ def timed_step(model: list[nn.Module], x: Tensor, y: Tensor, clock: Clock) -> No
         while node is not None and node is not before.node:
             edges = node.edges or []
             node.edges = [(source, clock.timed(vjp, i, "backward")) for source, vjp in edges]
-            node = next((s for s, _ in edges if not isinstance(s, minicnn.Tensor)), None)  # type: ignore[misc]
+            node = next((source for source, _ in edges if isinstance(source, Node)), None)
     nn.CrossEntropyLoss()(x, y).backward()
 
 
-def measure(model: list[nn.Module], x: Tensor, y: Tensor, steps: int) -> list[Layer]:
-    """The rows, from one recorded pass and from `steps` timed ones."""
+def measure(model: list[nn.Module], x: Tensor, y: Tensor, steps: int) -> tuple[list[Layer], float]:
+    """The rows, from one recorded pass and `steps` timed ones; and what the loss holds an image."""
     n, field = len(x), ReceptiveField()
-    output, ends = x, []
+    outputs = [x]
     for stage in model:
-        output = stage(output)
-        ends.append(output)
-    recorded = tape.read(nn.CrossEntropyLoss()(output, y))
+        outputs.append(stage(outputs[-1]))
+    recorded = tape.read(nn.CrossEntropyLoss()(outputs[-1], y))
     known = tape.blocks([*(p for stage in model for p in stage.parameters()), x])
-    held = iter(zip(recorded, tape.held(recorded, known), strict=True))
+    held = [0.0] * (len(model) + 1)
+    i = 0
+    for each, bytes_held in zip(recorded, tape.held(recorded, known), strict=True):
+        held[i] += bytes_held / n
+        if i < len(model) and each.node is outputs[i + 1].node:
+            i += 1
 
     clock = Clock(x.device)
     with threads.blas_threads(1), fixed_weights():
-        for i in range(steps + 1):
-            if i == 1:
-                clock.seconds.clear()  # the first one warms up
+        timed_step(model, x, y, clock)
+        clock.seconds.clear()  # that one was to warm up
+        for _ in range(steps):
             timed_step(model, x, y, clock)
-
-    layers, before = [], x
-    for i, (stage, end) in enumerate(zip(model, ends, strict=True)):
-        shape = end.shape[1:]
-        own = 0
-        # what was recorded since the stage before
-        for _ in range(0 if end is before else len(list(_nodes(stage, before)))):
-            own += next(held)[1]
-        layers.append(
-            Layer(
-                name(stage),
-                shape,
-                sum(p.numel() for p in stage.parameters()),
-                multiply_adds(_main(stage), shape),
-                field.through(_main(stage)),
-                own / n,
-                0 if end is before else end.array.nbytes / n,
-                clock.of(i, "forward", steps) / n,
-                clock.of(i, "backward", steps) / n,
-            )
+    layers = [
+        Layer(
+            name(stage),
+            output.shape[1:],
+            sum(p.numel() for p in stage.parameters()),
+            multiply_adds(_main(stage), output.shape[1:]),
+            field.through(_main(stage)),
+            held[i],
+            output.array.nbytes / n,
+            clock.of(i, "forward", steps) / n,
+            clock.of(i, "backward", steps) / n,
         )
-        before = end
-    return layers
+        for i, (stage, output) in enumerate(zip(model, outputs[1:], strict=True))
+    ]
+    return layers, held[-1]
+
+
+def step_seconds(model: nn.Module, preset: Preset, device: Any, steps: int) -> float:
+    """Seconds for an image of a whole batch's forward and backward pass, as `nin.train` runs it."""
+    n, size = preset.batch_size, preset.image_size
+    x = minicnn.randn(n, 1, size, size, device=device)
+    y = minicnn.randint(0, 10, (n,)).to(device)
+    batches, clock = batches_for(model, preset), Clock(device)
+    for _ in range(steps + 1):
+        clock.timed(batches.backward, 0, "step")(nn.CrossEntropyLoss(), x, y)
+    return statistics.median(clock.seconds[0, "step"][1:]) / n
+
+
+def run(args: argparse.Namespace, report: Report) -> None:
+    preset = PRESETS[args.preset]
+    model = preset.build().to(args.device)
+    n, size = preset.micro_batch, preset.image_size
+    x = minicnn.randn(n, 1, size, size, device=args.device)
+    y = minicnn.randint(0, 10, (n,)).to(args.device)
+    layers, loss_held = measure(stages(model), x, y, args.steps)
+    model.zero_grad()
+    kept, training, prediction = allocated(model, x, y)
+    step = step_seconds(model, preset, args.device, args.steps)
+
+    report.table(
+        ("layer", "output", "weights", "MMAC", "sees", "train", "pred", "fwd", "bwd"),
+        [
+            (
+                layer.name,
+                "×".join(map(str, layer.output)),
+                f"{layer.parameters:,}" if layer.parameters else "",
+                f"{layer.multiply_adds / 1e6:,.2f}" if layer.multiply_adds else "",
+                str(layer.receptive_field or "all"),
+                f"{layer.held / 1024:,.0f}",
+                f"{layer.made / 1024:,.0f}",
+                f"{1e3 * layer.forward:.2f}",
+                f"{1e3 * layer.backward:.2f}",
+            )
+            for layer in layers
+        ],
+    )
+    print("\nMMAC: million multiply-adds an image. sees: pixels a side that one output pixel")
+    print("depends on. train: KiB an image kept for the backward pass; pred: KiB of the")
+    print(f"output. fwd, bwd: ms an image, {n} images at once on one thread.\n")
+
+    def total(field: str) -> float:
+        return sum(getattr(layer, field) for layer in layers)
+
+    held = n * (total("held") + loss_held)
+    parameters = sum(p.numel() for p in model.parameters())
+    one_thread = total("forward") + total("backward")
+    rows = [
+        ("parameters", f"{total('parameters'):,.0f}", f"{parameters:,}"),
+        (f"MiB kept for the backward pass, {n} images", mib(held), mib(kept)),
+        (f"MiB at most in a training step, {n} images", "", mib(training)),
+        (f"MiB at most in a prediction, {n} images", "", mib(prediction)),
+        ("ms an image, forward and backward", f"{1e3 * one_thread:.2f}", f"{1e3 * step:.2f}"),
+    ]
+    report.table(("", "the layers'", "a run's"), rows)
+    print(f"\nThe last: layers on one thread, one by one; a run on all {available_cores()} cores.")
+    report.finish(
+        {
+            "layers": [asdict(layer) for layer in layers],
+            "images": n,
+            "multiply_adds": total("multiply_adds"),
+            "parameters": {"layers": total("parameters"), "model": parameters},
+            "bytes_kept": {"layers": held, "allocated": kept},
+            "bytes_at_most": {"training": training, "prediction": prediction},
+            "seconds_an_image": {"layers": one_thread, "run": step},
+        }
+    )
+
+
+def mib(n: float | None) -> str:
+    return "–" if n is None else f"{n / 2**20:.2f}"

@@ -20,10 +20,14 @@ class Recorded:
     gradient. `held` is the memory its VJPs keep: the bytes of each block, by the block's id.
     """
 
-    name: str
+    node: Node
     inputs: list[Recorded | Tensor] = field(default_factory=list)
     held: dict[int, int] = field(default_factory=dict)
     shape: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.node.name
 
 
 def read(loss: Tensor) -> list[Recorded]:
@@ -40,7 +44,7 @@ def read(loss: Tensor) -> list[Recorded]:
         node = stack.pop()
         if node in found:
             continue
-        found[node] = Recorded(node.name)
+        found[node] = Recorded(node)
         for source, vjp in node.edges or ():
             found[node].held.update({id(a): a.nbytes for a in arrays(vjp)})
             if isinstance(source, Node):
