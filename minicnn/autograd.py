@@ -30,12 +30,14 @@ class Variable:
     """What the tape knows of a tensor.
 
     `array` is its value. `node` is the operation that made it, None for a leaf. A leaf with
-    `requires_grad` collects the gradients that reach it in `grad_array`.
+    `requires_grad` collects the gradients that reach it in `grad_array`, whose memory is
+    `grad_home` if somebody has provided that.
     """
 
     array: Array
     requires_grad: bool
     grad_array: Array | None
+    grad_home: Array | None = None
     node: Node | None
 
     @staticmethod
@@ -45,10 +47,13 @@ class Variable:
 
     def accumulate_grad(self, g: Array) -> None:
         # The first gradient is copied: a VJP may hand on the array it was given, or a view of it.
-        if self.grad_array is None:
-            self.grad_array = g.copy(order="K")
-        else:
+        if self.grad_array is not None:
             self.grad_array += g
+        elif self.grad_home is not None:
+            self.grad_array = self.grad_home
+            self.grad_array[...] = g
+        else:
+            self.grad_array = g.copy(order="K")
 
 
 class Node:

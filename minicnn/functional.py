@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import backends, random
-from .backends import Array, backend_of
+from .backends import Array, backend_of, constant
 from .dtype import float32, is_floating
 from .operations import arithmetic, convolution, matrix, pooling, winograd
 from .operations import dropout as _dropout
@@ -121,11 +121,14 @@ def conv2d(
     padding: str | Size2 = 0,
     dilation: Size2 = 1,
     groups: int = 1,
+    *,
+    relu: bool = False,
 ) -> Tensor:
     """Slide `weight` (O, C, kh, kw) over `input` (N, C, H, W) or (C, H, W): (N, O, H', W').
 
     y[n, o, i, j] = bias[o] + Σ_cuv weight[o, c, u, v] · x[n, c, i·stride + u·dilation, j·…], with
     x padded by `padding` zeros on each side (an int, two, "valid" for none, "same" to keep H×W).
+    With relu=True (not in PyTorch), max(y, 0), in the pass that adds the bias.
     Raises ShapeError where shapes don't fit, ValueError for arguments out of range and
     NotImplementedError for groups other than 1.
     """
@@ -154,8 +157,13 @@ def conv2d(
             f" padded input {padded[0]}×{padded[1]} of {input.shape}"
         )
     if _minimal_filtering(x, weight, stride, dilation):
-        return _like(winograd.conv2d(x, weight, bias, margins), input)
-    return _like(convolution.conv2d(x, weight, bias, stride, margins, dilation), input)
+        y = winograd.conv2d(x, weight, bias, margins, relu and bias is not None)
+    else:
+        fused = relu and bias is not None
+        y = convolution.conv2d(x, weight, bias, stride, margins, dilation, fused)
+    if relu and bias is None:
+        y = arithmetic.relu(y)
+    return _like(y, input)
 
 
 def _minimal_filtering(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair) -> bool:
@@ -255,24 +263,38 @@ def avg_pool2d(
     step = kernel if stride is None else pair(name, "stride", stride, 1)
     around = pair(name, "padding", padding, 0)
     margins, sizes = _pool_margins(name, x, kernel, step, around, (1, 1), ceil_mode)
-    counts = []
-    for length, k, s, p, size in zip(x.shape[2:], kernel, step, around, sizes, strict=True):
-        first, last = (0, length) if not count_include_pad else (-p, length + p)
-        starts = [i * s - p for i in range(size)]
-        counts.append([min(start + k, last) - max(start, first) for start in starts])
-    xp = backend_of(x.array).xp
-    rows, columns = (xp.asarray(c, dtype=x.dtype) for c in counts)
-    share = 1 / (
-        rows[:, None] * columns
-        if divisor_override is None
-        else xp.full(sizes, divisor_override, x.dtype)
-    )  # (H', W')
+    window = (x.shape[2:], kernel, step, around, sizes)
+    counted = (count_include_pad, divisor_override)
+    share = constant(backend_of(x.array), _shares, *window, *counted, x.dtype)
     return _like(pooling.avg_pool2d(x, kernel, step, margins, share), input)
 
 
-def _regions(xp: Any, length: int, count: int, dtype: Any) -> Array:
+def _shares(
+    lengths: Pair,
+    kernel: Pair,
+    step: Pair,
+    around: Pair,
+    sizes: Pair,
+    count_include_pad: bool,
+    divisor: int | None,
+    dtype: Any,
+) -> Array:
+    """What a window's sum is multiplied by, for each window: (H', W')."""
+    xp = backends.host.xp
+    if divisor is not None:
+        return xp.full(sizes, 1 / divisor, dtype)
+    counts = []
+    for length, k, s, p, size in zip(lengths, kernel, step, around, sizes, strict=True):
+        first, last = (-p, length + p) if count_include_pad else (0, length)
+        starts = [i * s - p for i in range(size)]
+        counts.append([min(start + k, last) - max(start, first) for start in starts])
+    rows, columns = (xp.array(c, dtype) for c in counts)
+    return 1 / (rows[:, None] * columns)
+
+
+def _regions(length: int, count: int, dtype: Any) -> Array:
     """The averaging matrix (count, length); region i is ⌊i·length/count⌋ … ⌈(i+1)·length/count⌉."""
-    matrix = xp.zeros((count, length), dtype)
+    matrix = backends.host.xp.zeros((count, length), dtype)
     for i in range(count):
         start, end = i * length // count, -(-(i + 1) * length // count)
         matrix[i, start:end] = 1 / (end - start)
@@ -297,15 +319,10 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
         raise ShapeError(f"{name}: input {input.shape} has no elements to average")
     if (rows, columns) == (1, 1):
         return input.mean(dim=(-2, -1), keepdim=True)
-    xp = backend_of(x.array).xp
-    return _like(
-        pooling.adaptive_avg_pool2d(
-            x,
-            _regions(xp, x.shape[2], rows, x.dtype),
-            _regions(xp, x.shape[3], columns, x.dtype),
-        ),
-        input,
-    )
+    backend = backend_of(x.array)
+    along_h = constant(backend, _regions, x.shape[2], rows, x.dtype)
+    along_w = constant(backend, _regions, x.shape[3], columns, x.dtype)
+    return _like(pooling.adaptive_avg_pool2d(x, along_h, along_w), input)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -382,17 +399,21 @@ def _one_hot(name: str, x: Tensor, target: Tensor, ignore_index: int) -> tuple[A
         raise ShapeError(
             f"{name}: target of shape {target.shape} for input {x.shape}; expected {expected}"
         )
-    xp = backend_of(x.array).xp
+    backend = backend_of(x.array)
+    xp = backend.xp
     classes = x.shape[1]
     labels = target.array
     counted = labels != ignore_index
     wrong = counted & ((labels < 0) | (labels >= classes))
-    if wrong.any():
+    numbers = xp.arange(classes).reshape(1, -1, *[1] * (x.ndim - 2))
+    hot = ((numbers == labels[:, None]) & counted[:, None]).astype(x.dtype)
+    if backend.capturing():  # what is captured can't raise: the loss becomes NaN
+        hot = xp.where(wrong[:, None], xp.nan, hot)
+    elif wrong.any():
         raise IndexError(
             f"{name}: target {labels[wrong].ravel()[0]} is out of range for {classes} classes"
         )
-    numbers = xp.arange(classes).reshape(1, -1, *[1] * (x.ndim - 2))
-    return (numbers == labels[:, None]) & counted[:, None], counted
+    return hot, counted
 
 
 def nll_loss(
@@ -466,11 +487,15 @@ def cross_entropy(
     else:
         hot, counted = _one_hot(name, x, target, ignore_index)
         total = Tensor((hot * weights).sum())
-        q = Tensor(hot.astype(x.dtype))
+        q = Tensor(hot)
     if label_smoothing:
         q = q * (1 - label_smoothing) + label_smoothing / classes
         if not is_floating(target.dtype):
             q = q * Tensor(counted[:, None].astype(x.dtype))
     if weight is not None:
         q = q * Tensor(weights)
-    return _reduce(name, _softmax.cross_entropy(x, q), reduction, total)
+    # (N, C, …) as rows of C numbers
+    order, rest = (0, *range(2, x.ndim), 1), x.shape[:1] + x.shape[2:]
+    rows = [t.permute(order).reshape(-1, classes) if x.ndim > 2 else t for t in (x, q)]
+    losses = _softmax.cross_entropy(*rows)
+    return _reduce(name, losses.reshape(rest) if x.ndim > 2 else losses, reduction, total)

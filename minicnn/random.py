@@ -10,10 +10,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from . import backends
 
-Key = tuple[int, int]
+
+class Counted(NamedTuple):
+    """A count that is read when numbers are drawn: array[0] + ahead, for array (1,) of uint64."""
+
+    array: backends.Array
+    ahead: int
+
+
+Key = tuple[int, Any]  # a seed, and a count: an int or Counted
 
 
 class Generator:
@@ -68,6 +77,27 @@ class Generator:
         thread runs it, or when.
         """
         return Generator().set_state((self._seed, position << 32))
+
+
+class CountedGenerator(Generator):
+    """Hands out the keys of `generator`, as a captured graph needs them.
+
+    Their counts are read from `array` when the graph runs; `set` puts there what the generator has
+    counted, and counts on by as many draws as there are in the graph.
+    """
+
+    def __init__(self, generator: Generator, array: backends.Array) -> None:
+        super().__init__()
+        self.generator, self.array, self.draws = generator, array, 0
+
+    def next_key(self) -> Key:
+        self.draws += 1
+        return self.generator.initial_seed(), Counted(self.array, self.draws)
+
+    def set(self) -> None:
+        """Before each launch of the graph."""
+        self.array.fill(self.generator._count)
+        self.generator._count += self.draws
 
 
 default_generator = Generator()

@@ -128,7 +128,7 @@ paper = Preset(
     max_norm=1.0,
     lr_scheduler="MultiStepLR",
     milestones=(0.6, 0.85),
-    micro_batch=16,
+    micro_batch=8,
 )
 
 quick = Preset(

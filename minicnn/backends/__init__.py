@@ -6,6 +6,8 @@ names. Everything above asks an array where it belongs, `backend_of(array)`, and
 that is.
 """
 
+from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -61,3 +63,15 @@ def backend_of(array: Array) -> ModuleType:
         return _by_array_type[type(array)]
     except KeyError:
         raise TypeError(f"expected an array of a minicnn backend, got {type(array)}") from None
+
+
+@cache
+def constant(backend: ModuleType, make: Callable[..., Any], *args: Any) -> Any:
+    """make(*args), a NumPy array or a tuple of them, on a backend: made and sent there once.
+
+    Never write to it.
+    """
+    made = make(*args)
+    if isinstance(made, tuple):
+        return tuple(backend.from_host(array) for array in made)
+    return backend.from_host(made)

@@ -1,12 +1,7 @@
 """The CuPy backend: arrays on an NVIDIA GPU.
 
 It provides the names of `numpy.py`, with the same meaning and the same numbers. Where NumPy has a
-loop over the places of a window, there is a kernel here: the body of a loop over the elements of
-its result, as C. Each element is computed by itself, from all that it depends on, so nothing is
-added up in an order that chance decides, and the results are the same from run to run.
-
-Kernels are compiled when they are first used, for the types that they are then given: T is the
-arrays' type, I an unsigned integer wide enough to count their elements.
+loop over the places of a window, there is a kernel here; they stand together in `kernels.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +13,10 @@ from typing import Any
 
 import cupy as xp
 import numpy as np
+from cupy._core import set_compute_type
+from cupy._core._routines_linalg import COMPUTE_TYPE_DEFAULT, COMPUTE_TYPE_TF32
 
+from . import cublas, graph, kernels
 from . import numpy as host
 
 Array = Any
@@ -76,29 +74,44 @@ def quiet() -> Any:
     return nullcontext()
 
 
-# --- kernels -------------------------------------------------------------------------------------
+def fetch(array: Array) -> Callable[[], float | None]:
+    """Send a number to the host without waiting for it: a function that gives it once it is there.
 
-
-def _kernel(inputs: str, output: str, body: str, preamble: str = "") -> Any:
-    """`body` for each element i of the output."""
-    name = "minicnn_" + output.split()[-1]
-    return xp.ElementwiseKernel(inputs, output, body, name, preamble=preamble)
-
-
-def _counts(*values: Any, largest: Array | None = None) -> list[Any]:
-    """Whole numbers for a kernel, flattened, of the unsigned type that counts `largest`.
-
-    Division is what these kernels spend their time on, and by 32 bits it is several times faster.
+    Until then the function gives None.
     """
-    wide = largest is not None and largest.size >= 2**31
-    flat = np.array([v for value in values for v in np.atleast_1d(value)])
-    return list(flat.astype(np.uint64 if wide else np.uint32))
+    number = xp.cuda.alloc_pinned_memory(array.nbytes)
+    host_array = np.frombuffer(number, array.dtype, 1)
+    array.reshape(1).get(out=host_array, blocking=False)
+    sent = xp.cuda.get_current_stream().record()
+    return lambda: float(host_array[0]) if sent.done else None
+
+
+def capturing() -> bool:
+    """Whether a graph is being captured, so that nothing may be asked of the device."""
+    return graph.capturing
+
+
+Graph, Pool, free_unused, peak_bytes = graph.Graph, graph.Pool, graph.free_unused, graph.peak_bytes
+OutOfMemoryError = xp.cuda.memory.OutOfMemoryError
+
+
+# --- matrix products -----------------------------------------------------------------------------
+
+
+def matmul(x: Array, y: Array, out: Array | None = None) -> Array:
+    """x @ y, written into `out` (contiguous) if given."""
+    return cublas.matmul(x, y, out) if graph.capturing else xp.matmul(x, y, out=out)
+
+
+def set_tf32(on: bool) -> None:
+    """Let products of float32 matrices use the tensor cores, whose factors have 11 digits, not 24.
+
+    Sums and results stay float32. Off, as it is at first, everything is IEEE float32.
+    """
+    set_compute_type(np.float32, COMPUTE_TYPE_TF32 if on else COMPUTE_TYPE_DEFAULT)
 
 
 # --- elementwise ---------------------------------------------------------------------------------
-
-_relu = _kernel("T x", "T y", "y = x <= 0 ? T(0) : x;")
-_relu_vjp = _kernel("T g, T y", "T dx", "dx = y <= 0 ? T(0) : g;")
 
 
 def _memory_order(x: Array) -> tuple[list[int], list[int]]:
@@ -113,22 +126,61 @@ def _memory_order(x: Array) -> tuple[list[int], list[int]]:
 def relu(x: Array) -> Array:
     """max(x, 0), and NaN where x is."""
     order, back = _memory_order(x)
-    return _relu(x.transpose(order)).transpose(back)
+    return kernels.relu(x.transpose(order)).transpose(back)
 
 
 def relu_vjp(g: Array, y: Array) -> Array:
     """g where the result y of relu is above 0 or NaN, 0 elsewhere."""
     order, back = _memory_order(y)
-    return _relu_vjp(g.transpose(order), y.transpose(order)).transpose(back)
+    return kernels.relu_vjp(g.transpose(order), y.transpose(order)).transpose(back)
 
 
-_add_runs = _kernel(
-    "raw T values, raw int64 order, raw int64 start",
-    "T y",
-    """
-    for (long long j = start[i]; j < start[i + 1]; j++) y += values[order[j]];
-    """,
-)
+def add_bias(y: Array, b: Array, relu: bool) -> None:
+    """y += b for rows y (M, O) and b (O,), and then max(y, 0) if `relu`, in one pass."""
+    (kernels.add_bias_relu if relu else kernels.add_bias)(b, y)
+
+
+def cross_entropy(x: Array, q: Array) -> tuple[Array, Array]:
+    """-Σ_c q_c·log p_c and log p, with p = softmax(x), for x and q (N, C): (N,) and (N, C)."""
+    x, q = _contiguous(x, q)
+    loss, logp = xp.empty(len(x), x.dtype), xp.empty_like(x)
+    kernels.cross_entropy(x, q, x.shape[1], loss, logp)
+    return loss, logp
+
+
+def cross_entropy_vjp(g: Array, q: Array, logp: Array) -> Array:
+    """g·((Σ_c q_c)·p - q) for g (N,), q and log p (N, C)."""
+    g, q, logp = _contiguous(g, q, logp)
+    return kernels.cross_entropy_vjp(g, q, logp, logp.shape[1])
+
+
+def sgd(
+    p: Array,
+    g: Array,
+    v: Array | None,
+    lr: Any,
+    *,
+    momentum: float,
+    share: float,
+    weight_decay: float,
+    nesterov: bool,
+) -> None:
+    """The update of `optim.SGD`, in place; `lr` is what `rate` made."""
+    if v is None:
+        kernels.sgd(g, lr, weight_decay, p)
+    else:
+        kernels.sgd_momentum(g, lr, momentum, share, weight_decay, nesterov, p, v)
+
+
+flat_updates = True  # parameters lie one after another, so that one launch updates them all
+
+
+def rate(lr: float, dtype: Any, kept: Any = None) -> Any:
+    """A learning rate as `sgd` takes it: in device memory, where a graph reads it when it runs."""
+    if kept is None:
+        return xp.full(1, lr, dtype)
+    kept.fill(lr)
+    return kept
 
 
 def add_at(target: Array, index: Any, values: Array) -> None:
@@ -142,7 +194,7 @@ def add_at(target: Array, index: Any, values: Array) -> None:
     order = xp.argsort(places, kind="stable")
     start = xp.searchsorted(places[order], xp.arange(target.size + 1))
     flat = target.reshape(-1)
-    _add_runs(values, order, start, flat)
+    kernels.add_runs(values, order, start, flat)
     if not xp.shares_memory(flat, target):
         target[...] = flat.reshape(target.shape)
 
@@ -162,49 +214,19 @@ def pieces(n: int, bytes_each: int, most: int | None = None) -> list[slice]:
 
 
 # --- random numbers ------------------------------------------------------------------------------
-# Philox4x64-10 (Salmon et al. 2011, section 3.3), bit for bit as NumPy draws from it: block b of a
-# stream is made from the counter b + 1, four numbers of 64 bits or eight of 32, low half first.
 
-_PHILOX = """
-__device__ void philox(unsigned long long block, unsigned long long k0, unsigned long long k1,
-                       unsigned long long *c) {
-    c[0] = block + 1; c[1] = c[2] = c[3] = 0;
-    for (int round = 0; round < 10; round++) {
-        const unsigned long long m0 = 0xD2E7470EE14C6C93ULL, m1 = 0xCA5A826395121157ULL;
-        unsigned long long h0 = __umul64hi(m0, c[0]), l0 = m0 * c[0];
-        unsigned long long h1 = __umul64hi(m1, c[2]), l1 = m1 * c[2];
-        c[0] = h1 ^ c[1] ^ k0; c[1] = l1;
-        c[2] = h0 ^ c[3] ^ k1; c[3] = l0;
-        k0 += 0x9E3779B97F4A7C15ULL; k1 += 0xBB67AE8584CAA73BULL;
-    }
-}
-__device__ double draw(unsigned long long i, unsigned long long k0, unsigned long long k1, double) {
-    unsigned long long c[4];
-    philox(i / 4, k0, k1, c);
-    return (c[i % 4] >> 11) * (1.0 / 9007199254740992.0);
-}
-__device__ float draw(unsigned long long i, unsigned long long k0, unsigned long long k1, float) {
-    unsigned long long c[4];
-    philox(i / 8, k0, k1, c);
-    unsigned int bits = (unsigned int)(c[i % 8 / 2] >> (i % 2 ? 32 : 0));
-    return (bits >> 8) * (1.0f / 16777216.0f);
-}
-"""
 
-_uniform = _kernel(
-    "uint64 k0, uint64 k1, uint64 skip", "T y", "y = draw(skip + i, k0, k1, T(0));", _PHILOX
-)
-_dropout = _kernel(
-    "T x, T p, T scale, uint64 k0, uint64 k1, uint64 skip",
-    "T y",
-    "y = draw(skip + i, k0, k1, T(0)) >= p ? x * scale : x * T(0);",
-    _PHILOX,
-)
+def _key(key: Key, skip: int) -> tuple[Any, ...]:
+    """A key as kernels take it: its second half from memory (see `random.Drawn`)."""
+    seed, count = key
+    if isinstance(count, int):
+        return np.uint64(seed), xp.full(1, np.uint64(count)), 0, skip
+    return np.uint64(seed), count.array, count.ahead, skip
 
 
 def uniform(key: Key, shape: Sequence[int], dtype: Any, skip: int = 0) -> Array:
     """Numbers from the uniform distribution on [0, 1), after the first `skip` of the stream."""
-    return _uniform(*map(np.uint64, (*key, skip)), xp.empty(tuple(shape), dtype))
+    return kernels.uniform(*_key(key, skip), xp.empty(tuple(shape), dtype))
 
 
 def dropout(
@@ -215,15 +237,9 @@ def dropout(
     Each is 0 with probability p and x/(1-p) otherwise, as number `skip` + i of the stream says for
     the i-th. Nothing is kept: the numbers are drawn again each time.
     """
-    scalar = np.dtype(dtype).type
-    scale = scalar(1 / (1 - p) if p < 1 else 0)
-    numbers = [np.uint64(k) for k in (*key, skip)]
-
-    def drop(x: Array) -> Array:
-        x = xp.ascontiguousarray(x)
-        return _dropout(x, scalar(p), scale, *numbers)
-
-    return drop
+    scale = 1 / (1 - p) if p < 1 else 0.0
+    drawn = _key(key, skip)
+    return lambda x: kernels.dropout(xp.ascontiguousarray(x), p, scale, *drawn)
 
 
 def normal(key: Key, shape: Sequence[int], dtype: Any) -> Array:
@@ -242,106 +258,14 @@ def permutation(key: Key, n: int) -> Array:
 
 
 # --- windows -------------------------------------------------------------------------------------
-# n, a, b, k is an element of the image (N, H, W, C); p, q a window and u, v a place in it.
 
 output_size = host.output_size
 
-_SIZES = "I h, I w, I c, I oh, I ow, I kh, I kw, I sh, I sw, I dh, I dw"
-_PLACE = "((n * h + p * sh + u * dh) * w + q * sw + v * dw) * c + k"
 
-_im2col = _kernel(
-    f"raw T x, {_SIZES}",
-    "T cols",
-    f"""
-    I rest = i, k = rest % c; rest /= c;
-    I v = rest % kw; rest /= kw;
-    I u = rest % kh; rest /= kh;
-    I q = rest % ow; rest /= ow;
-    I p = rest % oh, n = rest / oh;
-    cols = x[{_PLACE}];
-    """,
-)
-_gather_tiles = _kernel(
-    f"raw T x, I images, {_SIZES}",
-    "T tiles",
-    f"""
-    I rest = i, k = rest % c; rest /= c;
-    I q = rest % ow; rest /= ow;
-    I p = rest % oh; rest /= oh;
-    I n = rest % images; rest /= images;
-    I v = rest % kw, u = rest / kw;
-    tiles = x[{_PLACE}];
-    """,
-)
-_max_pool = _kernel(
-    f"raw T x, {_SIZES}",
-    "T y, P place",
-    f"""
-    I rest = i, k = rest % c; rest /= c;
-    I q = rest % ow; rest /= ow;
-    I p = rest % oh, n = rest / oh;
-    T best = 0;
-    I at = 0;
-    for (I u = 0; u < kh; u++) for (I v = 0; v < kw; v++) {{
-        T e = x[{_PLACE}];
-        if (e > best || e != e || u + v == 0) {{ best = e; at = u * kw + v; }}
-    }}
-    y = best;
-    place = at;
-    """,
-)
-_sum_pool = _kernel(
-    f"raw T x, {_SIZES}",
-    "T y",
-    f"""
-    I rest = i, k = rest % c; rest /= c;
-    I q = rest % ow; rest /= ow;
-    I p = rest % oh, n = rest / oh;
-    T sum = 0;
-    for (I u = 0; u < kh; u++) for (I v = 0; v < kw; v++) sum += x[{_PLACE}];
-    y = sum;
-    """,
-)
-
-
-def _reaching(inputs: str, term: str) -> Any:
-    """The kernel that adds up `term` over all windows that reach an element: a transpose.
-
-    Window p along an axis reaches element a with its place u if p·stride + u·dilation = a.
-    """
-    return _kernel(
-        f"{inputs}, {_SIZES}",
-        "T x",
-        f"""
-        I rest = i, k = rest % c; rest /= c;
-        I b = rest % w; rest /= w;
-        I a = rest % h, n = rest / h;
-        T sum = 0;
-        for (I u = 0; u < kh && u * dh <= a; u++) {{
-            I p = (a - u * dh) / sh;
-            if (p >= oh || p * sh + u * dh != a) continue;
-            for (I v = 0; v < kw && v * dw <= b; v++) {{
-                I q = (b - v * dw) / sw;
-                if (q >= ow || q * sw + v * dw != b) continue;
-                {term}
-            }}
-        }}
-        x = sum;
-        """,
-    )
-
-
-_WINDOW = "((n * oh + p) * ow + q)"
-_col2im = _reaching("raw T cols", f"sum += cols[({_WINDOW} * kh * kw + u * kw + v) * c + k];")
-_scatter_tiles = _reaching(
-    "raw T tiles, I images",
-    "sum += tiles[((((u * kw + v) * images + n) * oh + p) * ow + q) * c + k];",
-)
-_max_unpool = _reaching(
-    "raw T g, raw P place",
-    f"if (place[{_WINDOW} * c + k] == u * kw + v) sum += g[{_WINDOW} * c + k];",
-)
-_sum_unpool = _reaching("raw T g", f"sum += g[{_WINDOW} * c + k];")
+def _sizes(arrays: Sequence[Array], *numbers: int | Pair) -> tuple[bool, list[int]]:
+    """Whether 32 bits are too few to count the elements of one of the arrays; the numbers, flat."""
+    flat = [n for number in numbers for n in (number if isinstance(number, tuple) else (number,))]
+    return max(a.size for a in arrays) >= 2**31, flat
 
 
 def _contiguous(*arrays: Array) -> tuple[Array, ...]:
@@ -358,8 +282,8 @@ def im2col(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> Array:
         return x.reshape(n * h * w, c)
     oh, ow = output_size((h, w), kernel, stride, dilation)
     cols = xp.empty((n * oh * ow, math.prod(kernel) * c), x.dtype)
-    sizes = _counts(h, w, c, oh, ow, kernel, stride, dilation, largest=cols)
-    return _im2col(*_contiguous(x), *sizes, cols)
+    wide, sizes = _sizes([x, cols], h, w, c, oh, ow, kernel, stride, dilation)
+    return kernels.im2col[wide](*_contiguous(x), *sizes, cols)
 
 
 def col2im(cols: Array, shape: Sequence[int], kernel: Pair, stride: Pair, dilation: Pair) -> Array:
@@ -371,8 +295,9 @@ def col2im(cols: Array, shape: Sequence[int], kernel: Pair, stride: Pair, dilati
     if kernel == stride == (1, 1):
         return cols.reshape(n, h, w, c)
     oh, ow = output_size((h, w), kernel, stride, dilation)
-    sizes = _counts(h, w, c, oh, ow, kernel, stride, dilation, largest=cols)
-    return _col2im(*_contiguous(cols), *sizes, xp.empty((n, h, w, c), cols.dtype))
+    x = xp.empty((n, h, w, c), cols.dtype)
+    wide, sizes = _sizes([x, cols], h, w, c, oh, ow, kernel, stride, dilation)
+    return kernels.col2im[wide](*_contiguous(cols), *sizes, x)
 
 
 def gather_tiles(x: Array, tile: int, step: int) -> Array:
@@ -383,16 +308,17 @@ def gather_tiles(x: Array, tile: int, step: int) -> Array:
     n, h, w, c = x.shape
     th, tw = output_size((h, w), (tile, tile), (step, step), (1, 1))
     tiles = xp.empty((tile * tile, n * th * tw * c), x.dtype)
-    sizes = _counts(n, h, w, c, th, tw, (tile, tile), (step, step), (1, 1), largest=tiles)
-    return _gather_tiles(*_contiguous(x), *sizes, tiles)
+    wide, sizes = _sizes([x, tiles], n, h, w, c, th, tw, (tile, tile), (step, step), (1, 1))
+    return kernels.gather_tiles[wide](*_contiguous(x), *sizes, tiles)
 
 
 def scatter_tiles(tiles: Array, shape: Sequence[int], tile: int, step: int) -> Array:
     """The transpose of gather_tiles: add up the squares, each on its place, as (N, H, W, C)."""
     n, h, w, c = shape
     th, tw = output_size((h, w), (tile, tile), (step, step), (1, 1))
-    sizes = _counts(n, h, w, c, th, tw, (tile, tile), (step, step), (1, 1), largest=tiles)
-    return _scatter_tiles(*_contiguous(tiles), *sizes, xp.empty((n, h, w, c), tiles.dtype))
+    x = xp.empty((n, h, w, c), tiles.dtype)
+    wide, sizes = _sizes([x, tiles], n, h, w, c, th, tw, (tile, tile), (step, step), (1, 1))
+    return kernels.scatter_tiles[wide](*_contiguous(tiles), *sizes, x)
 
 
 def max_pool(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Array, Array]:
@@ -405,8 +331,8 @@ def max_pool(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Arra
     oh, ow = output_size((h, w), kernel, stride, dilation)
     y = xp.empty((n, oh, ow, c), x.dtype)
     place = xp.empty(y.shape, np.min_scalar_type(math.prod(kernel) - 1))
-    sizes = _counts(h, w, c, oh, ow, kernel, stride, dilation, largest=x)
-    _max_pool(*_contiguous(x), *sizes, y, place)
+    wide, sizes = _sizes([x], h, w, c, oh, ow, kernel, stride, dilation)
+    kernels.max_pool[wide](*_contiguous(x), *sizes, y, place)
     return y, place
 
 
@@ -417,16 +343,16 @@ def max_unpool(
     n, h, w, c = shape
     oh, ow = output_size((h, w), kernel, stride, dilation)
     x = xp.empty((n, h, w, c), g.dtype)
-    sizes = _counts(h, w, c, oh, ow, kernel, stride, dilation, largest=x)
-    return _max_unpool(*_contiguous(g, place), *sizes, x)
+    wide, sizes = _sizes([x], h, w, c, oh, ow, kernel, stride, dilation)
+    return kernels.max_unpool[wide](*_contiguous(g, place), *sizes, x)
 
 
 def sum_pool(x: Array, kernel: Pair, stride: Pair) -> Array:
     """The sum of each window of x (N, H, W, C): (N, H', W', C)."""
     n, h, w, c = x.shape
     oh, ow = output_size((h, w), kernel, stride, (1, 1))
-    sizes = _counts(h, w, c, oh, ow, kernel, stride, (1, 1), largest=x)
-    return _sum_pool(*_contiguous(x), *sizes, xp.empty((n, oh, ow, c), x.dtype))
+    wide, sizes = _sizes([x], h, w, c, oh, ow, kernel, stride, (1, 1))
+    return kernels.sum_pool[wide](*_contiguous(x), *sizes, xp.empty((n, oh, ow, c), x.dtype))
 
 
 def sum_unpool(g: Array, shape: Sequence[int], kernel: Pair, stride: Pair) -> Array:
@@ -434,5 +360,5 @@ def sum_unpool(g: Array, shape: Sequence[int], kernel: Pair, stride: Pair) -> Ar
     n, h, w, c = shape
     oh, ow = output_size((h, w), kernel, stride, (1, 1))
     x = xp.empty((n, h, w, c), g.dtype)
-    sizes = _counts(h, w, c, oh, ow, kernel, stride, (1, 1), largest=x)
-    return _sum_unpool(*_contiguous(g), *sizes, x)
+    wide, sizes = _sizes([x], h, w, c, oh, ow, kernel, stride, (1, 1))
+    return kernels.sum_unpool[wide](*_contiguous(g), *sizes, x)

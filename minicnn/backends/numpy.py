@@ -59,6 +59,20 @@ def add_at(target: Array, index: Any, values: Array) -> None:
     np.add.at(target, index, values)
 
 
+def fetch(array: Array) -> Callable[[], float | None]:
+    """A function that gives a number once it is on the host; here, at once."""
+    number = float(array)
+    return lambda: number
+
+
+def capturing() -> bool:
+    """Whether what is done now is only being recorded; here, never."""
+    return False
+
+
+matmul = np.matmul
+
+
 # --- pieces of a batch ---------------------------------------------------------------------------
 
 
@@ -99,6 +113,58 @@ def relu_vjp(g: Array, y: Array) -> Array:
     """g where the result y of relu is above 0 or NaN, 0 elsewhere."""
     # A product with the mask: NumPy's where() takes 7 times as long.
     return _blockwise(lambda g, y: g * ~(y <= 0), g, y)
+
+
+def add_bias(y: Array, b: Array, relu: bool) -> None:
+    """y += b for rows y (M, O) and b (O,), and then max(y, 0) if `relu`."""
+    y += b
+    if relu:
+        np.maximum(y, 0, out=y)
+
+
+def cross_entropy(x: Array, q: Array) -> tuple[Array, Array]:
+    """-Σ_c q_c·log p_c and log p, with p = softmax(x), for x and q (N, C): (N,) and (N, C)."""
+    logp = x - x.max(axis=1, keepdims=True)
+    logp -= np.log(np.exp(logp).sum(axis=1, keepdims=True))
+    return -np.where(q == 0, 0, q * logp).sum(axis=1), logp
+
+
+def cross_entropy_vjp(g: Array, q: Array, logp: Array) -> Array:
+    """g·((Σ_c q_c)·p - q) for g (N,), q and log p (N, C)."""
+    return g[:, None] * (np.exp(logp) * q.sum(axis=1, keepdims=True) - q)
+
+
+def sgd(
+    p: Array,
+    g: Array,
+    v: Array | None,
+    lr: Any,
+    *,
+    momentum: float,
+    share: float,
+    weight_decay: float,
+    nesterov: bool,
+) -> None:
+    """The update of `optim.SGD`, in place; `lr` is what `rate` made.
+
+    g ← g + weight_decay·p; then p ← p - lr·g, or with a velocity v ← momentum·v + share·g and
+    p ← p - lr·(g + momentum·v if nesterov else v).
+    """
+    if weight_decay:
+        g = g + weight_decay * p
+    if v is not None:
+        v *= momentum
+        v += share * g
+        g = g + momentum * v if nesterov else v
+    p -= lr * g
+
+
+flat_updates = False  # whether parameters should lie one after another, for `sgd` to take at once
+
+
+def rate(lr: float, dtype: Any, kept: Any = None) -> Any:
+    """A learning rate as `sgd` takes it; `kept` is what the last call made, to be used again."""
+    return lr
 
 
 # --- random numbers ------------------------------------------------------------------------------

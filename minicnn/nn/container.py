@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
+from .layers import Conv2d, ReLU
 from .module import Module
 
 
 class Sequential(Module):
-    """Modules applied one after another: `Sequential(a, b, …)` or `Sequential(OrderedDict(…))`."""
+    """Modules applied one after another: `Sequential(a, b, …)` or `Sequential(OrderedDict(…))`.
+
+    A `ReLU` that follows a `Conv2d` is left to the convolution, which applies it in the same pass
+    over memory as its bias.
+    """
 
     def __init__(self, *modules: Any) -> None:
         super().__init__()
@@ -26,8 +32,13 @@ class Sequential(Module):
             setattr(self, name, module)
 
     def forward(self, x: Any) -> Any:
-        for module in self._modules.values():
-            x = module(x)
+        modules = list(self._modules.values())
+        fused = [type(a) is Conv2d and type(b) is ReLU for a, b in pairwise(modules)]
+        for module, with_next, with_last in zip(
+            modules, [*fused, False], [False, *fused], strict=False
+        ):
+            if not with_last:
+                x = module(x, relu=True) if with_next else module(x)
         return x
 
     def append(self, module: Module) -> Sequential:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd import operation
-from ..backends import Array
+from ..backends import Array, backend_of
 from .arithmetic import unbroadcast
 
 
@@ -16,6 +16,7 @@ def matmul(x: Array, y: Array) -> Any:
     For z = x y the chain rule gives dx = g yᵀ and dy = xᵀ g. A vector is a matrix with one row (x)
     or one column (y), so both rules cover it once its missing axis is put in.
     """
+    times = backend_of(x).matmul
     rows, columns = x.ndim == 1, y.ndim == 1
     x2 = x[None, :] if rows else x  # (…, n, k)
     y2 = y[:, None] if columns else y  # (…, k, m)
@@ -26,22 +27,23 @@ def matmul(x: Array, y: Array) -> Any:
         return g[..., None, :] if rows else g
 
     return (
-        x @ y,
-        lambda g: unbroadcast(whole(g) @ y2.swapaxes(-1, -2), x2.shape).reshape(x.shape),
-        lambda g: unbroadcast(x2.swapaxes(-1, -2) @ whole(g), y2.shape).reshape(y.shape),
+        times(x, y),
+        lambda g: unbroadcast(times(whole(g), y2.swapaxes(-1, -2)), x2.shape).reshape(x.shape),
+        lambda g: unbroadcast(times(x2.swapaxes(-1, -2), whole(g)), y2.shape).reshape(y.shape),
     )
 
 
 @operation
 def linear(x: Array, w: Array, b: Array | None = None) -> Any:
     """y = x wᵀ + b, for x (…, K), w (M, K), b (M,)."""
-    y = x @ w.T
+    times = backend_of(x).matmul
+    y = times(x, w.T)
     if b is not None:
         y += b
     x2 = x.reshape(-1, x.shape[-1])  # (N, K)
     return (
         y,
-        lambda g: g @ w,
-        lambda g: g.reshape(-1, w.shape[0]).T @ x2,
+        lambda g: times(g, w),
+        lambda g: times(g.reshape(-1, w.shape[0]).T, x2),
         lambda g: g.reshape(-1, w.shape[0]).sum(axis=0),
     )

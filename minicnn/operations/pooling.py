@@ -57,6 +57,7 @@ def adaptive_avg_pool2d(x: Array, rows: Array, columns: Array) -> Any:
 
 def _along_axes(x: Array, rows: Array, columns: Array) -> Array:
     """Σ_hw rows[i, h] · columns[j, w] · x[n, h, w, c], as x is laid out: (N, I, J, C)."""
+    times = backend_of(x).matmul
     n, h, w, c = x.shape
-    y = rows @ x.reshape(n, h, w * c)  # (N, I, W·C)
-    return columns @ y.reshape(n, len(rows), w, c)  # (N, I, J, C)
+    y = times(rows, x.reshape(n, h, w * c))  # (N, I, W·C)
+    return times(columns, y.reshape(n, len(rows), w, c))  # (N, I, J, C)

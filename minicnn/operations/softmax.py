@@ -40,15 +40,14 @@ def nll(logp: Array, q: Array) -> Any:
 
 @operation
 def cross_entropy(x: Array, q: Array) -> Any:
-    """-Σ_c q_c·log p_c with p = softmax(x) over axis 1, for x and q (N, C, …): (N, …).
+    """-Σ_c q_c·log p_c with p = softmax(x), for x and q (N, C): (N,).
 
     dx = (Σ_c q_c)·p - q: for a one-hot q, the probabilities less the truth.
     """
-    xp = backend_of(x).xp
-    logp = _log_softmax(x, 1)
-    terms = xp.where(q == 0, 0, q * logp)
+    backend = backend_of(x)
+    loss, logp = backend.cross_entropy(x, q)
     return (
-        -terms.sum(axis=1),
-        lambda g: g[:, None] * (xp.exp(logp) * q.sum(axis=1, keepdims=True) - q),
+        loss,
+        lambda g: backend.cross_entropy_vjp(g, q, logp),
         lambda g: -g[:, None] * logp,
     )

@@ -14,18 +14,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 from ..autograd import operation
-from ..backends import Array, backend_of, host
-from .convolution import Margins, nchw, nhwc, pad, sum_pixels, total, unpad
+from ..backends import Array, backend_of, constant, host
+from .convolution import Margins, nchw, nhwc, once, pad, sum_pixels, total, unpad
 
 STEP = 4  # each tile yields 4×4 outputs. 2×2 from 6×6 tiles takes 1.4 times as long where r = 5
 POINTS = (0, 1, -1, 2, -2, 1 / 2, -1 / 2)  # the first t - 1 of these, and ∞
 
 
-@lru_cache
 def matrices(r: int, dtype: str) -> tuple[Array, Array, Array]:
     """A (t, 4), G (t, r) and B (t, t) of y = Aᵀ[(G w) ⊙ (B x)], for filters of length r; t = r + 3.
 
@@ -49,9 +47,10 @@ def along_both(m: Array, x: Array) -> Array:
     Two products rather than one with the Kronecker product of m with itself: 1.1 to 1.7 times as
     fast, since that one has k times as many multiplications.
     """
+    times = backend_of(x).matmul
     j, k = m.shape
-    y = m @ x.reshape(k, k, -1)  # (k, j, L)
-    return (m @ y.reshape(k, -1)).reshape(j * j, -1)
+    y = times(m, x.reshape(k, k, -1))  # (k, j, L)
+    return times(m, y.reshape(k, -1)).reshape(j * j, -1)
 
 
 _kept: dict[int, Array] | None = None
@@ -82,8 +81,10 @@ def _transformed(w: Array, g: Array) -> Array:
 
 
 @operation
-def conv2d(x: Array, w: Array, b: Array | None, margins: Margins) -> Any:
+def conv2d(x: Array, w: Array, b: Array | None, margins: Margins, relu: bool = False) -> Any:
     """y = x ∗ w + b at stride 1, for x (N, C, H, W), w (O, C, r, r) with r 3 or 5, b (O,).
+
+    With `relu`, which needs b, it is max(y, 0).
 
     For the M tiles of a few images, and the t² products at a time as one stack of matrix products:
 
@@ -93,8 +94,8 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins) -> Any:
         y = Aᵀ P A     (4², M, O)
     """
     backend = backend_of(x)
-    xp = backend.xp
-    A, G, B = (backend.from_host(m) for m in matrices(w.shape[2], str(x.dtype)))
+    xp, times = backend.xp, backend.matmul
+    A, G, B = constant(backend, matrices, w.shape[2], str(x.dtype))
     U = _transformed(w, G)
     o, c, r, _ = w.shape
     x = nhwc(x)
@@ -120,21 +121,26 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins) -> Any:
 
     def forward(run: Sequence[slice]) -> None:
         for piece in run:
-            P = (tiles(piece) @ U).reshape(t * t, -1)
+            P = times(tiles(piece), U).reshape(t * t, -1)
             squares = along_both(A.T, P).reshape(m, m, -1, th, tw, o).transpose(2, 3, 0, 4, 1, 5)
             y[piece] = squares.reshape(-1, th * m, tw * m, o)[:, :oh, :ow]
             if b is not None:
-                y[piece] += b
+                backend.add_bias(y[piece].reshape(-1, o), b, relu)
 
     backend.share(forward, cut)
 
-    def vjp_x(g: Array) -> Array:
+    @once
+    def dz(g: Array) -> Array:  # with respect to x ∗ w + b
         g = nhwc(g)
+        return backend.relu_vjp(g, y) if relu else g
+
+    def vjp_x(g: Array) -> Array:
+        g = dz(g)
         dx = xp.empty(x.shape, x.dtype)
 
         def backward(run: Sequence[slice]) -> None:
             for piece in run:
-                dV = (products(g[piece]) @ U.transpose(0, 2, 1)).reshape(t * t, -1)
+                dV = times(products(g[piece]), U.transpose(0, 2, 1)).reshape(t * t, -1)
                 shape = (len(g[piece]), th * m + r - 1, tw * m + r - 1, c)
                 dpadded = backend.scatter_tiles(along_both(B.T, dV), shape, t, m)
                 dx[piece] = unpad(dpadded, reach)
@@ -143,13 +149,13 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins) -> Any:
         return nchw(dx)
 
     def vjp_w(g: Array) -> Array:
-        g = nhwc(g)
+        g = dz(g)
 
         def work(piece: slice) -> Array:
-            return tiles(piece).transpose(0, 2, 1) @ products(g[piece])
+            return times(tiles(piece).transpose(0, 2, 1), products(g[piece]))
 
         dU = total(work, cut, backend)
         dw = along_both(G.T, dU.reshape(t * t, -1)).reshape(r, r, c, o)
         return nchw(xp.ascontiguousarray(dw.transpose(3, 0, 1, 2)))
 
-    return nchw(y), vjp_x, vjp_w, sum_pixels
+    return nchw(y), vjp_x, vjp_w, lambda g: sum_pixels(dz(g))

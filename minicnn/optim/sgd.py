@@ -8,6 +8,7 @@ from typing import Any
 from ..backends import Array, backend_of
 from ..nn.module import Parameter
 from ..tensor import Tensor
+from .flat import Flat
 
 
 class SGD:
@@ -58,6 +59,8 @@ class SGD:
                 if not isinstance(p, Parameter):
                     raise TypeError(f"SGD: expected Parameters, got {type(p).__name__}")
         self._velocity: dict[Parameter, Array] = {}
+        self._flat: dict[int, Flat] = {}  # by the number of the group
+        self._rates: dict[int, Any] = {}
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -67,11 +70,25 @@ class SGD:
 
     def step(self) -> None:
         """Change each parameter that has a gradient, in place."""
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad_array is not None:
-                    with backend_of(p.array).quiet():
-                        self._update(p, p.grad_array, group)
+        for number, group in enumerate(self.param_groups):
+            params = [p for p in group["params"] if p.grad_array is not None]
+            if not params:
+                continue
+            backend = backend_of(params[0].array)
+            if not backend.capturing():
+                self.set_rates()
+            with backend.quiet():
+                for p, g, v, new in self._updates(number, params, group["momentum"]):
+                    backend.sgd(
+                        p,
+                        g,
+                        v,
+                        self._rates[number],
+                        momentum=group["momentum"],
+                        share=1 if new else 1 - group["dampening"],
+                        weight_decay=group["weight_decay"],
+                        nesterov=group["nesterov"],
+                    )
 
     def state_dict(self) -> dict[str, Any]:
         """The momentum of each parameter, by number, and the groups' options, as PyTorch has them.
@@ -113,19 +130,40 @@ class SGD:
             velocity[p] = backend_of(p.array).xp.empty_like(p.array)
             velocity[p][...] = v.to(p.device).array
         self._velocity = velocity
+        self._flat.clear()
         for own, other in zip(self.param_groups, groups, strict=True):
             own.update({**other, "params": own["params"]})
 
-    def _update(self, p: Parameter, g: Array, group: dict[str, Any]) -> None:
-        momentum = group["momentum"]
-        if group["weight_decay"]:
-            g = g + group["weight_decay"] * p.array
-        if momentum:
-            v = self._velocity.get(p)
-            if v is None:
-                v = self._velocity[p] = g.copy(order="K")
-            else:
-                v *= momentum
-                v += (1 - group["dampening"]) * g
-            g = g + momentum * v if group["nesterov"] else v
-        p.array -= group["lr"] * g
+    def set_rates(self) -> None:
+        """Put the groups' learning rates where the updates read them; `step` does, itself.
+
+        A captured graph does not: whoever launches one that holds a step calls this before.
+        """
+        for number, group in enumerate(self.param_groups):
+            for p in group["params"][:1]:
+                self._rates[number] = backend_of(p.array).rate(
+                    group["lr"], p.dtype, self._rates.get(number)
+                )
+
+    def _updates(
+        self, number: int, params: list[Parameter], momentum: float
+    ) -> list[tuple[Array, Array, Array | None, bool]]:
+        """What is to be updated: values, gradients, velocities, and whether these are new.
+
+        Where each operation costs a launch, all parameters as one array, otherwise one by one.
+        """
+        backend = backend_of(params[0].array)
+        new = {p for p in params if momentum and p not in self._velocity}
+        same = len({p.dtype for p in params}) == 1 and len(new) in (0, len(params))
+        if backend.flat_updates and same:
+            flat = self._flat.get(number)
+            if flat is None or not flat.holds(params):
+                flat = self._flat[number] = Flat(params, self._velocity)
+            if momentum:
+                self._velocity.update(flat.velocity)
+            velocities = flat.velocities if momentum else None
+            return [(flat.values, flat.gradients, velocities, bool(new))]
+        for p in new:
+            self._velocity[p] = backend.xp.zeros_like(p.array)
+        velocity = self._velocity if momentum else {}
+        return [(p.array, p.grad_array, velocity.get(p), p in new) for p in params]

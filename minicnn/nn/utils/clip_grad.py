@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ...backends import backend_of
-from ...creation import tensor
+from ...creation import zeros
 from ...tensor import Tensor
 
 
@@ -19,12 +19,12 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
         raise ValueError(f"clip_grad_norm_: max_norm must be positive, got {max_norm}")
     gradients = [p.grad_array for p in parameters if p.grad_array is not None]
     if not gradients:
-        return tensor(0.0)
+        return zeros(())
     backend = backend_of(gradients[0])
-    with backend.quiet():
-        norm = backend.xp.sqrt(sum((g * g).sum() for g in gradients))
-        # Times 1 where they are short enough: to ask whether they are would be to wait for a GPU.
-        factor = backend.xp.minimum(max_norm / (norm + 1e-6), 1)
+    xp = backend.xp
+    with backend.quiet():  # and without asking the device for a number, so that a graph can hold it
+        norm = xp.sqrt(sum((g * g).sum() for g in gradients))
+        factor = xp.minimum(max_norm / (norm + 1e-6), 1)
         for g in gradients:
-            g *= factor
-    return Tensor(norm)
+            g *= factor.astype(g.dtype)
+    return Tensor(xp.asarray(norm))

@@ -1,0 +1,89 @@
+"""CUDA graphs: what a function does on the device, captured once and launched as a whole.
+
+Each launch of a kernel from Python takes longer than a small kernel runs. A graph holds all of
+them and costs one launch. It repeats exactly what was captured, at the same addresses; so while
+capturing
+
+- nothing may wait for the device or be copied from or to the host;
+- what changes from run to run must be read from device memory: inputs, learning rate, the count of
+  random draws;
+- memory comes from a pool that belongs to the graph, so that nobody else is given what it uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+from weakref import WeakSet
+
+import cupy as xp
+
+from . import cublas
+
+capturing = False  # whether a graph is being captured now
+_pools: WeakSet[Pool] = WeakSet()
+_peak = 0
+
+
+class Pool:
+    """The memory of graphs that never run at the same time: they may use it after one another."""
+
+    def __init__(self) -> None:
+        self.memory = xp.cuda.MemoryPool()
+        with xp.cuda.using_allocator(self.memory.malloc):
+            self.workspace = xp.empty(cublas.WORKSPACE_BYTES, "uint8")
+        _pools.add(self)
+
+
+class Graph:
+    """What `function()` does on the device. It is captured here, and runs when launched.
+
+    `result` is what the function returned; each launch writes to the arrays in it again.
+    """
+
+    def __init__(self, function: Callable[[], Any], pool: Pool) -> None:
+        global capturing
+        free_unused()  # what steps before have used is needed by the pool now
+        stream = xp.cuda.Stream(non_blocking=True)
+        stream.wait_event(xp.cuda.get_current_stream().record())
+        self._pool = pool
+        with stream, xp.cuda.using_allocator(pool.memory.malloc):
+            cublas.use(stream, pool.workspace)
+            stream.begin_capture()
+            capturing = True
+            try:
+                self.result = function()
+            except BaseException:
+                capturing = False
+                _abandon(stream)
+                raise
+            capturing = False
+            self._graph = stream.end_capture()
+
+    def launch(self) -> None:
+        """Run it on the current stream; this returns before it has run."""
+        self._graph.launch()
+
+
+def _abandon(stream: Any) -> None:
+    with suppress(Exception):  # the error that ended the capture is the one to show
+        stream.end_capture()
+
+
+def _note_peak() -> None:
+    global _peak
+    now = xp.get_default_memory_pool().total_bytes() + sum(p.memory.total_bytes() for p in _pools)
+    _peak = max(_peak, now)
+
+
+def free_unused() -> None:
+    """Give memory that is kept for later back to the device."""
+    _note_peak()
+    xp.get_default_memory_pool().free_all_blocks()
+
+
+def peak_bytes() -> int:
+    """The most device memory that arrays, and what is kept for later ones, have taken."""
+    _note_peak()
+    return _peak

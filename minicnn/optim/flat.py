@@ -1,0 +1,57 @@
+"""Parameters that lie one after another in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..backends import Array, backend_of
+from ..nn.module import Parameter
+
+
+def _part(whole: Array, start: int, like: Array) -> Array:
+    """The elements of `whole` from `start` on as an array with the shape and layout of `like`."""
+    order = sorted(range(like.ndim), key=lambda axis: -like.strides[axis])
+    back = sorted(range(like.ndim), key=order.__getitem__)
+    shape = [like.shape[axis] for axis in order]
+    return whole[start : start + like.size].reshape(shape).transpose(back)
+
+
+class Flat:
+    """Gives parameters new memory, one after another, and their gradients and velocities too.
+
+    `values`, `gradients` and `velocities` are flat arrays of all elements, so that an update of all
+    parameters is one operation. `velocity` holds those that there are already. All parameters must
+    be of one dtype and on one device.
+    """
+
+    def __init__(self, parameters: Sequence[Parameter], velocity: dict[Parameter, Array]) -> None:
+        first = parameters[0].array
+        xp, size = backend_of(first).xp, sum(p.array.size for p in parameters)
+        self.values, self.gradients, self.velocities = (
+            xp.zeros(size, first.dtype) for _ in range(3)
+        )
+        self._parts: list[tuple[Parameter, Array, Array]] = []
+        self.velocity: dict[Parameter, Array] = {}
+        start = 0
+        for p in parameters:
+            value, gradient, moving = (
+                _part(whole, start, p.array)
+                for whole in (self.values, self.gradients, self.velocities)
+            )
+            value[...] = p.array
+            p.array, p.grad_home = value, gradient
+            if p.grad_array is not None:
+                gradient[...] = p.grad_array
+                p.grad_array = gradient
+            if p in velocity:
+                moving[...] = velocity[p]
+            self._parts.append((p, value, gradient))
+            self.velocity[p] = moving
+            start += value.size
+
+    def holds(self, parameters: Sequence[Parameter]) -> bool:
+        """Whether it is made of these parameters, and all are still where they were put."""
+        return len(parameters) == len(self._parts) and all(
+            p is q and p.array is value and p.grad_array is gradient
+            for p, (q, value, gradient) in zip(parameters, self._parts, strict=True)
+        )

@@ -1,0 +1,109 @@
+"""A captured step does what the step does, number for number."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn import nn, optim
+from minicnn.capture import Captured
+from minicnn.nn.utils import clip_grad_norm_
+from minicnn.tensor import Tensor
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+def network():
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.3),
+        nn.Conv2d(4, 6, 3, stride=2, bias=False),
+        nn.ReLU(),
+        nn.AvgPool2d(2, padding=1, count_include_pad=False),
+        nn.Conv2d(6, 5, kernel_size=1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(5, 5),
+    )
+
+
+def train(device, wrap, sizes=(6, 6, 6, 4, 6, 4, 4), dtype="float64"):
+    """Losses, and logits in evaluation between them, of steps on batches of these sizes."""
+    minicnn.manual_seed(3)
+    model = network().to(device).to(getattr(minicnn, dtype))
+    optimizer = optim.SGD(model.parameters(), 0.1, 0.9, weight_decay=1e-3, nesterov=True)
+    criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = criterion(model(x), y)
+        loss.backward()
+        clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+        return loss
+
+    step = wrap(step, model, optimizer)
+    rng, results = np.random.default_rng(0), []
+    for i, n in enumerate(sizes):
+        optimizer.param_groups[0]["lr"] = 0.1 / (1 + i)
+        x = Tensor(rng.standard_normal((n, 1, 9, 9)).astype(dtype)).to(device)
+        results.append(step(x, Tensor(rng.integers(0, 5, n)).to(device)).cpu().detach().numpy())
+        with minicnn.no_grad():
+            results.append(model.eval()(x).cpu().numpy())
+        model.train()
+    return results
+
+
+def test_a_captured_step_is_the_step(backend):
+    plain = train(backend.device_type, lambda step, *_: step)
+    captured = train(backend.device_type, Captured)
+    for a, b in zip(plain, captured, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
+def test_it_is_the_step_of_numpy(backend):
+    host = train("cpu", lambda step, *_: step, dtype="float32")
+    captured = train(backend.device_type, Captured, dtype="float32")
+    for a, b in zip(host, captured, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_is_captured_when_its_shape_comes_again(backend):
+    calls = []
+
+    def step(x):
+        calls.append(x.shape)
+        return x * 2
+
+    captured = Captured(step)
+    for n in (1, 2, 1, 1, 2, 1):
+        x = minicnn.arange(n).to(backend.device_type)
+        assert captured(x).tolist() == [2 * i for i in range(n)]
+    graphs = backend.device_type == "cuda"
+    assert calls == [(1,), (2,), (1,), (2,)] if graphs else len(calls) == 6
+
+
+def test_the_same_result_stays_after_the_next_call(backend):
+    captured = Captured(lambda x: x * 2)
+    x = [minicnn.full((2,), i).to(backend.device_type) for i in range(4)]
+    results = [captured(each) for each in x]
+    assert [r.tolist() for r in results] == [[0, 0], [2, 2], [4, 4], [6, 6]]
+
+
+def test_a_captured_step_with_a_label_out_of_range_gives_nan(backend):
+    def step(x, y):
+        return nn.functional.cross_entropy(x, y)
+
+    captured = Captured(step)
+    x = minicnn.zeros(2, 3).to(backend.device_type)
+    labels = [minicnn.tensor([0, k]).to(backend.device_type) for k in (1, 2, 3)]
+    captured(x, labels[0])
+    captured(x, labels[1])
+    if backend.device_type == "cpu":
+        with pytest.raises(IndexError, match="target 3 is out of range"):
+            captured(x, labels[2])
+    else:
+        assert np.isnan(captured(x, labels[2]).item())
