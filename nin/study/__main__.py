@@ -65,13 +65,13 @@ def _run(name: str, study: Any, args: argparse.Namespace) -> int:
     }
     try:
         report = Report(args.out or default_directory(name), name, settings)
-        try:
-            minicnn.manual_seed(args.seed)
-            study.run(args, report)
-        finally:
-            report.close()
     except OSError as error:
         raise UsageError(f"--out: {error}") from None
+    try:
+        minicnn.manual_seed(args.seed)
+        study.run(args, report)
+    finally:
+        report.close()
     return command_line.DONE
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from ..command_line import Failure
+
 # Letters stay letters in an SVG, and the same numbers give the same file.
 SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "minicnn"}
 
@@ -19,7 +21,7 @@ class Report:
     """The files of one study in one directory, each written beside its place and renamed.
 
     Raises FileExistsError if the directory holds a study of this name already, and other OSErrors
-    if it can't be written.
+    if it can't be made.
     """
 
     def __init__(self, directory: Path, name: str, settings: dict[str, Any]) -> None:
@@ -50,11 +52,15 @@ class Report:
         """Write a text as <study>-<part>.<kind>."""
         self._write(self._called(part, kind), text.encode())
 
-    def finish(self, numbers: dict[str, Any]) -> None:
-        """Write <study>.json, the settings and the numbers, and say what was written."""
+    def numbers(self, numbers: dict[str, Any]) -> None:
+        """Write <study>.json: the settings and the numbers; again if there are more of them."""
         content = {"study": self.name, "settings": self.settings, **numbers}
         text = json.dumps(content, indent=1, ensure_ascii=False)
         self._write(f"{self.name}.json", f"{text}\n".encode())
+
+    def finish(self, numbers: dict[str, Any]) -> None:
+        """Write the numbers, and say what was written."""
+        self.numbers(numbers)
         print(f"\nWritten to {self.directory}:")
         for name in self.written:
             print(f"  {name}")
@@ -69,6 +75,10 @@ class Report:
 
     def _write(self, name: str, content: bytes) -> None:
         beside = self.directory / f".{name}.tmp"
-        beside.write_bytes(content)
-        beside.replace(self.directory / name)
-        self.written.append(name)
+        try:
+            beside.write_bytes(content)
+            beside.replace(self.directory / name)
+        except OSError as error:
+            raise Failure(f"{self.directory / name} can't be written: {error.strerror}") from None
+        if name not in self.written:
+            self.written.append(name)
