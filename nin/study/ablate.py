@@ -162,17 +162,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
-    small, full = (3000, 2000, 2, 1), (0, 0, 5, 3)
-    given = (args.limit_train, args.limit_test, args.epochs, args.seeds)
-    images, tests, epochs, seeds = (
-        usual if value is None else value
-        for value, usual in zip(given, full if args.full else small, strict=True)
-    )
+    images, tests, epochs, seeds = (0, 0, 5, 3) if args.full else (3000, 2000, 2, 1)
+    epochs, seeds = args.epochs or epochs, args.seeds or seeds
     preset = replace(
         PRESETS["quick"],
         dataset=args.dataset,
-        limit_train=images,
-        limit_test=tests,
+        limit_train=args.limit_train or images,
+        limit_test=args.limit_test or tests,
         epochs=epochs,
     )
     asked = [flag for flag in QUESTIONS if getattr(args, flag.replace("-", "_"))]
