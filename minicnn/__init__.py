@@ -89,6 +89,11 @@ def abs(input: Tensor) -> Tensor:
     return input.abs()
 
 
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-input))."""
+    return input.sigmoid()
+
+
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """input @ other."""
     return input @ other

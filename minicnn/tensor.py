@@ -338,6 +338,9 @@ class Tensor(Variable):
     def relu(self) -> Tensor:
         return arithmetic.relu(self)
 
+    def sigmoid(self) -> Tensor:
+        return arithmetic.sigmoid(_floating(self))
+
     def matmul(self, other: Tensor) -> Tensor:
         return self @ other
 

@@ -168,6 +168,7 @@ for _names, _low in {
     ("log", "minicnn.log"): 0.5,
     ("sqrt", "minicnn.sqrt"): 0.5,
     ("relu", "functional.relu", "minicnn.relu"): None,
+    ("sigmoid", "functional.sigmoid", "minicnn.sigmoid"): None,
 }.items():
 
     @row(*_names)
@@ -180,6 +181,7 @@ for _names, _low in {
 UNARY = {
     ("__neg__",): (lambda L, x: -x, None),
     ("nn.ReLU",): (lambda L, x: L.nn.ReLU(inplace=False)(x), None),
+    ("nn.Sigmoid",): (lambda L, x: L.nn.Sigmoid()(x), None),
     ("clone", "contiguous"): (lambda L, x: x.clone() * x.contiguous(), None),
     ("to", "double", "cpu"): (lambda L, x: x.double().cpu().to(x) * x, None),
     ("float",): (lambda L, x: x.float() * 0 + x, None),
