@@ -43,6 +43,8 @@ def twin(m: Any, share_masks: bool = True) -> nn.Module:
         made = nn.Linear(m.in_features, m.out_features, m.bias is not None)
     elif isinstance(m, mini.ReLU):
         made = nn.ReLU()
+    elif isinstance(m, mini.Sigmoid):
+        made = nn.Sigmoid()
     elif isinstance(m, (mini.MaxPool2d, mini.AvgPool2d)):
         window: dict[str, Any] = {
             "kernel_size": m.kernel_size,

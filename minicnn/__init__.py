@@ -41,6 +41,7 @@ from .dtype import int32 as int32
 from .dtype import int64 as int64
 from .dtype import long as long
 from .dtype import uint8 as uint8
+from .environment import show_config as show_config
 from .functional import relu as relu
 from .gradcheck import gradcheck as gradcheck
 from .random import Generator as Generator
@@ -86,6 +87,11 @@ def sqrt(input: Tensor) -> Tensor:
 
 def abs(input: Tensor) -> Tensor:
     return input.abs()
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-input))."""
+    return input.sigmoid()
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:

@@ -207,6 +207,12 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     return arithmetic.relu(input)
 
 
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-input))."""
+    _tensor("sigmoid", "input", input)
+    return input.sigmoid()
+
+
 def max_pool2d(
     input: Tensor,
     kernel_size: Size2,

@@ -213,6 +213,7 @@ class Tensor(Variable):
                 raise RuntimeError(
                     f"backward(): gradient of shape {gradient.shape} for a tensor of {self.shape}"
                 )
+            autograd.common_backend("backward", self, gradient)
             g = gradient.array.astype(self.dtype, copy=False)
         autograd.backward(self, g, retain_graph)
 
@@ -337,6 +338,9 @@ class Tensor(Variable):
 
     def relu(self) -> Tensor:
         return arithmetic.relu(self)
+
+    def sigmoid(self) -> Tensor:
+        return arithmetic.sigmoid(_floating(self))
 
     def matmul(self, other: Tensor) -> Tensor:
         return self @ other

@@ -187,7 +187,8 @@ LAYERS = [
 @pytest.mark.parametrize("name", LAYERS)
 def test_arguments_and_their_defaults_are_pytorchs(name):
     def arguments(layer):
-        return {p.name: p.default for p in inspect.signature(layer).parameters.values()}
+        parameters = inspect.signature(layer).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
 
     theirs = arguments(getattr(torch.nn, name))
     for deprecated in ("size_average", "reduce"):
@@ -345,3 +346,14 @@ def test_the_same_seed_gives_the_same_weights():
     first = array(nn.Conv2d(3, 4, 3).weight)
     minicnn.manual_seed(5)
     assert np.array_equal(array(nn.Conv2d(3, 4, 3).weight), first)
+
+
+def test_skip_init_leaves_the_parameters_of_a_whole_network_at_zero():
+    model = nn.utils.skip_init(lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(4, 5)))
+    assert not any(p.any() for p in model.parameters())
+
+
+def test_skip_init_ends_with_the_module_even_if_that_cannot_be_made():
+    with pytest.raises(ValueError, match="in_features"):
+        nn.utils.skip_init(nn.Linear, 0, 1)
+    assert nn.Linear(3, 4).weight.any()

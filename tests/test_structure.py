@@ -18,7 +18,8 @@ LAYERS = [
     {"tensor"},
     {"functional", "creation"},
     {"nn", "serialization", "cuda", "utils"},
-    {"optim", "parallel", "vision", "gradcheck", "capture"},
+    {"optim", "vision", "gradcheck"},
+    {"capture", "environment", "parallel", "__main__"},
 ]
 
 

@@ -56,6 +56,7 @@ CASES = (
     Case("flatten", lambda F, x: x.flatten(1), ((2, 3, 4),)),
     Case("getitem", lambda F, x: x[[0, 2, 0], 1:], ((3, 4),)),
     Case("relu", lambda F, x: F.relu(x), ((4, 5),), analytic=False),
+    Case("sigmoid", lambda F, x: F.sigmoid(x), ((4, 5),)),
     Case("linear", lambda F, x, w, b: F.linear(x, w, b), ((3, 4), (2, 4), (2,))),
     Case("conv2d", lambda F, x, w, b: F.conv2d(x, w, b), (IMAGES, (4, 3, 3, 2), (4,))),
     Case(

@@ -20,6 +20,8 @@ def _default_init(weight: Parameter, bias: Parameter | None) -> None:
 
     For the weight this is kaiming_uniform_ with slope √5: the gain √(2/6) cancels all but 1/√fan.
     """
+    if init.mode.skipping:
+        return
     init.kaiming_uniform_(weight, a=math.sqrt(5))
     if bias is not None:
         fan_in = math.prod(weight.shape[1:])
@@ -154,6 +156,13 @@ class ReLU(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         return F.relu(input)
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-input))."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.sigmoid(input)
 
 
 class MaxPool2d(Module):

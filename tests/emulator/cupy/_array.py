@@ -249,7 +249,7 @@ for _name in ("iadd", "isub", "imul", "itruediv", "iand", "ior"):
         return self
 
     setattr(ndarray, f"__{_name}__", _in_place)
-for _name in ("item", "tolist", "__bool__", "__int__", "__float__", "__index__", "__complex__"):
+for _name in ("item", "tolist", "__bool__", "__int__", "__float__", "__complex__"):
 
     def _to_host(self: ndarray, *args: Any, _name: str = _name) -> Any:
         _not_while_capturing("a number asked for")
@@ -284,6 +284,7 @@ for _name in [
     "broadcast_to",
     "take_along_axis",
     "indices",
+    "meshgrid",
     "argsort",
     "searchsorted",
     "rint",
