@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+pytestmark = pytest.mark.cpu
 ROOT = Path(__file__).parents[1]
 SUITE = ["tests/test_gradcheck.py", "tests/test_optim.py", "tests/test_operations.py"]
 
