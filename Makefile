@@ -45,7 +45,7 @@ format: .venv/dev.stamp
 	touch $@
 
 .venv/test.stamp: .venv/run.stamp
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,nvrtc]'
 	touch $@
 
 .venv/dev.stamp: .venv/test.stamp

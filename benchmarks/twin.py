@@ -76,7 +76,7 @@ def twin(m: Any, share_masks: bool = True) -> nn.Module:
 
 def to_torch(tensor: MiniTensor) -> torch.Tensor:
     """A copy of a minicnn tensor."""
-    return torch.from_numpy(tensor.detach().numpy().copy())
+    return torch.from_numpy(tensor.detach().cpu().numpy().copy())
 
 
 def same_masks(seed: int) -> None:

@@ -24,7 +24,7 @@ from minicnn.vision.datasets import DatasetError
 
 from . import command_line, config
 from . import data as datasets
-from .command_line import DEVICES, UsageError, at_least
+from .command_line import DEVICES, Failure, UsageError, at_least
 from .fit import Training
 from .presets import PRESETS, Preset
 from .run import Run, default_directory
@@ -74,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
         default=1,
         help="threads for the matrix products of each worker thread (default: 1)",
     )
+    add("--tf32", action="store_true", help="tensor cores on a GPU: faster, 11 binary digits")
+    add("--no-graph", action="store_true", help="on a GPU, launch each kernel by itself")
     add(
         "--log-interval",
         type=at_least(0, int),
@@ -127,7 +129,10 @@ def _introduce(
         f"         {data.source}",
         f"Backend  {environment['backend']}",
     )
-    if args.backend == "numpy":
+    if args.backend == "cupy":
+        graph = "each kernel launched by itself" if args.no_graph else "steps launched as graphs"
+        _say(f"         {graph}, products in {'TF32' if args.tf32 else 'float32'}")
+    else:
         _say(
             f"         {args.threads} threads, {preset.micro_batch} images at a time on each,"
             f" BLAS on {args.blas_threads}, convolution: {args.conv}"
@@ -176,6 +181,15 @@ class Progress:
         self.bar.close()
 
 
+def _out_of_memory(training: Training) -> Failure:
+    size = training.preset.batch_size
+    if training.device.type == "cpu":
+        return Failure(f"out of memory with batches of {size}: try a smaller --micro-batch")
+    fits = training.largest_batch()
+    advice = f"batches of {fits} fit: --batch-size {fits}" if fits else "not even one image fits"
+    return Failure(f"out of GPU memory with batches of {size}; {advice}")
+
+
 def train(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     preset = _settings(args)
@@ -187,6 +201,10 @@ def train(args: argparse.Namespace) -> int:
             preset, epochs=1, limit_train=preset.batch_size, limit_test=preset.batch_size
         )
     device = command_line.device_of(args.backend)
+    if device.type == "cuda":
+        device.backend.set_tf32(args.tf32)
+    elif args.tf32:
+        raise UsageError("--tf32 is for a GPU's tensor cores: --backend cupy")
     try:
         data, preset = datasets.load(preset, args.data_dir)
     except DatasetError as error:
@@ -221,6 +239,7 @@ def train(args: argparse.Namespace) -> int:
             data.test,
             threads=args.threads,
             blas_threads=args.blas_threads,
+            graph=not args.no_graph,
         )
         hidden = args.no_progress or not sys.stderr.isatty()
         progress = Progress(training, hidden, args.log_interval)
@@ -228,14 +247,20 @@ def train(args: argparse.Namespace) -> int:
             progress.begin_epoch()
             try:
                 row = training.train_epoch(progress.after_step)
+            except device.backend.OutOfMemoryError:
+                row = None
             finally:
                 progress.end_epoch()
+            if row is None:  # and what the step had made is gone
+                raise _out_of_memory(training)
             run.write(training.history, model)
             print(
                 f"Epoch [{row['epoch']}/{preset.epochs}], Train Loss: {row['train_loss']:.4f},"
                 f" Test Loss: {row['test_loss']:.4f}, Acc: {100 * row['accuracy']:.2f}%",
                 flush=True,
             )
+    if device.type == "cuda":
+        _say(f"Memory   {device.backend.peak_bytes() >> 20:,} MiB of the GPU at most")
     if not args.dry_run:
         _say(f"Done: model, metrics and curves are in {directory}")
     return command_line.DONE

@@ -183,7 +183,7 @@ UNARY = {
     ("nn.ReLU",): (lambda L, x: L.nn.ReLU(inplace=False)(x), None),
     ("nn.Sigmoid",): (lambda L, x: L.nn.Sigmoid()(x), None),
     ("clone", "contiguous"): (lambda L, x: x.clone() * x.contiguous(), None),
-    ("to", "double", "cpu"): (lambda L, x: x.double().cpu().to(x.dtype) * x, None),
+    ("to", "double", "cpu"): (lambda L, x: x.double().cpu().to(x) * x, None),
     ("float",): (lambda L, x: x.float() * 0 + x, None),
     ("minicnn.softmax",): (lambda L, x: L.top.softmax(x.flatten(), 0), None),
 }

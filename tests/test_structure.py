@@ -17,7 +17,8 @@ LAYERS = [
     {"tensor"},
     {"functional", "creation"},
     {"nn", "serialization", "cuda", "utils"},
-    {"optim", "parallel", "vision", "gradcheck"},
+    {"optim", "vision", "gradcheck"},
+    {"capture", "environment", "parallel", "__main__"},
 ]
 
 

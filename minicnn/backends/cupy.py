@@ -43,12 +43,37 @@ def trouble() -> str | None:
             f" pip install 'minicnn[cuda{driver // 1000}]', or a newer driver"
         )
     try:
+        cublas.library()
+    except ImportError:
+        return (
+            "CuPy finds no cuBLAS on this machine:"
+            f" pip install 'minicnn[cuda{built // 1000}]' brings what it needs of CUDA"
+        )
+    try:
         free, whole = runtime.memGetInfo()
     except runtime.CUDARuntimeError as error:
         return f"there is no GPU that can be used: {error}"
     if free < LEAST_FREE_BYTES:
         return f"the GPU has {free >> 20} of {whole >> 20} MiB free: other programs use the rest"
     return None
+
+
+def describe() -> dict[str, str]:
+    """The versions of what this backend is made of, and the device, if there is one."""
+    runtime = xp.cuda.runtime
+
+    def dotted(version: int) -> str:  # 13020 is 13.2
+        return f"{version // 1000}.{version % 1000 // 10}" if version else "none"
+
+    built, driver = runtime.runtimeGetVersion(), runtime.driverGetVersion()
+    found = {"CuPy": xp.__version__, "CUDA": f"{dotted(built)}, driver {dotted(driver)}"}
+    if trouble() is None:
+        device = runtime.getDeviceProperties(runtime.getDevice())
+        free, whole = runtime.memGetInfo()
+        found["Device"] = device["name"].decode()
+        found["Capability"] = f"{device['major']}.{device['minor']}"
+        found["Memory"] = f"{free >> 20:,} of {whole >> 20:,} MiB free"
+    return found
 
 
 # --- arrays in and out ---------------------------------------------------------------------------

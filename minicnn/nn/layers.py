@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import functional as F
 from ..backends import Array
-from ..device import device as Device
+from ..device import place
 from ..dtype import DType, float32
 from ..operations.convolution import nchw
 from ..tensor import Tensor
@@ -30,7 +30,7 @@ def _default_init(weight: Parameter, bias: Parameter | None) -> None:
 
 def _empty(shape: tuple[int, ...], device: Any, dtype: DType) -> Parameter:
     """A parameter to be filled; a convolution's (O, C, kh, kw) is channels-last in memory."""
-    xp = Device("cpu" if device is None else device).backend.xp
+    xp = place(device).backend.xp
     array: Array
     if len(shape) == 4:
         o, c, kh, kw = shape

@@ -90,6 +90,10 @@ class ndarray:
     def T(self) -> ndarray:
         return ndarray(self._array.T)
 
+    @property
+    def imag(self) -> ndarray:
+        return ndarray(self._array.imag)
+
 
 def _array(value: Any) -> Any:
     """NumPy's scalars as arrays without axes."""
@@ -245,7 +249,7 @@ for _name in ("iadd", "isub", "imul", "itruediv", "iand", "ior"):
         return self
 
     setattr(ndarray, f"__{_name}__", _in_place)
-for _name in ("item", "tolist", "__bool__", "__int__", "__float__", "__index__", "__complex__"):
+for _name in ("item", "tolist", "__bool__", "__int__", "__float__", "__complex__"):
 
     def _to_host(self: ndarray, *args: Any, _name: str = _name) -> Any:
         _not_while_capturing("a number asked for")
@@ -280,7 +284,7 @@ for _name in [
     "broadcast_to",
     "take_along_axis",
     "indices",
-    "ascontiguousarray",
+    "meshgrid",
     "argsort",
     "searchsorted",
     "rint",
@@ -358,6 +362,13 @@ def asarray(value: Any, dtype: Any = None) -> ndarray:
     if isinstance(value, ndarray) and dtype in (None, value.dtype):
         return value
     return array(value, dtype)
+
+
+def _in_c_order(array: np.ndarray) -> np.ndarray:
+    return np.asarray(array, order="C")  # without NumPy's new axis where there is none
+
+
+ascontiguousarray = _lifted(_in_c_order)
 
 
 class linalg:

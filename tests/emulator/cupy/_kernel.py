@@ -27,9 +27,12 @@ _C_TYPES = {
     "uint64": "unsigned long long",
     "float32": "float",
     "float64": "double",
+    "complex64": "std::complex<float>",
+    "complex128": "std::complex<double>",
 }
 _SOURCE = """
 #include <cmath>
+#include <complex>
 #include <cstddef>
 #define __device__ static inline
 static inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {{
