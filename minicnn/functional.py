@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import backends, random
+from .autograd import common_backend
 from .backends import Array, backend_of, constant
 from .dtype import float32, is_floating
 from .operations import arithmetic, convolution, matrix, pooling, winograd
@@ -206,6 +207,12 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     return arithmetic.relu(input)
 
 
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-input))."""
+    _tensor("sigmoid", "input", input)
+    return input.sigmoid()
+
+
 def max_pool2d(
     input: Tensor,
     kernel_size: Size2,
@@ -378,6 +385,7 @@ def _class_weights(name: str, weight: Tensor | None, classes: int, x: Tensor) ->
     if weight is None:
         return xp.ones(classes, x.dtype)
     _tensor(name, "weight", weight)
+    common_backend(name, x, weight)
     if weight.shape != (classes,):
         raise ShapeError(
             f"{name}: weight {weight.shape} must have one element for {classes} classes"
@@ -407,7 +415,7 @@ def _one_hot(name: str, x: Tensor, target: Tensor, ignore_index: int) -> tuple[A
         hot = xp.where(wrong[:, None], xp.nan, hot)
     elif wrong.any():
         raise IndexError(
-            f"{name}: target {labels[wrong].ravel()[0]} is out of range for {classes} classes"
+            f"{name}: target {int(labels[wrong][0])} is out of range for {classes} classes"
         )
     return hot, counted
 
@@ -426,6 +434,7 @@ def nll_loss(
     name = "nll_loss"
     _tensor(name, "input", input)
     _tensor(name, "target", target)
+    common_backend(name, input, target)
     _same_type(name, input)
     if input.ndim == 1:
         loss = nll_loss(input.unsqueeze(0), target.unsqueeze(0), weight, ignore_index, reduction)
@@ -456,6 +465,7 @@ def cross_entropy(
     name = "cross_entropy"
     _tensor(name, "input", input)
     _tensor(name, "target", target)
+    common_backend(name, input, target)
     _same_type(name, input)
     if not input.ndim:
         raise ShapeError(f"{name}: input must have a class axis, got shape {input.shape}")

@@ -17,8 +17,8 @@ LAYERS = [
     {"tensor"},
     {"functional", "creation"},
     {"nn", "serialization", "cuda", "utils"},
-    {"optim", "parallel", "vision", "gradcheck"},
-    {"capture", "environment", "__main__"},
+    {"optim", "vision", "gradcheck"},
+    {"capture", "environment", "parallel", "__main__"},
 ]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import cupy as xp
 import numpy as np
-from cupy._core import set_compute_type
+from cupy._core import get_compute_type, set_compute_type
 from cupy._core._routines_linalg import COMPUTE_TYPE_DEFAULT, COMPUTE_TYPE_TF32
 
 from . import cublas, graph, kernels
@@ -134,6 +134,11 @@ def set_tf32(on: bool) -> None:
     Sums and results stay float32. Off, as it is at first, everything is IEEE float32.
     """
     set_compute_type(np.float32, COMPUTE_TYPE_TF32 if on else COMPUTE_TYPE_DEFAULT)
+
+
+def get_tf32() -> bool:
+    """Whether they may."""
+    return get_compute_type(np.float32) == COMPUTE_TYPE_TF32
 
 
 # --- elementwise ---------------------------------------------------------------------------------

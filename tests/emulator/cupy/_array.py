@@ -90,6 +90,10 @@ class ndarray:
     def T(self) -> ndarray:
         return ndarray(self._array.T)
 
+    @property
+    def imag(self) -> ndarray:
+        return ndarray(self._array.imag)
+
 
 def _array(value: Any) -> Any:
     """NumPy's scalars as arrays without axes."""
@@ -279,8 +283,8 @@ for _name in [
     "stack",
     "broadcast_to",
     "take_along_axis",
+    "indices",
     "meshgrid",
-    "ascontiguousarray",
     "argsort",
     "searchsorted",
     "rint",
@@ -358,6 +362,13 @@ def asarray(value: Any, dtype: Any = None) -> ndarray:
     if isinstance(value, ndarray) and dtype in (None, value.dtype):
         return value
     return array(value, dtype)
+
+
+def _in_c_order(array: np.ndarray) -> np.ndarray:
+    return np.asarray(array, order="C")  # without NumPy's new axis where there is none
+
+
+ascontiguousarray = _lifted(_in_c_order)
 
 
 class linalg:
