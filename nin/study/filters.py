@@ -114,7 +114,14 @@ def draw_mixing(mixing: dict[str, Array]) -> Figure:
         axes.remove()
     for axes, (name, matrix) in zip(all_axes.flat, mixing.items(), strict=False):
         limit = float(abs(matrix).max())
-        image = axes.imshow(matrix, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+        image = axes.imshow(
+            matrix,
+            cmap="RdBu",
+            vmin=-limit,
+            vmax=limit,
+            aspect="auto",
+            interpolation="nearest",
+        )
         axes.set_title(f"layer {name}: {matrix.shape[1]} → {len(matrix)} channels", fontsize=9)
         axes.set_xlabel("channel before", fontsize=8)
         axes.set_ylabel("channel after", fontsize=8)

@@ -70,6 +70,11 @@ class ndarray:
     def data(self) -> Any:
         return SimpleNamespace(ptr=self._array.ctypes.data)
 
+    @property
+    def base(self) -> ndarray | None:
+        base = self._array.base
+        return None if base is None else ndarray(base)
+
     def __len__(self) -> int:
         return len(self._array)
 
