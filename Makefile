@@ -3,6 +3,7 @@
 # make gradcheck   every operation's gradients against three other ways to compute them
 # make mutants     how many small faults in the derivative code the suite catches (an hour)
 # make bench       time and memory against other libraries (half an hour)
+# make docs        the pages of docs/ as a site, in build/site
 # make lint        ruff and mypy
 # Each makes .venv and installs what it needs; nothing is installed anywhere else.
 
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: train test test-numpy test-emulator gradcheck mutants bench lint format clean
+.PHONY: train test test-numpy test-emulator gradcheck mutants bench docs lint format clean
 
 train: .venv/run.stamp
 	$(BIN)/python -m nin.train $(ARGS)
@@ -33,6 +34,10 @@ mutants: .venv/test.stamp
 bench: .venv/test.stamp
 	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
 	$(BIN)/python -m benchmarks.suite $(ARGS)
+
+docs: .venv/run.stamp
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

@@ -14,7 +14,18 @@ from minicnn import nn
 from nin import networks
 from nin import train as nin_train
 from nin.presets import PRESETS
-from nin.study import ablate, classmaps, graph, heads, im2col, onebyone, summary, tape, trial
+from nin.study import (
+    ablate,
+    classmaps,
+    filters,
+    graph,
+    heads,
+    im2col,
+    onebyone,
+    summary,
+    tape,
+    trial,
+)
 from nin.study.__main__ import STUDIES, main
 
 SMALL = ["--limit-train", "96", "--limit-test", "64"]
@@ -305,9 +316,7 @@ def test_filters_of_a_run(capsys, tmp_path, run, on):
 
 
 def test_effective_rank_counts_equal_singular_values():
-    from nin.study.filters import effective_rank
-
-    assert effective_rank(np.diag([2.0, 2.0, 2.0, 0.0])) == pytest.approx(3)
+    assert filters.effective_rank(np.diag([2.0, 2.0, 2.0, 0.0])) == pytest.approx(3)
 
 
 def test_the_mean_of_a_class_map_is_the_logit():
@@ -327,3 +336,8 @@ def test_class_maps_of_a_run(capsys, tmp_path, run, on):
     assert numbers["images"] == 100
     assert [s["label"] == s["guess"] for s in numbers["shown"]][-2:] == [False, False]
     assert numbers["mean_of_own_map"] > numbers["mean_of_other_maps"]
+
+
+def test_half_of_a_gaussian_matrix_squares_lie_in_an_eighth_of_its_entries():
+    matrix = minicnn.randn(200, 200, device="cpu").numpy()
+    assert filters.figures(matrix)[0] == pytest.approx(0.124, abs=0.005)

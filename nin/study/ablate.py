@@ -1,7 +1,8 @@
 """The exercises on Network in Network: change one thing in the network, train again, measure.
 
-The network that is changed is `quick`. The first four questions are those of Dive into Deep
-Learning, section 8.3; the family is in the manner of VGG, more layers at the same widths.
+The network that is changed is `quick`. All questions but those of the bottleneck and of dropout are
+from Dive into Deep Learning, section 8.3. The family is in the manner of VGG: more layers at the
+same widths.
 """
 
 from __future__ import annotations

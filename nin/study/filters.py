@@ -55,10 +55,8 @@ def run(args: argparse.Namespace, report: Report) -> None:
             for name, matrix, share, rank in rows
         ],
     )
-    print("\nhalf the norm: how few weights hold half of the sum of squares. rank: that of a")
-    print(
-        "matrix whose equal singular values had the same entropy as these (Roy and Vetterli 2007)."
-    )
+    print("\nhalf the norm: how few weights hold half of the sum of squares. rank: of a matrix")
+    print("with equal singular values of the same entropy as these (Roy and Vetterli 2007).")
     report.figure(draw_filters(filters), "first")
     report.figure(draw_mixing(mixing), "mixing")
     report.finish(
