@@ -1,8 +1,9 @@
 # make train       train the default network on Fashion-MNIST
-# make test        the whole test suite
+# make test        the whole test suite, on NumPy and on the stand-in for CuPy
 # make gradcheck   every operation's gradients against three other ways to compute them
 # make mutants     how many small faults in the derivative code the suite catches (an hour)
 # make bench       time and memory against other libraries (half an hour)
+# make docs        the pages of docs/ as a site, in build/site
 # make lint        ruff and mypy
 # Each makes .venv and installs what it needs; nothing is installed anywhere else.
 
@@ -10,13 +11,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: train test gradcheck mutants bench lint format clean
+.PHONY: train test test-numpy test-emulator gradcheck mutants bench docs lint format clean
 
 train: .venv/run.stamp
 	$(BIN)/python -m nin.train $(ARGS)
 
-test: .venv/test.stamp
+test: test-numpy test-emulator
+
+test-numpy: .venv/test.stamp
 	$(BIN)/python -m pytest $(ARGS)
+
+test-emulator: .venv/test.stamp
+	$(BIN)/python -m pytest --backend emulator $(ARGS)
 
 gradcheck: .venv/test.stamp
 	$(BIN)/python -m minicnn.gradcheck $(ARGS)
@@ -28,6 +34,10 @@ mutants: .venv/test.stamp
 bench: .venv/test.stamp
 	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
 	$(BIN)/python -m benchmarks.suite $(ARGS)
+
+docs: .venv/run.stamp
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
@@ -45,7 +55,7 @@ format: .venv/dev.stamp
 	touch $@
 
 .venv/test.stamp: .venv/run.stamp
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,nvrtc]'
 	touch $@
 
 .venv/dev.stamp: .venv/test.stamp

@@ -43,6 +43,8 @@ def twin(m: Any, share_masks: bool = True) -> nn.Module:
         made = nn.Linear(m.in_features, m.out_features, m.bias is not None)
     elif isinstance(m, mini.ReLU):
         made = nn.ReLU()
+    elif isinstance(m, mini.Sigmoid):
+        made = nn.Sigmoid()
     elif isinstance(m, (mini.MaxPool2d, mini.AvgPool2d)):
         window: dict[str, Any] = {
             "kernel_size": m.kernel_size,
@@ -74,7 +76,7 @@ def twin(m: Any, share_masks: bool = True) -> nn.Module:
 
 def to_torch(tensor: MiniTensor) -> torch.Tensor:
     """A copy of a minicnn tensor."""
-    return torch.from_numpy(tensor.detach().numpy().copy())
+    return torch.from_numpy(tensor.detach().cpu().numpy().copy())
 
 
 def same_masks(seed: int) -> None:

@@ -31,6 +31,8 @@ from .creation import tensor as tensor
 from .creation import zeros as zeros
 from .creation import zeros_like as zeros_like
 from .device import device as device
+from .device import get_default_device as get_default_device
+from .device import set_default_device as set_default_device
 from .dtype import bool_ as bool_
 from .dtype import double as double
 from .dtype import float32 as float32
@@ -39,6 +41,7 @@ from .dtype import int32 as int32
 from .dtype import int64 as int64
 from .dtype import long as long
 from .dtype import uint8 as uint8
+from .environment import show_config as show_config
 from .functional import relu as relu
 from .gradcheck import gradcheck as gradcheck
 from .random import Generator as Generator
@@ -84,6 +87,11 @@ def sqrt(input: Tensor) -> Tensor:
 
 def abs(input: Tensor) -> Tensor:
     return input.abs()
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-input))."""
+    return input.sigmoid()
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:

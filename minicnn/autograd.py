@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from functools import wraps
+from types import ModuleType
 from typing import Any
 
 from .backends import Array, backend_of
@@ -124,6 +125,18 @@ class enable_grad(_Switch):
     mode = True
 
 
+def common_backend(name: str, *variables: Variable) -> ModuleType:
+    """The backend of all these. Raises RuntimeError if they are on different devices."""
+    backend = backend_of(variables[0].array)
+    for other in variables:
+        if backend_of(other.array) is not backend:
+            raise RuntimeError(
+                f"{name}: tensors on different devices, {backend.device_type} and"
+                f" {backend_of(other.array).device_type}; move one with .to(device)"
+            )
+    return backend
+
+
 def operation(function: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
     """Make a function of arrays that returns (output, vjp, vjp, …) one of tensors, and record it.
 
@@ -137,14 +150,7 @@ def operation(function: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
         if not tensors:
             got = ", ".join(type(a).__name__ for a in args)
             raise TypeError(f"{function.__name__}: expected a Tensor, got ({got})")
-        backend = backend_of(tensors[0].array)
-        for other in tensors:
-            if backend_of(other.array) is not backend:
-                raise RuntimeError(
-                    f"{function.__name__}: tensors on different devices, {backend.device_type} and"
-                    f" {backend_of(other.array).device_type}; move one with .to(device)"
-                )
-        with backend.quiet():
+        with common_backend(function.__name__, *tensors).quiet():
             output, *vjps = function(
                 *(a.array if isinstance(a, Variable) else a for a in args), **kwargs
             )

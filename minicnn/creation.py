@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import backends
-from .device import device as Device
+from .device import Place, place
 from .dtype import DType, float32, float64, int64, is_floating
 from .operations import shape
 from .random import Generator, default_generator
 from .tensor import Tensor
 
-Place = Device | str | None
-
 
 def _backend(device: Place) -> Any:
-    return Device("cpu" if device is None else device).backend
+    return place(device).backend
 
 
 def _size(size: tuple[Any, ...]) -> tuple[int, ...]:
@@ -34,7 +32,7 @@ def tensor(
     """
     if isinstance(data, Tensor):
         backend = backends.backend_of(data.array) if device is None else _backend(device)
-        array = data.to(Device(backend.device_type)).array.copy()
+        array = data.to(backend.device_type).array.copy()
     else:
         xp = backends.host.xp
         typed = hasattr(data, "dtype")

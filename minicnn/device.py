@@ -1,4 +1,4 @@
-"""Where a tensor's memory is: PyTorch's names for the backends."""
+"""Where a tensor's memory is, and where new tensors go: PyTorch's names for the backends."""
 
 from __future__ import annotations
 
@@ -40,3 +40,33 @@ class device:
     def __repr__(self) -> str:
         index = "" if self.index is None else f", index={self.index}"
         return f"device(type={self.type!r}{index})"
+
+
+Place = device | str | None
+
+_default = device("cpu")
+
+
+def set_default_device(device: Place) -> None:
+    """Let new tensors and layers be on this device where none is named; None is the CPU.
+
+    It holds for all threads. What shares or takes over existing memory (`from_numpy`, `load`,
+    images of a data set) stays where it is. Raises BackendError if the device can't be used.
+    """
+    global _default
+    chosen = place(device or "cpu")
+    backends.load(chosen.type)  # refused here rather than by the first tensor
+    _default = chosen
+
+
+def get_default_device() -> device:
+    """Where tensors are made if no device is named."""
+    return _default
+
+
+def place(device: Place) -> device:
+    """The device that an argument means: the default one for None."""
+    return _default if device is None else _Device(device)
+
+
+_Device = device  # `device` is an argument above

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import backends, random
+from .autograd import common_backend
 from .backends import Array, backend_of, constant
 from .dtype import float32, is_floating
 from .operations import arithmetic, convolution, matrix, pooling, winograd
@@ -172,6 +173,7 @@ def _minimal_filtering(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair) 
     It can do square 3×3 and 5×5 filters at stride 1 in float32. "auto" takes it where the products
     that it saves outweigh the transforms: the products grow with C·O, the transforms with C + O.
     From 16 channels on either side it takes 0.5 to 0.95 of im2col's time, with one it takes longer.
+    That is on a CPU: on a GPU it has not been measured, and "auto" is im2col.
     """
     algorithm = backends.conv_algorithm
     if algorithm not in ("im2col", "winograd", "auto"):
@@ -180,7 +182,8 @@ def _minimal_filtering(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair) 
         )
     o, c, kh, kw = weight.shape
     possible = kh == kw and kh in (3, 5) and stride == dilation == (1, 1) and x.dtype == float32
-    return possible and (algorithm == "winograd" or (algorithm == "auto" and min(c, o) >= 16))
+    gains = min(c, o) >= 16 and x.device.type == "cpu"
+    return possible and (algorithm == "winograd" or (algorithm == "auto" and gains))
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -202,6 +205,12 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0), always in a new tensor: `inplace` only saves memory in PyTorch."""
     _tensor("relu", "input", input)
     return arithmetic.relu(input)
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-input))."""
+    _tensor("sigmoid", "input", input)
+    return input.sigmoid()
 
 
 def max_pool2d(
@@ -376,6 +385,7 @@ def _class_weights(name: str, weight: Tensor | None, classes: int, x: Tensor) ->
     if weight is None:
         return xp.ones(classes, x.dtype)
     _tensor(name, "weight", weight)
+    common_backend(name, x, weight)
     if weight.shape != (classes,):
         raise ShapeError(
             f"{name}: weight {weight.shape} must have one element for {classes} classes"
@@ -405,7 +415,7 @@ def _one_hot(name: str, x: Tensor, target: Tensor, ignore_index: int) -> tuple[A
         hot = xp.where(wrong[:, None], xp.nan, hot)
     elif wrong.any():
         raise IndexError(
-            f"{name}: target {labels[wrong].ravel()[0]} is out of range for {classes} classes"
+            f"{name}: target {int(labels[wrong][0])} is out of range for {classes} classes"
         )
     return hot, counted
 
@@ -424,6 +434,7 @@ def nll_loss(
     name = "nll_loss"
     _tensor(name, "input", input)
     _tensor(name, "target", target)
+    common_backend(name, input, target)
     _same_type(name, input)
     if input.ndim == 1:
         loss = nll_loss(input.unsqueeze(0), target.unsqueeze(0), weight, ignore_index, reduction)
@@ -454,6 +465,7 @@ def cross_entropy(
     name = "cross_entropy"
     _tensor(name, "input", input)
     _tensor(name, "target", target)
+    common_backend(name, input, target)
     _same_type(name, input)
     if not input.ndim:
         raise ShapeError(f"{name}: input must have a class axis, got shape {input.shape}")

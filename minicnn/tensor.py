@@ -213,6 +213,7 @@ class Tensor(Variable):
                 raise RuntimeError(
                     f"backward(): gradient of shape {gradient.shape} for a tensor of {self.shape}"
                 )
+            autograd.common_backend("backward", self, gradient)
             g = gradient.array.astype(self.dtype, copy=False)
         autograd.backward(self, g, retain_graph)
 
@@ -338,6 +339,9 @@ class Tensor(Variable):
     def relu(self) -> Tensor:
         return arithmetic.relu(self)
 
+    def sigmoid(self) -> Tensor:
+        return arithmetic.sigmoid(_floating(self))
+
     def matmul(self, other: Tensor) -> Tensor:
         return self @ other
 
@@ -357,7 +361,7 @@ class Tensor(Variable):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._refuse_history("[…] =", value)
-        self.array[_index(index)] = value.array if isinstance(value, Tensor) else value
+        self.array[_index(self, index)] = value.array if isinstance(value, Tensor) else value
 
     def zero_(self) -> Tensor:
         return self.fill_(0)
@@ -528,7 +532,7 @@ class Tensor(Variable):
         return self.permute(list(range(self.ndim))[::-1])
 
     def __getitem__(self, index: Any) -> Tensor:
-        return shape.getitem(self, _index(index))
+        return shape.getitem(self, _index(self, index))
 
 
 _device = device  # `device` is a property inside the class
@@ -582,11 +586,13 @@ def _detached(x: Any) -> Any:
     return x.detach() if isinstance(x, Tensor) else x
 
 
-def _index(index: Any) -> Any:
-    """An index with arrays where it had tensors."""
+def _index(x: Tensor, index: Any) -> Any:
+    """An index of x with arrays where it had tensors; those of the host are taken to x's device."""
     if isinstance(index, tuple):
-        return tuple(_index(i) for i in index)
-    return index.array if isinstance(index, Tensor) else index
+        return tuple(_index(x, i) for i in index)
+    if isinstance(index, backends.host.ArrayType):
+        index = Tensor(index)
+    return index.to(x.device).array if isinstance(index, Tensor) else index
 
 
 def _sizes(sizes: tuple[Any, ...]) -> tuple[int, ...]:

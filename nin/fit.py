@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import minicnn
 from minicnn import Tensor, nn, no_grad, optim
+from minicnn.capture import Captured
 from minicnn.optim import lr_scheduler
 from minicnn.parallel import Criterion, MicroBatches
 from minicnn.random import Generator, default_generator
@@ -24,6 +26,7 @@ class WholeBatches:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
+        self._forward = Captured(model, model)
 
     def backward(self, criterion: Criterion, x: Tensor, y: Tensor) -> Tensor:
         """Add the gradients of criterion(model(x), y) to the parameters; return its value."""
@@ -34,7 +37,7 @@ class WholeBatches:
     def predict(self, x: Tensor) -> Tensor:
         """model(x), without recording it for gradients."""
         with no_grad():
-            return self.model(x)
+            return self._forward(x)
 
 
 Batches = MicroBatches | WholeBatches
@@ -72,6 +75,11 @@ def evaluate(
     return total.item() / seen, correct.item() / seen
 
 
+def _moved(dataset: Any, device: minicnn.device) -> Any:
+    """A data set on a device, if it can go there; otherwise its batches go one by one."""
+    return dataset.to(device) if hasattr(dataset, "to") else dataset
+
+
 class Training:
     """A model in training, step by step.
 
@@ -88,10 +96,13 @@ class Training:
         *,
         threads: int | None = None,
         blas_threads: int = 1,
+        graph: bool = True,
     ) -> None:
         self.model, self.preset = model, preset
         self.device = next(model.parameters()).device
         self.batches = batches_for(model, preset, threads, blas_threads)
+        if self.device.type != "cpu":
+            train_set, test_set = (_moved(each, self.device) for each in (train_set, test_set))
         self.criterion = nn.CrossEntropyLoss()
         self.optimizer = optim.SGD(
             model.parameters(),
@@ -100,8 +111,12 @@ class Training:
             weight_decay=preset.weight_decay,
             nesterov=preset.nesterov,
         )
-        self.train_loader = DataLoader(train_set, preset.batch_size, shuffle=True, num_workers=1)
-        self.test_loader = DataLoader(test_set, preset.batch_size, num_workers=1)
+        ahead = 1 if self.device.type == "cpu" else 0  # a GPU runs behind the loop as it is
+        self.train_loader = DataLoader(
+            train_set, preset.batch_size, shuffle=True, num_workers=ahead
+        )
+        self.test_loader = DataLoader(test_set, preset.batch_size, num_workers=ahead)
+        self._step = Captured(self.step, model, self.optimizer) if graph else self.step
         self.scheduler = self._scheduler()
         self.history: list[Row] = []
         self.loss: Any = 0.0  # before the last step
@@ -196,7 +211,7 @@ class Training:
         """Change the weights once; return the loss before, a number or a Tensor.
 
         Nothing here waits for a GPU, and what differs from step to step, such as the rate, is set
-        outside: so a GPU can record one step and repeat it.
+        outside: so that a GPU can be given the whole step as one graph (see minicnn/capture.py).
         """
         self.optimizer.zero_grad()
         loss = self.batches.backward(self.criterion, images, labels)
@@ -206,6 +221,24 @@ class Training:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.preset.max_norm)
         self.optimizer.step()
         return loss
+
+    def largest_batch(self) -> int:
+        """The batch size, halved from the preset's, with which a step fits into memory, or 0.
+
+        To be asked when a step did not: training can't go on afterwards.
+        """
+        backend, size = self.device.backend, self.preset.batch_size
+        self._step, self.batches = self.step, WholeBatches(self.model)  # with them, their memory
+        while size := size // 2:
+            self.optimizer.zero_grad()
+            backend.free_unused()
+            images, labels = next(iter(DataLoader(self.train_loader.dataset, size)))
+            try:
+                self.step(images.to(self.device), labels.to(self.device))
+            except backend.OutOfMemoryError:
+                continue
+            return size
+        return 0
 
     def train_epoch(self, after_step: Callable[[], None] | None = None) -> Row:
         """Take the steps that are left of this epoch, test, and return the epoch's figures.
@@ -218,7 +251,7 @@ class Training:
         start = time.perf_counter()
         for images, labels in self.train_loader.batches(self.batch):
             self.lr = self.optimizer.param_groups[0]["lr"]
-            self.loss = self.step(images.to(self.device), labels.to(self.device))
+            self.loss = self._step(images.to(self.device), labels.to(self.device))
             self.total = self.total + self.loss * len(labels)
             self.seen += len(labels)
             self.batch += 1

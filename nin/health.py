@@ -86,9 +86,12 @@ def look(model: nn.Module, images: Tensor, step: int, loss: float) -> Look:
                 )
             if isinstance(layer, nn.ReLU):
                 dead[path] = float(_silent(x).mean())
-            if not not_finite and not math.isfinite(_norm([x.array])):
-                source = "weights" if not math.isfinite(weights.get(path, 0)) else "output"
-                not_finite = f"the {source} of layer {path}, {layer!r}"
+            for source, arrays in (
+                ("weights", [p.array for p in parameters]),
+                ("output", [x.array]),
+            ):
+                if not not_finite and not _finite(arrays):
+                    not_finite = f"the {source} of layer {path}, {layer!r}"
     for module, mode in zip(model.modules(), modes, strict=True):
         module.training = mode
     answers = x.argmax(1)
@@ -108,6 +111,10 @@ def look(model: nn.Module, images: Tensor, step: int, loss: float) -> Look:
 def _silent(x: Tensor) -> Any:
     """Which channels of x (N, C, …) are 0 everywhere: (C,)."""
     return (x.array == 0).all(axis=(0, *range(2, x.ndim)))
+
+
+def _finite(arrays: list[Any]) -> bool:
+    return all(bool(backend_of(array).xp.isfinite(array).all()) for array in arrays)
 
 
 def _norm(arrays: list[Any]) -> float:
@@ -173,8 +180,12 @@ class Monitor:
         self.looks.append(look(training.model, self.images, training.steps, loss))
         return self.looks[-1]
 
+    def ceiling(self, look: Look) -> float:
+        """The loss below which a network does better than guessing."""
+        return math.log(look.classes) - MARGIN
+
     def _tell(self, look: Look) -> Finding | None:
-        if look.loss < math.log(look.classes) - MARGIN:
+        if look.loss < self.ceiling(look):
             waited, self.plateau_since = self.plateau_since, None
             if waited is not None and self.told == ["plateau"]:
                 self.told.append("left")

@@ -59,9 +59,9 @@ class Preset:
 
     def build(self) -> nn.Sequential:
         """The network, with initial values drawn from the default generator."""
-        return NETWORKS[self.network]().apply(self._initialise)
+        return NETWORKS[self.network]().apply(self.initialise)
 
-    def _initialise(self, module: nn.Module) -> None:
+    def initialise(self, module: nn.Module) -> None:
         if self.init == "default" or not isinstance(module, (nn.Conv2d, nn.Linear)):
             return  # PyTorch's default initialisation is what layers are made with
         if self.init == "xavier_uniform":

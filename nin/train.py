@@ -89,6 +89,16 @@ def _parser() -> argparse.ArgumentParser:
         help="a checkpoint every N minutes, beside that after each epoch (default: 10)",
     )
     add(
+        "--tf32",
+        action="store_true",
+        help="tensor cores on a GPU, 11 binary digits (default: float32)",
+    )
+    add(
+        "--no-graph",
+        action="store_true",
+        help="on a GPU, launch each kernel by itself (default: graphs)",
+    )
+    add(
         "--log-interval",
         type=at_least(0, int),
         default=0,
@@ -115,7 +125,8 @@ def _settings(args: argparse.Namespace) -> Preset:
 
 def _refuse_settings(args: argparse.Namespace) -> None:
     """Raise UsageError for flags that could not change a run that goes on."""
-    fixed = ("preset", "config", "out", "dry_run", "backend", "conv", "threads", "blas_threads")
+    fixed = ["preset", "config", "out", "dry_run", "backend", "conv", "threads", "blas_threads"]
+    fixed += ["tf32", "no_graph"]
     names = [*fixed, *(each.name for each in fields(Preset))]
     for name in names:
         if getattr(args, name, None) not in (None, False) or (name in args and name not in fixed):
@@ -151,7 +162,10 @@ def _introduce(run: Run, training: Training, data: datasets.Data) -> None:
         f"         {data.source}",
         f"Backend  {environment['library']}",
     )
-    if environment["backend"] == "numpy":
+    if environment["backend"] == "cupy":
+        graph = "steps launched as graphs" if environment["graph"] else "each kernel by itself"
+        _say(f"         {graph}, products in {'TF32' if environment['tf32'] else 'float32'}")
+    else:
         _say(
             f"         {environment['threads']} threads, {preset.micro_batch} images at a time on"
             f" each, BLAS on {environment['blas_threads']}, convolution: {environment['conv']}"
@@ -173,7 +187,9 @@ def _begin(args: argparse.Namespace) -> tuple[Run, datasets.Data, State | None]:
     if args.dry_run:
         n = preset.batch_size
         preset = replace(preset, epochs=1, limit_train=n, limit_test=n)
-    command_line.device_of(backend)
+    device = command_line.device_of(backend)
+    if args.tf32 and device.type == "cpu":
+        raise UsageError("--tf32 is for a GPU's tensor cores: --backend cupy")
     data, preset = _load(args, preset)
     environment = {
         "backend": backend,
@@ -181,6 +197,8 @@ def _begin(args: argparse.Namespace) -> tuple[Run, datasets.Data, State | None]:
         "conv": args.conv or "auto",
         "threads": args.threads or available_cores(),
         "blas_threads": args.blas_threads or 1,
+        "graph": not args.no_graph,
+        "tf32": args.tf32,
         "data_source": data.source,
         "training_images": len(data.train),
         "test_images": len(data.test),
@@ -218,6 +236,8 @@ def _start(args: argparse.Namespace, run: Run, data: datasets.Data) -> Watch:
     """The network of the run's settings at step 0, watched."""
     preset, environment = run.preset, run.environment
     device = command_line.device_of(environment["backend"])
+    if device.type == "cuda":
+        device.backend.set_tf32(environment["tf32"])
     minicnn.manual_seed(preset.seed)
     training = Training(
         preset.build().to(device),
@@ -226,6 +246,7 @@ def _start(args: argparse.Namespace, run: Run, data: datasets.Data) -> Watch:
         data.test,
         threads=environment["threads"],
         blas_threads=environment["blas_threads"],
+        graph=environment["graph"],
     )
     return Watch(
         run,
@@ -260,6 +281,15 @@ def _restart(args: argparse.Namespace, watch: Watch, data: datasets.Data) -> Wat
     return watch
 
 
+def _out_of_memory(training: Training) -> Failure:
+    size = training.preset.batch_size
+    if training.device.type == "cpu":
+        return Failure(f"out of memory with batches of {size}: try a smaller --micro-batch")
+    fits = training.largest_batch()
+    advice = f"batches of {fits} fit: --batch-size {fits}" if fits else "not even one image fits"
+    return Failure(f"out of GPU memory with batches of {size}; {advice}")
+
+
 def train(args: argparse.Namespace) -> int:
     """Do what the command line says; return the exit status."""
     if args.print_config:
@@ -290,6 +320,8 @@ def train(args: argparse.Namespace) -> int:
                 return command_line.FAILED
             watch.say(f"Interrupted; python -m nin.train --resume {run.directory} goes on.")
             return command_line.INTERRUPTED
+        except training.device.backend.OutOfMemoryError:
+            row = None
         except Stuck:
             watch.save()
             watch.write()
@@ -301,6 +333,8 @@ def train(args: argparse.Namespace) -> int:
             continue
         finally:
             watch.progress.close()
+        if row is None:  # and what the step had made is gone
+            raise _out_of_memory(training)
         row |= watch.monitor.looks[-1].row()
         watch.save()
         written = watch.write()
@@ -312,6 +346,9 @@ def train(args: argparse.Namespace) -> int:
             f" Test Loss: {row['test_loss']:.4f}, Acc: {100 * row['accuracy']:.2f}%",
             flush=True,
         )
+    device = watch.training.device
+    if device.type == "cuda":
+        _say(f"Memory   {device.backend.peak_bytes() >> 20:,} MiB of the GPU at most")
     if not written:
         raise Failure(f"the training is done, but {run.directory} could not be written")
     if not args.dry_run:

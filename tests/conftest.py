@@ -1,7 +1,12 @@
 """Settings for all tests.
 
-`pytest --backend cupy` runs on a GPU what can run there, and `--backend emulator` does the same
-without one, on the stand-in for CuPy in tests/emulator.
+    pytest                          on NumPy
+    pytest --backend cupy           on a GPU
+    pytest --backend emulator       on the stand-in for CuPy in tests/emulator, which needs no GPU
+
+The device under test is the default device, so tests make tensors as programs do. Nothing is
+skipped: tests marked `cpu`, of threads, files and the like, run in the first session alone, those
+marked `cuda` in the others alone.
 """
 
 import os
@@ -11,6 +16,13 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import Phase, settings
+
+import minicnn
+from minicnn import backends
+
+EMULATOR = Path(__file__).parent / "emulator"
+# About the real CuPy, not the emulator; `make test` installs it where there is Linux.
+REAL_CUPY = {"test_nvrtc.py", "test_cupy_api.py", "test_trouble.py"}
 
 # The same examples every time, so that what passes here passes elsewhere.
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=40)
@@ -25,13 +37,50 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    if config.getoption("--backend") == "emulator":
-        sys.path.insert(0, str(Path(__file__).parent / "emulator"))
+    config.addinivalue_line("markers", "cpu: about the CPU alone, in the NumPy session only")
+    config.addinivalue_line("markers", "cuda: about a device, in the other sessions only")
+    name = config.getoption("--backend")
+    if name == "emulator":
+        sys.path.insert(0, str(EMULATOR))
+        inherited = os.environ.get("PYTHONPATH", "")
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(EMULATOR), inherited]))
+    if name != "numpy":
+        minicnn.set_default_device("cuda")
+
+
+def pytest_collection_modifyitems(config, items):
+    other = "cuda" if config.getoption("--backend") == "numpy" else "cpu"
+    left_out = [item for item in items if item.get_closest_marker(other)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter):
+    table = sys.modules.get("tests.table")
+    if table and table.DRAWN:
+        rows, cases = len(table.ROWS), len(table.DRAWN)
+        terminalreporter.write_line(f"{cases:,} cases drawn from the {rows} rows of tests/table.py")
+
+
+def pytest_ignore_collect(collection_path, config):
+    real = config.getoption("--backend") != "emulator" and sys.platform == "linux"
+    return True if collection_path.name in REAL_CUPY and not real else None
 
 
 @pytest.fixture(scope="session")
-def backend(request):
+def backend():
     """The backend under test."""
-    from minicnn import backends
+    return minicnn.get_default_device().backend
 
-    return backends.load("cpu" if request.config.getoption("--backend") == "numpy" else "cuda")
+
+@pytest.fixture(scope="session")
+def backend_name():
+    """What commands take after --backend: "numpy" or "cupy"."""
+    return backends.NAMES[minicnn.get_default_device().type]
+
+
+@pytest.fixture
+def without_cupy(monkeypatch):
+    """A machine on which CuPy is not installed."""
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.delitem(sys.modules, "minicnn.backends.cupy", raising=False)

@@ -42,13 +42,22 @@ class Row(NamedTuple):
 
 
 ROWS: list[Row] = []
+DRAWN: set[int] = set()  # what tells the examples drawn so far apart
 
 
 def row(*names: str):
     """Enter a function draw → Example into the table."""
 
     def enter(function):
-        ROWS.append(Row(names, st.composite(function)()))
+        number = len(ROWS)
+
+        def noted(example):
+            values = [(a.shape, a.strides, a.tobytes()) for a in example.arrays]
+            cells = [cell.cell_contents for cell in example.call.__closure__ or ()]
+            DRAWN.add(hash((number, repr(cells), repr(values))))
+            return example
+
+        ROWS.append(Row(names, st.composite(function)().map(noted)))
         return function
 
     return enter
@@ -168,6 +177,7 @@ for _names, _low in {
     ("log", "minicnn.log"): 0.5,
     ("sqrt", "minicnn.sqrt"): 0.5,
     ("relu", "functional.relu", "minicnn.relu"): None,
+    ("sigmoid", "functional.sigmoid", "minicnn.sigmoid"): None,
 }.items():
 
     @row(*_names)
@@ -180,8 +190,9 @@ for _names, _low in {
 UNARY = {
     ("__neg__",): (lambda L, x: -x, None),
     ("nn.ReLU",): (lambda L, x: L.nn.ReLU(inplace=False)(x), None),
+    ("nn.Sigmoid",): (lambda L, x: L.nn.Sigmoid()(x), None),
     ("clone", "contiguous"): (lambda L, x: x.clone() * x.contiguous(), None),
-    ("to", "double", "cpu"): (lambda L, x: x.double().cpu().to(x.dtype) * x, None),
+    ("to", "double", "cpu"): (lambda L, x: x.double().cpu().to(x) * x, None),
     ("float",): (lambda L, x: x.float() * 0 + x, None),
     ("minicnn.softmax",): (lambda L, x: L.top.softmax(x.flatten(), 0), None),
 }
@@ -362,8 +373,10 @@ def layer(make):
             values = dict(zip(names, parameters, strict=True))
             return torch.func.functional_call(module, values, (x,))
         for name, value in zip(names, parameters, strict=True):
-            del module._parameters[name]
-            object.__setattr__(module, name, value)
+            path, _, own = name.rpartition(".")
+            owner = dict(module.named_modules())[path]
+            del owner._parameters[own]
+            object.__setattr__(owner, own, value)
         return module(x)
 
     return call
@@ -402,6 +415,27 @@ def _conv2d(draw):
     if draw(st.booleans()):
         return Example(arrays, layer(lambda L: L.nn.Conv2d(c, o, kernel, bias=bias, **options)))
     return Example(arrays, lambda L, x, w, b=None: L.F.conv2d(x, w, b, **options))
+
+
+@row("functional.conv2d", "nn.Sequential")
+def _conv2d_and_relu(draw):
+    """As one operation, by name and in a Sequential."""
+    size = (draw(st.integers(1, 2)), 2, 7, draw(st.integers(5, 9)))
+    o, k, bias = draw(st.integers(1, 3)), draw(st.sampled_from([1, 3])), draw(st.booleans())
+    arrays = [array(draw, size), array(draw, (o, 2, k, k))] + [array(draw, (o,))] * bias
+    if draw(st.booleans()):
+
+        def build(L):
+            return L.nn.Sequential(L.nn.Conv2d(2, o, k, bias=bias), L.nn.ReLU())
+
+        return Example(arrays, layer(build))
+
+    def call(L, x, w, b=None):
+        if L is MINI:
+            return L.F.conv2d(x, w, b, relu=True)
+        return L.F.relu(L.F.conv2d(x, w, b))
+
+    return Example(arrays, call)
 
 
 def window(draw, shape, dilation=(1, 1)):

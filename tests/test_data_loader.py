@@ -13,6 +13,8 @@ from minicnn.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from minicnn.vision import transforms
 from minicnn.vision.datasets import Silhouettes
 
+from .arrays import array
+
 
 class Squares(Dataset):
     """Sample i is (i², i), one at a time."""
@@ -91,7 +93,7 @@ def test_workers_change_nothing_not_even_random_transforms(workers):
     for n in (0, workers):
         generator = minicnn.Generator().manual_seed(0)
         loader = DataLoader(images, 8, shuffle=True, num_workers=n, generator=generator)
-        runs.append([(x.numpy(), y.numpy()) for x, y in loader])
+        runs.append([(array(x), array(y)) for x, y in loader])
     for (x, y), (other_x, other_y) in zip(*runs, strict=True):
         assert np.array_equal(x, other_x)
         assert np.array_equal(y, other_y)

@@ -17,6 +17,8 @@ from minicnn import nn, optim
 from minicnn.vision.datasets import FashionMNIST
 from nin.presets import PRESETS
 
+from .arrays import array
+
 BATCH = {"article": 2, "d2l": 2, "paper": 4, "quick": 8}
 SGD = {"lr": 0.001, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": True}
 PRECISIONS = [(minicnn.float64, 1e-9), (minicnn.float32, 1e-4)]
@@ -53,7 +55,7 @@ def batch(images, preset, dtype, number):
     n = BATCH[preset]
     raw, labels = images.data.array[number * n :][:n], images.targets[number * n :][:n]
     x = PRESETS[preset].transform(train=False).batch(raw, minicnn.Generator())
-    x = minicnn.tensor(x, dtype=dtype)
+    x, labels = minicnn.tensor(x, dtype=dtype), minicnn.tensor(labels.array)
     return (x, labels), (to_torch(x), to_torch(labels))
 
 
@@ -63,7 +65,7 @@ def backward(model, criterion, x, y, mask_seed):
     logits = model(x)
     loss = criterion(logits, y)
     loss.backward()
-    return loss.item(), logits.detach().numpy()
+    return loss.item(), array(logits)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -76,7 +78,7 @@ def test_logits_loss_and_every_gradient(images, preset, dtype, limit):
     assert relative(loss, other_loss) <= limit
     assert relative(logits, other_logits) <= limit
     gradients = zip(model.parameters(), other.parameters(), strict=True)
-    assert distance(dtype, [(p.grad.numpy(), q.grad.numpy()) for p, q in gradients]) <= limit
+    assert distance(dtype, [(array(p.grad), array(q.grad)) for p, q in gradients]) <= limit
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -95,7 +97,7 @@ def test_twenty_steps_of_sgd(images, preset, dtype, limit):
         its.step()
         assert relative(loss, other_loss) <= limit
     parameters = zip(model.parameters(), other.parameters(), strict=True)
-    pairs = [(p.detach().numpy(), q.detach().numpy()) for p, q in parameters]
+    pairs = [(array(p), array(q)) for p, q in parameters]
     assert distance(dtype, pairs) <= limit
 
 
@@ -103,4 +105,4 @@ def test_twenty_steps_of_sgd(images, preset, dtype, limit):
 def test_dropout_is_off_in_evaluation(images, preset):
     model, other = models(preset, minicnn.float64)
     (x, _), (tx, _) = batch(images, preset, minicnn.float64, 0)
-    assert relative(model.eval()(x).detach(), other.eval()(tx).detach()) <= 1e-9
+    assert relative(array(model.eval()(x)), array(other.eval()(tx))) <= 1e-9

@@ -16,6 +16,8 @@ from minicnn import nn
 from minicnn.nn import init
 from nin.networks import nin_block
 
+from .arrays import array
+
 
 def network():
     return nn.Sequential(
@@ -39,7 +41,7 @@ def test_a_state_dict_loads_into_another_model():
     model, other = network(), network()
     other.load_state_dict(model.state_dict())
     for p, q in zip(model.parameters(), other.parameters(), strict=True):
-        assert np.array_equal(p.detach().numpy(), q.detach().numpy())
+        assert np.array_equal(array(p), array(q))
 
 
 def test_loading_keeps_the_parameters_own_memory_and_order():
@@ -60,12 +62,12 @@ def test_loading_keeps_the_parameters_own_memory_and_order():
 )
 def test_a_state_that_does_not_fit_is_named_and_changes_nothing(change, message):
     model = network()
-    before = [p.detach().numpy().copy() for p in model.parameters()]
+    before = [array(p).copy() for p in model.parameters()]
     state = {name: value * 0 for name, value in model.state_dict().items()}
     change(state)
     with pytest.raises(RuntimeError, match=message):
         model.load_state_dict(state)
-    assert all(map(np.array_equal, before, (p.detach().numpy() for p in model.parameters())))
+    assert all(map(np.array_equal, before, (array(p) for p in model.parameters())))
 
 
 def test_strict_off_takes_what_fits():
@@ -185,7 +187,8 @@ LAYERS = [
 @pytest.mark.parametrize("name", LAYERS)
 def test_arguments_and_their_defaults_are_pytorchs(name):
     def arguments(layer):
-        return {p.name: p.default for p in inspect.signature(layer).parameters.values()}
+        parameters = inspect.signature(layer).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
 
     theirs = arguments(getattr(torch.nn, name))
     for deprecated in ("size_average", "reduce"):
@@ -252,7 +255,7 @@ def test_arguments_that_are_not_supported_are_refused_by_name(make, message):
 
 
 def test_default_weights_reach_their_bound():
-    weight = nn.Linear(100, 1000).weight.detach().numpy()
+    weight = array(nn.Linear(100, 1000).weight)
     assert 0.099 < abs(weight).max() <= 0.1
 
 
@@ -262,7 +265,7 @@ def test_default_weights_reach_their_bound():
 def test_default_values_are_uniform_within_one_over_root_fan_in(layer):
     bound = 1 / math.sqrt(math.prod(layer.weight.shape[1:]))
     for parameter in layer.parameters():
-        values = parameter.detach().numpy()
+        values = array(parameter)
         assert abs(values).max() <= bound
         assert values.std() == pytest.approx(bound / math.sqrt(3), rel=0.2)
         assert abs(values.mean()) <= 0.2 * bound
@@ -292,7 +295,7 @@ INITIALISERS = {  # name: (fill, standard deviation, bound)
 def test_moments_and_bounds(name):
     fill, std, bound = INITIALISERS[name]
     minicnn.manual_seed(0)
-    values = fill(minicnn.zeros(*SHAPE)).numpy()
+    values = array(fill(minicnn.zeros(*SHAPE)))
     assert values.std() == pytest.approx(std, rel=0.02)
     assert abs(values.mean()) <= 0.02 * std
     if bound is not None:
@@ -340,6 +343,17 @@ def test_initialisers_refuse_by_name(fill, message):
 
 def test_the_same_seed_gives_the_same_weights():
     minicnn.manual_seed(5)
-    first = nn.Conv2d(3, 4, 3).weight.detach().numpy()
+    first = array(nn.Conv2d(3, 4, 3).weight)
     minicnn.manual_seed(5)
-    assert np.array_equal(nn.Conv2d(3, 4, 3).weight.detach().numpy(), first)
+    assert np.array_equal(array(nn.Conv2d(3, 4, 3).weight), first)
+
+
+def test_skip_init_leaves_the_parameters_of_a_whole_network_at_zero():
+    model = nn.utils.skip_init(lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(4, 5)))
+    assert not any(p.any() for p in model.parameters())
+
+
+def test_skip_init_ends_with_the_module_even_if_that_cannot_be_made():
+    with pytest.raises(ValueError, match="in_features"):
+        nn.utils.skip_init(nn.Linear, 0, 1)
+    assert nn.Linear(3, 4).weight.any()

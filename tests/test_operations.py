@@ -15,6 +15,7 @@ from minicnn import functional as F
 from minicnn import gradcheck, nn
 from minicnn.tensor import Tensor
 
+from .arrays import array, tensor
 from .table import MINI, ROWS, TORCH
 
 EPS32 = float(np.finfo("float32").eps)
@@ -26,18 +27,17 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even:U
 def differentiate(library, example, dtype):
     """The output and all gradients, as float64 arrays, for a fixed random upstream gradient."""
     if library is MINI:
-        inputs = [Tensor(a.astype(dtype, order="K"), requires_grad=True) for a in example.arrays]
+        inputs = [tensor(a.astype(dtype, order="K"), requires_grad=True) for a in example.arrays]
     else:
         # Contiguous, as some of PyTorch's own derivatives refuse other layouts.
         inputs = [torch.tensor(a.astype(dtype, "C"), requires_grad=True) for a in example.arrays]
     y = example.call(library, *inputs)
     g = np.random.default_rng(0).standard_normal(tuple(y.shape)).astype(dtype)
-    y.backward(Tensor(np.asarray(g)) if library is MINI else torch.tensor(g))
-    results = [y.detach(), *[x.grad for x in inputs]]
+    y.backward((minicnn if library is MINI else torch).tensor(g))
+    results = [y, *[x.grad for x in inputs]]
     zero = [np.zeros(a.shape) for a in example.arrays]
     arrays = [
-        zero[i - 1] if r is None else np.asarray(r.numpy(), "float64")
-        for i, r in enumerate(results)
+        zero[i - 1] if r is None else np.asarray(array(r), "float64") for i, r in enumerate(results)
     ]
     assert all(r is None or str(r.dtype).endswith(dtype) for r in results)
     return arrays
@@ -81,7 +81,7 @@ def test_gradients_equal_finite_differences(row):
     @settings(max_examples=8)
     @given(row.examples)
     def check(example):
-        inputs = [Tensor(a.copy(), requires_grad=True) for a in example.arrays]
+        inputs = [tensor(a.copy(), requires_grad=True) for a in example.arrays]
         gradcheck(lambda *xs: example.call(MINI, *xs), inputs, rtol=1e-5, atol=1e-6)
 
     check()
@@ -92,13 +92,12 @@ def test_inputs_are_never_modified(row):
     @settings(max_examples=8)
     @given(row.examples)
     def check(example):
-        before = [a.copy() for a in example.arrays]
-        inputs = [Tensor(a, requires_grad=True) for a in example.arrays]
+        inputs = [tensor(a.copy(order="K"), requires_grad=True) for a in example.arrays]
         y = example.call(MINI, *inputs)
-        g = np.ones(y.shape)
-        y.backward(Tensor(g))
-        assert all(map(np.array_equal, example.arrays, before))
-        assert (g == 1).all()
+        g = minicnn.ones(*y.shape, dtype=y.dtype)
+        y.backward(g)
+        assert all(map(np.array_equal, example.arrays, map(array, inputs)))
+        assert (array(g) == 1).all()
 
     check()
 
@@ -108,10 +107,10 @@ def test_a_second_call_leaves_the_first_result_alone(row):
     @settings(max_examples=8)
     @given(row.examples)
     def check(example):
-        first = example.call(MINI, *[Tensor(a) for a in example.arrays]).numpy()
-        before = first.copy()
-        example.call(MINI, *[Tensor(-a) for a in example.arrays])
-        assert np.array_equal(first, before, equal_nan=True)
+        first = example.call(MINI, *map(tensor, example.arrays))
+        before = array(first).copy()
+        example.call(MINI, *[tensor(-a) for a in example.arrays])
+        assert np.array_equal(array(first), before, equal_nan=True)
 
     with np.errstate(all="ignore"):
         check()
@@ -127,7 +126,8 @@ PROPERTIES = {"shape", "ndim", "dtype", "device", "is_leaf", "grad_fn", "grad", 
 NOT_LAYERS = {"Module", "Parameter", "Sequential"}
 NOT_OPERATIONS = set(
     """tensor from_numpy full zeros ones zeros_like ones_like arange rand randn randint randperm
-    manual_seed is_grad_enabled save load argmax gradcheck""".split()  # noqa: SIM905
+    manual_seed is_grad_enabled save load argmax gradcheck show_config set_default_device
+    get_default_device""".split()  # noqa: SIM905
 )
 
 
@@ -156,7 +156,7 @@ def test_a_row_uses_what_it_names(row, monkeypatch):
 
     @given(row.examples)
     def check(example):
-        example.call(MINI, *map(Tensor, example.arrays))
+        example.call(MINI, *map(tensor, example.arrays))
 
     check()
     assert used == set(row.names)
@@ -199,7 +199,7 @@ def value_and_gradient(function, x, torch_function=None):
     y, z = function(F, ours), (torch_function or function)(torch.nn.functional, theirs)
     y.sum().backward()
     z.sum().backward()
-    return (y.detach().numpy(), ours.grad.numpy()), (z.detach().numpy(), theirs.grad.numpy())
+    return (array(y), array(ours.grad)), (array(z), array(theirs.grad))
 
 
 EDGES = {
@@ -292,7 +292,7 @@ def test_the_mean_of_nothing_is_nan():
 
 
 def test_python_numbers_become_float64_without_a_detour():
-    assert minicnn.tensor([0.1], dtype=minicnn.float64).numpy()[0] == 0.1
+    assert array(minicnn.tensor([0.1], dtype=minicnn.float64))[0] == 0.1
 
 
 @pytest.mark.parametrize("function", [lambda x: x.max(), lambda x: x.max(0), lambda x: x.argmax()])
@@ -314,7 +314,7 @@ def test_the_gradient_of_a_bias_sums_many_pixels_exactly():
     b = minicnn.zeros(4, requires_grad=True)
     F.conv2d(x, w, b).backward(minicnn.tensor(g))
     exact = g.sum((0, 2, 3), dtype="float64")
-    assert (abs(b.grad.numpy() - exact) / exact).max() <= 1e-6
+    assert (abs(array(b.grad) - exact) / exact).max() <= 1e-6
 
 
 # --- dropout's masks -----------------------------------------------------------------------------
@@ -322,7 +322,7 @@ def test_the_gradient_of_a_bias_sums_many_pixels_exactly():
 
 def test_dropout_zeroes_a_share_p_and_scales_the_rest():
     minicnn.manual_seed(0)
-    y = F.dropout(minicnn.ones(100_000), 0.3).numpy()
+    y = array(F.dropout(minicnn.ones(100_000), 0.3))
     assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.7)}
     assert abs((y == 0).mean() - 0.3) < 0.005
 
@@ -331,17 +331,16 @@ def test_dropouts_gradient_passes_where_elements_did():
     x = minicnn.ones(1000, requires_grad=True)
     y = F.dropout(x, 0.5)
     y.sum().backward()
-    assert np.array_equal(x.grad.numpy(), y.detach().numpy())
+    assert np.array_equal(array(x.grad), array(y))
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (3, 2), (3, 2, 4), (3, 2, 4, 5)])
-def test_dropouts_numbers_run_through_memory_with_channels_last(shape, monkeypatch):
-    count = math.prod(shape)
-    ramp = lambda key, n, dtype, skip: np.arange(1, count + 1, dtype=dtype).reshape(n) / count  # noqa: E731
-    monkeypatch.setattr(minicnn.backends.host, "uniform", ramp)
-    dropped = F.dropout(minicnn.ones(*shape), 0.5).numpy() == 0
+def test_dropouts_numbers_run_through_memory_with_channels_last(shape):
+    key = minicnn.manual_seed(0).clone().next_key()
+    dropped = array(F.dropout(minicnn.ones(*shape), 0.5)) == 0
     in_memory = np.moveaxis(dropped, 1, -1) if len(shape) > 2 else dropped
-    assert in_memory.ravel().tolist() == [i / count < 0.5 for i in range(1, count + 1)]
+    numbers = minicnn.backends.host.uniform(key, (math.prod(shape),), "float32")
+    assert in_memory.ravel().tolist() == (numbers < 0.5).tolist()
 
 
 def test_powers_gradients_are_pytorchs_at_zero_and_below():
@@ -350,26 +349,24 @@ def test_powers_gradients_are_pytorchs_at_zero_and_below():
     for library in (minicnn, torch):
         inputs = [library.tensor(a, requires_grad=True) for a in (x, y)]
         (inputs[0] ** inputs[1]).sum().backward()
-        results.append([t.grad.numpy() for t in inputs])
+        results.append([array(t.grad) for t in inputs])
     np.testing.assert_allclose(*results, rtol=1e-12)
 
 
-def test_uniform_numbers_go_on_where_skip_says():
-    uniform = minicnn.backends.host.uniform
-    for dtype in ("float32", "float64"):
-        whole = uniform((1, 2), (20,), dtype)
-        for skip in range(10):
-            assert (
-                uniform((1, 2), (2, 5), dtype, skip).ravel().tolist() == whole[skip:][:10].tolist()
-            )
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_uniform_numbers_go_on_where_skip_says(dtype, backend):
+    whole = backend.uniform((1, 2), (20,), dtype)
+    for skip in range(10):
+        part = backend.uniform((1, 2), (2, 5), dtype, skip)
+        assert part.ravel().tolist() == whole[skip : skip + 10].tolist()
 
 
 def test_dropout_is_repeated_after_manual_seed():
     x = minicnn.ones(50)
     minicnn.manual_seed(3)
-    first, second = F.dropout(x).numpy(), F.dropout(x).numpy()
+    first, second = array(F.dropout(x)), array(F.dropout(x))
     minicnn.manual_seed(3)
-    assert np.array_equal(F.dropout(x).numpy(), first)
+    assert np.array_equal(array(F.dropout(x)), first)
     assert not np.array_equal(first, second)
 
 
@@ -389,7 +386,7 @@ def test_max_poolings_gradient_goes_to_nan_as_in_pytorch(place):
     ]
     for library, x in zip((MINI, TORCH), inputs, strict=True):
         library.F.max_pool2d(x, 3).sum().backward()
-    ours, theirs = (x.grad.numpy() for x in inputs)
+    ours, theirs = (array(x.grad) for x in inputs)
     np.testing.assert_array_equal(ours, theirs)
 
 
@@ -397,7 +394,7 @@ def test_max_poolings_gradient_goes_to_nan_as_in_pytorch(place):
 def test_max_poolings_gradient_finds_the_last_place_of_a_large_window(size):
     x = minicnn.arange(size, dtype=minicnn.float32).reshape(1, 1, 1, size).requires_grad_()
     F.max_pool2d(x, (1, size)).backward()
-    assert x.grad.numpy().ravel().nonzero()[0].tolist() == [size - 1]
+    assert array(x.grad).ravel().nonzero()[0].tolist() == [size - 1]
 
 
 def test_nll_takes_no_part_of_classes_that_are_impossible_and_not_true():
@@ -422,7 +419,7 @@ REFUSED = [
     (lambda: F.conv2d(X, W, padding="same", stride=2), "padding"),
     (lambda: F.conv2d(X, W.double()), "float32 and float64"),
     (lambda: F.conv2d(X[0, 0], W), "3 or 4 axes"),
-    (lambda: F.conv2d(X.numpy(), W), "input must be a Tensor, got numpy.ndarray"),
+    (lambda: F.conv2d(array(X), W), "input must be a Tensor, got numpy.ndarray"),
     (lambda: F.linear(minicnn.zeros(2, 3), minicnn.zeros(4, 5)), r"\(2, 3\).*\(4, 5\)"),
     (lambda: F.linear(minicnn.zeros(2, 3), minicnn.zeros(4, 3), X[0, 0, 0]), "bias"),
     (lambda: F.max_pool2d(X, 9), r"kernel_size \(9, 9\).*\(2, 3, 8, 8\)"),

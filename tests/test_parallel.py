@@ -9,6 +9,8 @@ import minicnn
 from minicnn import nn
 from minicnn.parallel import MicroBatches, available_cores
 
+from .arrays import array
+
 SETTINGS = [(1, 1), (1, 100), (2, 1), (2, 5), (2, 16)]  # threads, micro_batch
 
 
@@ -35,7 +37,7 @@ def whole_batch(model, x, y, seed=3):
     model.zero_grad()
     loss = nn.CrossEntropyLoss()(model(x), y)
     loss.backward()
-    return loss.item(), [p.grad.numpy() for p in model.parameters()]
+    return loss.item(), [array(p.grad) for p in model.parameters()]
 
 
 def in_pieces(model, x, y, threads, micro_batch, seed=3):
@@ -43,7 +45,7 @@ def in_pieces(model, x, y, threads, micro_batch, seed=3):
     model.zero_grad()
     batches = MicroBatches(model, threads=threads, micro_batch=micro_batch)
     loss = batches.backward(nn.CrossEntropyLoss(), x, y)
-    return loss, [p.grad.numpy() for p in model.parameters()]
+    return loss, [array(p.grad) for p in model.parameters()]
 
 
 @pytest.mark.filterwarnings("ignore:.*threads on.*cores:UserWarning")
@@ -84,16 +86,16 @@ def test_gradients_add_to_those_already_there():
     model, (x, y) = network().eval(), batch()
     batches = MicroBatches(model, threads=1, micro_batch=8)
     batches.backward(nn.CrossEntropyLoss(), x, y)
-    once = [p.grad.numpy().copy() for p in model.parameters()]
+    once = [array(p.grad).copy() for p in model.parameters()]
     batches.backward(nn.CrossEntropyLoss(), x, y)
     for p, g in zip(model.parameters(), once, strict=True):
-        np.testing.assert_allclose(p.grad.numpy(), 2 * g, rtol=1e-12)
+        np.testing.assert_allclose(array(p.grad), 2 * g, rtol=1e-12)
 
 
 def test_predict_is_the_model_in_the_order_of_the_images():
     model, (x, _) = network().eval(), batch()
     np.testing.assert_allclose(
-        MicroBatches(model, micro_batch=5).predict(x).numpy(), model(x).detach().numpy(), rtol=1e-12
+        array(MicroBatches(model, micro_batch=5).predict(x)), array(model(x)), rtol=1e-12
     )
 
 
@@ -113,7 +115,7 @@ def test_weights_loaded_later_are_the_ones_used():
     model, (x, _) = network().eval(), batch()
     batches = MicroBatches(model, micro_batch=5)
     model.load_state_dict({name: 0 * p for name, p in model.state_dict().items()})
-    assert not batches.predict(x).numpy().any()
+    assert not array(batches.predict(x)).any()
 
 
 def test_an_error_in_a_thread_reaches_the_caller():

@@ -14,6 +14,8 @@ import minicnn
 from benchmarks.twin import to_torch
 from minicnn.vision.datasets import FashionMNIST
 
+from .arrays import array
+
 PROGRAM = """
 import torch
 import torch.nn as nn
@@ -135,7 +137,7 @@ def weights():
             minicnn.nn.init.kaiming_normal_(parameter, a=5**0.5)
         else:
             minicnn.nn.init.constant_(parameter, 0.1)
-    return {k: v.numpy().copy() for k, v in model.state_dict().items()}
+    return {k: array(v).copy() for k, v in model.state_dict().items()}
 
 
 def run(program, weights, path):

@@ -29,12 +29,11 @@ class BackendError(RuntimeError):
     """A backend that was asked for cannot be used here; the message says why."""
 
 
-def load(device_type: str) -> ModuleType:
-    """The backend of a device type, "cpu" or "cuda". Raises BackendError if it can't be used."""
+def _imported(device_type: str) -> ModuleType:
     if device_type not in NAMES:
         raise BackendError(f"device must be one of {sorted(NAMES)}, got {device_type!r}")
     try:
-        module = import_module(f"{__name__}.{NAMES[device_type]}")
+        return import_module(f"{__name__}.{NAMES[device_type]}")
     except ModuleNotFoundError as error:
         raise BackendError(
             f"{error.name} is not installed: pip install 'minicnn[cuda13]', or [cuda12] for a"
@@ -42,6 +41,11 @@ def load(device_type: str) -> ModuleType:
         ) from None
     except ImportError as error:
         raise BackendError(f"CuPy can't be imported: {error}".replace("\n", " ")) from error
+
+
+def load(device_type: str) -> ModuleType:
+    """The backend of a device type, "cpu" or "cuda". Raises BackendError if it can't be used."""
+    module = _imported(device_type)
     if trouble := module.trouble():
         raise BackendError(trouble)
     _by_array_type[module.ArrayType] = module
@@ -55,6 +59,16 @@ def is_available(device_type: str) -> bool:
     except BackendError:
         return False
     return True
+
+
+def describe(device_type: str) -> dict[str, str]:
+    """What the backend of a device type is made of; as "Trouble", why it can't be used, if so."""
+    try:
+        module = _imported(device_type)
+    except BackendError as error:
+        return {"Trouble": str(error)}
+    trouble = module.trouble()
+    return {**module.describe(), **({"Trouble": trouble} if trouble else {})}
 
 
 def backend_of(array: Array) -> ModuleType:

@@ -13,7 +13,7 @@ from typing import Any
 
 import cupy as xp
 import numpy as np
-from cupy._core import set_compute_type
+from cupy._core import get_compute_type, set_compute_type
 from cupy._core._routines_linalg import COMPUTE_TYPE_DEFAULT, COMPUTE_TYPE_TF32
 
 from . import cublas, graph, kernels
@@ -43,12 +43,37 @@ def trouble() -> str | None:
             f" pip install 'minicnn[cuda{driver // 1000}]', or a newer driver"
         )
     try:
+        cublas.library()
+    except ImportError:
+        return (
+            "CuPy finds no cuBLAS on this machine:"
+            f" pip install 'minicnn[cuda{built // 1000}]' brings what it needs of CUDA"
+        )
+    try:
         free, whole = runtime.memGetInfo()
     except runtime.CUDARuntimeError as error:
         return f"there is no GPU that can be used: {error}"
     if free < LEAST_FREE_BYTES:
         return f"the GPU has {free >> 20} of {whole >> 20} MiB free: other programs use the rest"
     return None
+
+
+def describe() -> dict[str, str]:
+    """The versions of what this backend is made of, and the device, if there is one."""
+    runtime = xp.cuda.runtime
+
+    def dotted(version: int) -> str:  # 13020 is 13.2
+        return f"{version // 1000}.{version % 1000 // 10}" if version else "none"
+
+    built, driver = runtime.runtimeGetVersion(), runtime.driverGetVersion()
+    found = {"CuPy": xp.__version__, "CUDA": f"{dotted(built)}, driver {dotted(driver)}"}
+    if trouble() is None:
+        device = runtime.getDeviceProperties(runtime.getDevice())
+        free, whole = runtime.memGetInfo()
+        found["Device"] = device["name"].decode()
+        found["Capability"] = f"{device['major']}.{device['minor']}"
+        found["Memory"] = f"{free >> 20:,} of {whole >> 20:,} MiB free"
+    return found
 
 
 # --- arrays in and out ---------------------------------------------------------------------------
@@ -111,6 +136,11 @@ def set_tf32(on: bool) -> None:
     set_compute_type(np.float32, COMPUTE_TYPE_TF32 if on else COMPUTE_TYPE_DEFAULT)
 
 
+def get_tf32() -> bool:
+    """Whether they may."""
+    return get_compute_type(np.float32) == COMPUTE_TYPE_TF32
+
+
 # --- elementwise ---------------------------------------------------------------------------------
 
 
@@ -142,6 +172,10 @@ def add_bias(y: Array, b: Array, relu: bool) -> None:
 
 def cross_entropy(x: Array, q: Array) -> tuple[Array, Array]:
     """-Σ_c q_c·log p_c and log p, with p = softmax(x), for x and q (N, C): (N,) and (N, C)."""
+    if x.dtype.kind == "c":  # a complex step; the kernel compares, which takes real numbers
+        logp = x - x.max(axis=1, keepdims=True)
+        logp -= xp.log(xp.exp(logp).sum(axis=1, keepdims=True))
+        return -xp.where(q == 0, 0, q * logp).sum(axis=1), logp
     x, q = _contiguous(x, q)
     loss, logp = xp.empty(len(x), x.dtype), xp.empty_like(x)
     kernels.cross_entropy(x, q, x.shape[1], loss, logp)
@@ -217,7 +251,7 @@ def pieces(n: int, bytes_each: int, most: int | None = None) -> list[slice]:
 
 
 def _key(key: Key, skip: int) -> tuple[Any, ...]:
-    """A key as kernels take it: its second half from memory (see `random.Drawn`)."""
+    """A key as kernels take it: its second half from memory (see `random.Counted`)."""
     seed, count = key
     if isinstance(count, int):
         return np.uint64(seed), xp.full(1, np.uint64(count)), 0, skip

@@ -31,6 +31,11 @@ def trouble() -> str | None:
     return None
 
 
+def describe() -> dict[str, str]:
+    """The versions of what this backend is made of, and the device."""
+    return {"NumPy": np.__version__, "BLAS": "; ".join(threads.libraries()) or "none found"}
+
+
 # --- arrays in and out ---------------------------------------------------------------------------
 
 
@@ -70,6 +75,7 @@ def capturing() -> bool:
     return False
 
 
+OutOfMemoryError = MemoryError
 matmul = np.matmul
 
 

@@ -35,6 +35,16 @@ BLOCK_BYTES = 2 * 2**20  # and where it is not
 LEAST_BYTES = 2**18  # less than this is done before another thread has begun
 
 
+def libraries() -> list[str]:
+    """The BLAS libraries in this process: version, kernel and threads of each."""
+    found = [library.info() for library in _blas]
+    return [
+        f"{each['internal_api']} {each['version']}"
+        f" ({each.get('architecture', 'unknown')}), {each['num_threads']} threads"
+        for each in found
+    ]
+
+
 def count() -> int:
     """How many threads `share` would use: as many as the BLAS has."""
     return min((library.num_threads for library in _blas), default=1)

@@ -13,6 +13,7 @@ from .layers import Flatten as Flatten
 from .layers import Linear as Linear
 from .layers import MaxPool2d as MaxPool2d
 from .layers import ReLU as ReLU
+from .layers import Sigmoid as Sigmoid
 from .layers import Softmax as Softmax
 from .module import Module as Module
 from .module import Parameter as Parameter

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
+import threading
 
 from .. import autograd
 from ..backends import backend_of
 from ..random import Generator, default_generator
 from ..tensor import Tensor
+
+
+class _Mode(threading.local):
+    skipping = False  # whether layers leave their parameters at 0: nn.utils.skip_init
+
+
+mode = _Mode()
 
 
 def _fans(tensor: Tensor) -> tuple[int, int]:

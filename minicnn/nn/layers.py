@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import functional as F
 from ..backends import Array
-from ..device import device as Device
+from ..device import place
 from ..dtype import DType, float32
 from ..operations.convolution import nchw
 from ..tensor import Tensor
@@ -20,6 +20,8 @@ def _default_init(weight: Parameter, bias: Parameter | None) -> None:
 
     For the weight this is kaiming_uniform_ with slope √5: the gain √(2/6) cancels all but 1/√fan.
     """
+    if init.mode.skipping:
+        return
     init.kaiming_uniform_(weight, a=math.sqrt(5))
     if bias is not None:
         fan_in = math.prod(weight.shape[1:])
@@ -28,7 +30,7 @@ def _default_init(weight: Parameter, bias: Parameter | None) -> None:
 
 def _empty(shape: tuple[int, ...], device: Any, dtype: DType) -> Parameter:
     """A parameter to be filled; a convolution's (O, C, kh, kw) is channels-last in memory."""
-    xp = Device("cpu" if device is None else device).backend.xp
+    xp = place(device).backend.xp
     array: Array
     if len(shape) == 4:
         o, c, kh, kw = shape
@@ -154,6 +156,13 @@ class ReLU(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         return F.relu(input)
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-input))."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.sigmoid(input)
 
 
 class MaxPool2d(Module):

@@ -105,6 +105,13 @@ def relu(x: Array) -> Any:
 
 
 @operation
+def sigmoid(x: Array) -> Any:
+    """1 / (1 + exp(-x)): where exp overflows, 1/inf is the 0 that is meant."""
+    y = 1 / (1 + backend_of(x).xp.exp(-x))
+    return y, lambda g: g * y * (1 - y)
+
+
+@operation
 def cast(x: Array, dtype: Any) -> Any:
     """x in another floating-point type."""
     own = x.dtype

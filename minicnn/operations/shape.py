@@ -87,7 +87,7 @@ def take_along(x: Array, index: Array, axis: int) -> Any:
 
     def vjp(g: Array) -> Array:
         dx = xp.zeros(shape, dtype)
-        places = list(xp.indices(index.shape, sparse=True))
+        places = list(xp.meshgrid(*map(xp.arange, index.shape), indexing="ij", sparse=True))
         places[axis] = index
         backend.add_at(dx, tuple(places), g)
         return dx

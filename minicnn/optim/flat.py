@@ -40,9 +40,6 @@ class Flat:
             )
             value[...] = p.array
             p.array, p.grad_home = value, gradient
-            if p.grad_array is not None:
-                gradient[...] = p.grad_array
-                p.grad_array = gradient
             if p in velocity:
                 moving[...] = velocity[p]
             self._parts.append((p, value, gradient))
@@ -52,6 +49,13 @@ class Flat:
     def holds(self, parameters: Sequence[Parameter]) -> bool:
         """Whether it is made of these parameters, and all are still where they were put."""
         return len(parameters) == len(self._parts) and all(
-            p is q and p.array is value and p.grad_array is gradient
-            for p, (q, value, gradient) in zip(parameters, self._parts, strict=True)
+            p is q and p.array is value
+            for p, (q, value, _) in zip(parameters, self._parts, strict=True)
         )
+
+    def collect_gradients(self) -> None:
+        """Bring gradients that were put somewhere else, as by `p.grad = …`, to their places."""
+        for p, _, gradient in self._parts:
+            if p.grad_array is not gradient:
+                gradient[...] = p.grad_array
+                p.grad_array = gradient

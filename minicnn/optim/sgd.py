@@ -61,6 +61,8 @@ class SGD:
         self._velocity: dict[Parameter, Array] = {}
         self._flat: dict[int, Flat] = {}  # by the number of the group
         self._rates: dict[int, Any] = {}
+        for number, group in enumerate(self.param_groups):
+            self._lay_flat(number, group["params"])
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -152,18 +154,24 @@ class SGD:
 
         Where each operation costs a launch, all parameters as one array, otherwise one by one.
         """
-        backend = backend_of(params[0].array)
         new = {p for p in params if momentum and p not in self._velocity}
-        same = len({p.dtype for p in params}) == 1 and len(new) in (0, len(params))
-        if backend.flat_updates and same:
-            flat = self._flat.get(number)
-            if flat is None or not flat.holds(params):
-                flat = self._flat[number] = Flat(params, self._velocity)
+        flat = self._lay_flat(number, params) if len(new) in (0, len(params)) else None
+        if flat is not None:
+            flat.collect_gradients()
             if momentum:
                 self._velocity.update(flat.velocity)
             velocities = flat.velocities if momentum else None
             return [(flat.values, flat.gradients, velocities, bool(new))]
         for p in new:
-            self._velocity[p] = backend.xp.zeros_like(p.array)
+            self._velocity[p] = backend_of(p.array).xp.zeros_like(p.array)
         velocity = self._velocity if momentum else {}
         return [(p.array, p.grad_array, velocity.get(p), p in new) for p in params]
+
+    def _lay_flat(self, number: int, params: list[Parameter]) -> Flat | None:
+        """The group's parameters one after another in memory, where that makes updates faster."""
+        kinds = {(backend_of(p.array), p.dtype) for p in params}
+        if len(kinds) != 1 or not next(iter(kinds))[0].flat_updates:
+            return None
+        if number not in self._flat or not self._flat[number].holds(params):
+            self._flat[number] = Flat(params, self._velocity)
+        return self._flat[number]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from ..backends import Array
+from ..device import device as Device
 from ..random import Generator
 from ..tensor import Tensor
 from ..utils.data.dataset import Dataset, collate
@@ -23,6 +25,9 @@ CLASSES = (
     "Bag",
     "Ankle boot",
 )
+
+
+Self = TypeVar("Self", bound="ImageDataset")
 
 
 class ImageDataset(Dataset):
@@ -43,6 +48,17 @@ class ImageDataset(Dataset):
         self.classes = list(CLASSES)
         self.transform, self.target_transform = transform, target_transform
 
+    @property
+    def device(self) -> Device:
+        """Where the images are, and batches of them will be."""
+        return self.data.device
+
+    def to(self: Self, device: Any) -> Self:
+        """The same data set on a device, where batches are then put together and transformed."""
+        moved = copy.copy(self)
+        moved.data, moved.targets = self.data.to(device), self.targets.to(device)
+        return moved
+
     def __len__(self) -> int:
         return len(self.targets)
 
@@ -54,7 +70,7 @@ class ImageDataset(Dataset):
         )
 
     def get_batch(self, indices: Any, rng: Generator) -> list[Any]:
-        """[images, labels] of the samples at `indices` (B,).
+        """[images, labels] of the samples at `indices` (B,), an array on the same device.
 
         A transform with a method `batch(images, rng)` gets all images at once, as a raw array
         (B, 28, 28); any other function is called image by image.

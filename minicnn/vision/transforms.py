@@ -8,10 +8,9 @@ in place of a Python loop over its images.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
-from ..backends import Array, backend_of, host
+from ..backends import Array, backend_of, constant, host
 from ..dtype import float32, is_floating, uint8
 from ..random import Generator, default_generator
 from ..tensor import Tensor
@@ -100,17 +99,22 @@ class Normalize(Transform):
         channels = images.shape[1]
         if not {len(self.mean), len(self.std)} <= {1, channels}:
             raise ValueError(f"Normalize: {len(self.mean)} means for {channels} channels")
-        xp = backend_of(images).xp
+        backend = backend_of(images)
         mean, std = (
-            xp.asarray(v, dtype=images.dtype).reshape(-1, 1, 1) for v in (self.mean, self.std)
+            constant(backend, _per_channel, tuple(values), images.dtype)
+            for values in (self.mean, self.std)
         )
         images = images - mean
         images /= std
         return images
 
 
-@lru_cache(maxsize=16)
-def resize_matrix(source: int, target: int) -> Array:
+def _per_channel(values: tuple[float, ...], dtype: Any) -> Array:
+    """Numbers as an array (C, 1, 1)."""
+    return host.xp.array(values, dtype).reshape(-1, 1, 1)
+
+
+def resize_matrix(source: int, target: int, dtype: Any) -> Array:
     """The (target, source) matrix of bilinear interpolation, rows summing to 1.
 
     Output pixel i looks at the place (i + ½)·source/target - ½ and mixes its neighbours by
@@ -123,7 +127,7 @@ def resize_matrix(source: int, target: int) -> Array:
     centre = (xp.arange(target)[:, None] + 0.5) * scale  # (target, 1)
     distance = (xp.arange(source) + 0.5 - centre) / reach  # (target, source)
     weight = xp.maximum(0, 1 - abs(distance))
-    return weight / weight.sum(axis=1, keepdims=True)
+    return (weight / weight.sum(axis=1, keepdims=True)).astype(dtype)
 
 
 class Resize(Transform):
@@ -153,7 +157,7 @@ class Resize(Transform):
         backend = backend_of(images)
         dtype = images.dtype if is_floating(images.dtype) else float32
         rows, columns = (
-            backend.from_host(resize_matrix(a, b).astype(dtype))
+            constant(backend, resize_matrix, a, b, dtype)
             for a, b in zip((h, w), target, strict=True)
         )
         resized = rows @ (images.astype(dtype, copy=False) @ columns.T)
@@ -200,8 +204,10 @@ class RandomCrop(Transform):
         if ch > h or cw > w:
             raise ValueError(f"RandomCrop: {ch}×{cw} does not fit into the padded image {h}×{w}")
         n = len(images)
-        top = backend.integers(rng.next_key(), 0, h - ch + 1, (n,))
-        left = backend.integers(rng.next_key(), 0, w - cw + 1, (n,))
+        top, left = (
+            (backend.uniform(rng.next_key(), (n,), "float64") * places).astype("int64")
+            for places in (h - ch + 1, w - cw + 1)
+        )
         i = xp.arange(n)[:, None, None]
         rows = top[:, None, None] + xp.arange(ch)[:, None]  # (N, H', 1)
         columns = left[:, None, None] + xp.arange(cw)  # (N, 1, W')

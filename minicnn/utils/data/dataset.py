@@ -7,6 +7,7 @@ from typing import Any
 
 from ...backends import host
 from ...creation import stack, tensor
+from ...device import device as Device
 from ...random import Generator
 from ...tensor import Tensor
 
@@ -25,7 +26,10 @@ class Dataset:
         raise NotImplementedError(f"{type(self).__name__} defines no __len__")
 
     def get_batch(self, indices: Any, rng: Generator) -> Any:
-        """The samples at `indices` (an int64 array) as a batch; random choices come from `rng`."""
+        """The samples at `indices` (an int64 array) as a batch; random choices come from `rng`.
+
+        The indices are on the host, or on the `device` of a dataset that has this attribute.
+        """
         return collate([self[int(i)] for i in indices])
 
 
@@ -51,12 +55,23 @@ class Subset(Dataset):
     """The samples of a dataset at the given indices, in that order."""
 
     def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
-        self.dataset = dataset
+        self.dataset: Any = dataset
         self.indices = host.asarray([int(i) for i in indices], dtype="int64")
         if len(self.indices) and not (
             self.indices.min() >= -len(dataset) and self.indices.max() < len(dataset)
         ):
             raise IndexError(f"Subset: indices must lie within the {len(dataset)} samples")
+
+    @property
+    def device(self) -> Device:
+        """Where the dataset is; the host, if it does not say."""
+        return getattr(self.dataset, "device", Device("cpu"))
+
+    def to(self, device: Any) -> Subset:
+        """The same samples of `dataset.to(device)`."""
+        moved = Subset(self.dataset.to(device), ())
+        moved.indices = moved.device.backend.asarray(self.indices)
+        return moved
 
     def __getitem__(self, index: int) -> Any:
         return self.dataset[int(self.indices[index])]

@@ -20,7 +20,8 @@ class DataLoader:
     `num_workers` threads prepare batches ahead: array operations release the interpreter, so
     nothing is copied between processes or pickled. Order and random transforms come from
     `generator` (the default one, `manual_seed`, unless given) and do not depend on the workers.
-    `pin_memory` and `persistent_workers` are accepted; there is nothing for them to do.
+    Batches of a dataset that is on a device, as its `device` says, are made there. `pin_memory` and
+    `persistent_workers` are accepted; there is nothing for them to do.
     Raises ValueError for a batch size below 1 or a negative number of workers.
     """
 
@@ -56,6 +57,8 @@ class DataLoader:
         n = len(self.dataset)
         order = host.permutation(generator.next_key(), n) if self.shuffle else host.xp.arange(n)
         rng = generator.split()
+        if hasattr(self.dataset, "device"):
+            order = self.dataset.device.backend.from_host(order)
 
         def make(batch: int) -> Any:
             indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]

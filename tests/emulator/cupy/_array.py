@@ -70,6 +70,11 @@ class ndarray:
     def data(self) -> Any:
         return SimpleNamespace(ptr=self._array.ctypes.data)
 
+    @property
+    def base(self) -> ndarray | None:
+        base = self._array.base
+        return None if base is None else ndarray(base)
+
     def __len__(self) -> int:
         return len(self._array)
 
@@ -89,6 +94,10 @@ class ndarray:
     @property
     def T(self) -> ndarray:
         return ndarray(self._array.T)
+
+    @property
+    def imag(self) -> ndarray:
+        return ndarray(self._array.imag)
 
 
 def _array(value: Any) -> Any:
@@ -245,7 +254,7 @@ for _name in ("iadd", "isub", "imul", "itruediv", "iand", "ior"):
         return self
 
     setattr(ndarray, f"__{_name}__", _in_place)
-for _name in ("item", "tolist", "__bool__", "__int__", "__float__", "__index__", "__complex__"):
+for _name in ("item", "tolist", "__bool__", "__int__", "__float__", "__complex__"):
 
     def _to_host(self: ndarray, *args: Any, _name: str = _name) -> Any:
         _not_while_capturing("a number asked for")
@@ -280,7 +289,7 @@ for _name in [
     "broadcast_to",
     "take_along_axis",
     "indices",
-    "ascontiguousarray",
+    "meshgrid",
     "argsort",
     "searchsorted",
     "rint",
@@ -297,6 +306,8 @@ for _name in [
     "sin",
 ]:
     globals()[_name] = _lifted(_arrays(getattr(np, _name)))
+# Unlike NumPy's, it adds no axis where there is none.
+ascontiguousarray = _lifted(lambda a: np.asarray(a, order="C"))
 
 
 def matmul(x: ndarray, y: ndarray, out: ndarray | None = None) -> ndarray:
@@ -358,6 +369,13 @@ def asarray(value: Any, dtype: Any = None) -> ndarray:
     if isinstance(value, ndarray) and dtype in (None, value.dtype):
         return value
     return array(value, dtype)
+
+
+def _in_c_order(array: np.ndarray) -> np.ndarray:
+    return np.asarray(array, order="C")  # without NumPy's new axis where there is none
+
+
+ascontiguousarray = _lifted(_in_c_order)
 
 
 class linalg:

@@ -27,9 +27,12 @@ _C_TYPES = {
     "uint64": "unsigned long long",
     "float32": "float",
     "float64": "double",
+    "complex64": "std::complex<float>",
+    "complex128": "std::complex<double>",
 }
 _SOURCE = """
 #include <cmath>
+#include <complex>
 #include <cstddef>
 #define __device__ static inline
 static inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {{
@@ -67,7 +70,7 @@ def compiled(source: str) -> str:
         place.mkdir(exist_ok=True)
         mine = place / f"{name}-{os.getpid()}"
         mine.with_suffix(".cpp").write_text(source)
-        command = ["g++", "-std=c++17", "-O2", "-ffp-contract=off", "-Wall", "-Wno-unused"]
+        command = ["g++", "-std=c++17", "-O3", "-ffp-contract=off", "-Wall", "-Wno-unused"]
         command += ["-shared", "-fPIC", "-o", f"{mine}.so", f"{mine}.cpp"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -11,12 +11,9 @@ from . import cublas as cublas
 from . import device as device
 
 
-class OutOfMemoryError(MemoryError):
-    pass
-
-
 class memory:
-    OutOfMemoryError = OutOfMemoryError
+    class OutOfMemoryError(MemoryError):
+        pass
 
 
 class runtime:

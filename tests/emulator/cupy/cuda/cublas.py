@@ -9,7 +9,9 @@ from .. import _array
 from .._kernel import compiled
 
 _SOURCE = """
+#include <algorithm>
 #include <cstddef>
+#include <vector>
 typedef long long L;
 struct Product {
     int ta, tb, m, n, k; double alpha, beta; const void *a, *b; void *c;
@@ -20,13 +22,21 @@ template <typename T> static void multiply(const Product &p) {
     for (int batch = 0; batch < p.count; batch++) {
         const T *a = (const T *)p.a + batch * p.sa, *b = (const T *)p.b + batch * p.sb;
         T *c = (T *)p.c + batch * p.sc;
-        for (int j = 0; j < p.n; j++) for (int i = 0; i < p.m; i++) {
-            double sum = 0;
-            for (int l = 0; l < p.k; l++)
-                sum += (double)(p.ta ? a[(size_t)i * p.lda + l] : a[(size_t)l * p.lda + i])
-                     * (double)(p.tb ? b[(size_t)l * p.ldb + j] : b[(size_t)j * p.ldb + l]);
-            T &z = c[(size_t)j * p.ldc + i];
-            z = (T)(p.alpha * sum + (p.beta ? p.beta * z : 0));
+        std::vector<T> rows((size_t)p.m * p.k);  // by columns of op(a), for long runs below
+        for (int i = 0; i < p.m; i++) for (int l = 0; l < p.k; l++)
+            rows[(size_t)l * p.m + i] = p.ta ? a[(size_t)i * p.lda + l] : a[(size_t)l * p.lda + i];
+        std::vector<T> sum(p.m);
+        for (int j = 0; j < p.n; j++) {
+            std::fill(sum.begin(), sum.end(), T(0));
+            for (int l = 0; l < p.k; l++) {
+                const T factor = p.tb ? b[(size_t)l * p.ldb + j] : b[(size_t)j * p.ldb + l];
+                const T *row = &rows[(size_t)l * p.m];
+                for (int i = 0; i < p.m; i++) sum[i] += row[i] * factor;
+            }
+            for (int i = 0; i < p.m; i++) {
+                T &z = c[(size_t)j * p.ldc + i];
+                z = (T)(p.alpha * sum[i] + (p.beta ? p.beta * z : 0));
+            }
         }
     }
 }

@@ -1,0 +1,101 @@
+"""`python -m nin.study`: the list of studies, and each of them as a command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import minicnn
+from minicnn import backends
+from minicnn.parallel import available_cores
+
+from .. import command_line
+from ..command_line import UsageError, at_least
+from ..run import default_directory
+from .report import Report
+
+PROG = "python -m nin.study"
+STUDIES = {
+    "onebyone": "a 1×1 convolution is a fully connected layer at every pixel",
+    "im2col": "a convolution unrolled into a matrix product, and its gradient's way back",
+    "summary": "a network layer by layer: shapes, parameters, arithmetic, memory, time",
+    "heads": "where classic networks keep their parameters",
+    "compare": "NiN beside LeNet-5 and AlexNet, trained for the same time",
+    "ablate": "the exercises: change one thing in a NiN, train again, measure",
+    "classmaps": "what global average pooling averages: the last maps of a trained network",
+    "filters": "what a trained network's first and 1×1 layers have learnt",
+    "graph": "the recorded tape of a training step as a graph",
+}
+
+
+def _overview() -> str:
+    lines = [f"usage: {PROG} STUDY [flags]", ""]
+    lines += [f"  {name:<10} {text}" for name, text in STUDIES.items()]
+    return "\n".join([*lines, "", f"{PROG} STUDY --help shows a study's flags."])
+
+
+def _parser(name: str, study: Any) -> command_line.Parser:
+    text = STUDIES[name]
+    parser = command_line.Parser(
+        f"nin.study {name}", study.ARGUMENTS, f"{text[0].upper()}{text[1:]}.", study.EXAMPLES
+    )
+    study.add_arguments(parser)
+    parser.add_backend()
+    parser.add_argument(
+        "--seed", type=at_least(0, int), default=0, help="of all random choices (default: 0)"
+    )
+    parser.add_argument(
+        "--out", type=Path, help=f"directory for results (default: runs/{name}-<time>)"
+    )
+    return parser
+
+
+def _run(name: str, study: Any, args: argparse.Namespace) -> int:
+    backends.conv_algorithm = "auto"  # as nin.train does
+    args.device = command_line.device_of(args.backend)
+    settings = {
+        "arguments": {k: str(v) for k, v in vars(args).items() if k not in ("device", "out")},
+        "backend": f"{args.backend} {args.device.backend.xp.__version__}",
+        "cores": available_cores(),
+        "minicnn": minicnn.__version__,
+    }
+    try:
+        report = Report(args.out or default_directory(name), name, settings)
+    except OSError as error:
+        raise UsageError(f"--out: {error}") from None
+    try:
+        minicnn.manual_seed(args.seed)
+        study.run(args, report)
+    finally:
+        report.close()
+    return command_line.DONE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status: 0 done, 2 wrong use, 130 interrupted."""
+    name, *flags = (list(sys.argv[1:]) if argv is None else list(argv)) or ["--help"]
+    if name in ("-h", "--help"):
+        print(_overview())
+        return command_line.DONE
+    if name not in STUDIES:
+        print(f"{PROG}: there is no study {name!r} ({PROG} lists them)", file=sys.stderr)
+        return command_line.WRONG_USE
+    study = import_module(f"{__package__}.{name}")
+    args = _parser(name, study).parse_args(flags)
+    before = backends.conv_algorithm
+    try:
+        return command_line.run(f"{PROG} {name}", lambda: _run(name, study, args))
+    except BrokenPipeError:  # whoever reads the table, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return command_line.FAILED
+    finally:
+        backends.conv_algorithm = before
+
+
+if __name__ == "__main__":
+    sys.exit(main())

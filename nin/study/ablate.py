@@ -1,0 +1,270 @@
+"""The exercises on Network in Network: change one thing in the network, train again, measure.
+
+The network that is changed is `quick`. All questions but those of the bottleneck and of dropout are
+from Dive into Deep Learning, section 8.3. The family is in the manner of VGG: more layers at the
+same widths.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from minicnn import nn
+
+from ..command_line import at_least
+from ..presets import PRESETS
+from . import trial
+from .report import Report
+
+ARGUMENTS = "[questions] [flags]"
+EXAMPLES = """
+python -m nin.study ablate                         every question, in small
+python -m nin.study ablate --layers --bottleneck   two of them
+python -m nin.study ablate --full                  all images, three seeds
+"""
+Block = Callable[[int], list[nn.Module]]  # what follows a block's convolution, by its channels
+
+
+def one_by_one(count: int) -> Block:
+    """`count` 1×1 convolutions."""
+
+    def layers(channels: int) -> list[nn.Module]:
+        pairs = [(nn.Conv2d(channels, channels, 1), nn.ReLU()) for _ in range(count)]
+        return [layer for pair in pairs for layer in pair]
+
+    return layers
+
+
+ONE = one_by_one(1)
+
+
+def three_by_three(channels: int) -> list[nn.Module]:
+    """A 3×3 convolution, nine times the weights of a 1×1."""
+    return [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()]
+
+
+def bottleneck(channels: int) -> list[nn.Module]:
+    """1×1 to a quarter of the channels and 1×1 back: half the weights of one 1×1."""
+    few = channels // 4
+    return [nn.Conv2d(channels, few, 1), nn.ReLU(), nn.Conv2d(few, channels, 1), nn.ReLU()]
+
+
+def averaged(channels: int, classes: int, dropout: float) -> list[nn.Module]:
+    """A map for each class from a 1×1 convolution, and its mean."""
+    maps = nn.Conv2d(channels, classes, 1)
+    return [nn.Dropout(dropout), maps, nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten()]
+
+
+def averaged_in_two_steps(channels: int, classes: int, dropout: float) -> list[nn.Module]:
+    """The same, with the number of channels falling in two equal ratios."""
+    between = round(math.sqrt(channels * classes))
+    first = [nn.Dropout(dropout), nn.Conv2d(channels, between, 1), nn.ReLU()]
+    return [*first, *averaged(between, classes, 0)[1:]]
+
+
+def fully_connected(channels: int, classes: int, dropout: float) -> list[nn.Module]:
+    """Two fully connected layers on all 7×7 pixels of all channels."""
+    return [
+        nn.Flatten(),
+        nn.Linear(channels * 7 * 7, channels),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(channels, classes),
+    ]
+
+
+def network(
+    widths: Sequence[int] = (32, 64, 128),
+    blocks: Sequence[int] = (1, 1, 1),
+    inner: Block = ONE,
+    head: Callable[[int, int, float], list[nn.Module]] = averaged,
+    dropout: float = 0.1,
+    classes: int = 10,
+) -> nn.Sequential:
+    """A NiN for images (N, 1, 28, 28) in three stages; without arguments that of `quick`.
+
+    Stage i has blocks[i] blocks of widths[i] channels: a 3×3 convolution, then `inner`. Between
+    stages the maps are halved.
+    """
+    layers: list[nn.Module] = []
+    before = 1
+    for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+        if stage:
+            layers.append(nn.MaxPool2d(2))
+        for _ in range(count):
+            layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU(), *inner(width)]
+            before = width
+    return nn.Sequential(*layers, *head(before, classes, dropout))
+
+
+BASE = "as it is: one 1×1"
+Variants = dict[str, Callable[[], nn.Sequential]]
+QUESTIONS: dict[str, tuple[str, Variants]] = {
+    "layers": (
+        "0, 1, 2 or 3 1×1 convolutions a block",
+        {
+            "no 1×1": partial(network, inner=one_by_one(0)),
+            "two 1×1": partial(network, inner=one_by_one(2)),
+            "three 1×1": partial(network, inner=one_by_one(3)),
+        },
+    ),
+    "three-by-three": (
+        "3×3 convolutions in place of the 1×1",
+        {"3×3 for 1×1": partial(network, inner=three_by_three)},
+    ),
+    "bottleneck": (
+        "a bottleneck in place of the 1×1: fewer channels, then more",
+        {"bottleneck": partial(network, inner=bottleneck)},
+    ),
+    "dense-head": (
+        "a fully connected head in place of the global average",
+        {"fully connected head": partial(network, head=fully_connected)},
+    ),
+    "dropout": ("dropout off", {"no dropout": partial(network, dropout=0)}),
+    "two-steps": (
+        "the last 1×1 convolution in two steps, 128 → 36 → 10",
+        {"128 → 36 → 10": partial(network, head=averaged_in_two_steps)},
+    ),
+    "family": (
+        "a family from small to large",
+        {
+            "7 layers, half as wide": partial(network, widths=(16, 32, 64)),
+            "11 layers": partial(network, blocks=(1, 2, 2)),
+            "15 layers": partial(network, blocks=(2, 2, 3)),
+        },
+    ),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    questions = parser.add_argument_group("questions", "all of them unless some are given")
+    for flag, (text, _) in QUESTIONS.items():
+        questions.add_argument(f"--{flag}", action="store_true", help=text)
+    whole = at_least(1, int)
+    trial.add_data(parser)
+    parser.add_argument(
+        "--full", action="store_true", help="60,000 images, 5 epochs, 3 seeds (default: small)"
+    )
+    trial.limit(parser, "--limit-train", "3000; --full: all")
+    trial.limit(parser, "--limit-test", "2000; --full: all")
+    parser.add_argument("--epochs", type=whole, help="default: 2; --full: 5")
+    parser.add_argument(
+        "--seeds", type=whole, metavar="N", help="--seed and the N-1 after it (1; --full: 3)"
+    )
+
+
+def run(args: argparse.Namespace, report: Report) -> None:
+    images, tests, epochs, seeds = (0, 0, 5, 3) if args.full else (3000, 2000, 2, 1)
+    epochs, seeds = args.epochs or epochs, args.seeds or seeds
+    preset = replace(
+        PRESETS["quick"],
+        dataset=args.dataset,
+        limit_train=args.limit_train or images,
+        limit_test=args.limit_test or tests,
+        epochs=epochs,
+    )
+    asked = [flag for flag in QUESTIONS if getattr(args, flag.replace("-", "_"))]
+    variants: Variants = {BASE: network}
+    for flag in asked or QUESTIONS:
+        variants |= QUESTIONS[flag][1]
+    material = trial.load(preset, args.data_dir)
+    print(
+        f"{material.name}: {len(material.train):,} images, {epochs} epochs, seeds {args.seed} to"
+        f" {args.seed + seeds - 1}\n",
+        flush=True,
+    )
+    outcomes: list[trial.Outcome] = []
+    trainings = [(s, name) for s in range(args.seed, args.seed + seeds) for name in variants]
+    try:
+        for seed, name in trainings:
+            outcome = trial.train(
+                name, variants[name], replace(preset, seed=seed), material, args.device
+            )
+            outcomes.append(outcome)
+            report.numbers({"outcomes": [asdict(o) for o in outcomes]})
+    except KeyboardInterrupt:
+        if not outcomes:
+            raise
+        print(f"\nInterrupted after {len(outcomes)} of {len(trainings)}:", file=sys.stderr)
+        summarise(outcomes, report)
+        raise
+    summarise(outcomes, report)
+
+
+def summarise(outcomes: list[trial.Outcome], report: Report) -> None:
+    """Print the table, draw the plot, and write the numbers."""
+    by_name: dict[str, list[trial.Outcome]] = {}
+    for outcome in outcomes:
+        by_name.setdefault(outcome.name, []).append(outcome)
+    rows = [row(name, same) for name, same in by_name.items()]
+    report.table(
+        ("network", "weights", "accuracy, %", "seeds", "gap", "ms/step"),
+        [
+            (
+                r["name"],
+                f"{r['parameters']:,}",
+                f"{100 * r['accuracy']:.2f}"
+                + (f" ± {100 * r['spread']:.2f}" if r["spread"] else ""),
+                str(r["seeds"]),
+                f"{r['gap']:+.3f}",
+                f"{1e3 * r['step_seconds']:.0f}",
+            )
+            for r in rows
+        ],
+    )
+    print("\naccuracy: of the test set, mean and standard deviation over the seeds. gap: loss")
+    print("on the test set less that on training images (above 0: overfitting).")
+    report.figure(draw(by_name, rows))
+    report.finish({"rows": rows, "outcomes": [asdict(o) for o in outcomes]})
+
+
+def percent(mean: float, spread: float | None) -> str:
+    return f"{100 * mean:.2f}" + ("" if spread is None else f" ± {100 * spread:.2f}")
+
+
+def row(name: str, outcomes: list[trial.Outcome]) -> dict[str, Any]:
+    """What several seeds of one network say together."""
+    accuracies = [o.accuracy for o in outcomes]
+    return {
+        "name": name,
+        "seeds": len(outcomes),
+        "parameters": outcomes[0].parameters,
+        "accuracy": statistics.mean(accuracies),
+        "spread": statistics.stdev(accuracies) if len(outcomes) > 1 else None,
+        "gap": statistics.mean(o.test_loss - o.seen_loss for o in outcomes),
+        "step_seconds": statistics.median(o.step_seconds for o in outcomes),
+    }
+
+
+def draw(by_name: dict[str, list[trial.Outcome]], rows: list[dict[str, Any]]) -> Figure:
+    """Accuracy, a dot for each seed and a line at the mean; and parameters."""
+    figure = Figure(figsize=(6.4, 0.34 * len(rows) + 1.1), dpi=140, layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 1))
+    names = list(by_name)[::-1]
+    for y, name in enumerate(names):
+        colour = "tab:orange" if name == BASE else "tab:blue"
+        values = [100 * o.accuracy for o in by_name[name]]
+        left.plot(values, [y] * len(values), "o", color=colour, alpha=0.6, markersize=5)
+        left.plot([statistics.mean(values)] * 2, [y - 0.3, y + 0.3], color=colour, linewidth=2)
+    left.set_yticks(range(len(names)), names, fontsize=8)
+    left.set_xlabel("test accuracy (%), each seed and the mean", fontsize=8)
+    bars = right.barh(
+        range(len(names)), [r["parameters"] / 1e3 for r in rows][::-1], color="0.75", height=0.6
+    )
+    right.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=7)
+    right.set_xlabel("parameters (thousands)", fontsize=8)
+    right.margins(x=0.3)
+    for axes in (left, right):
+        axes.tick_params(axis="x", labelsize=8)
+        axes.grid(axis="x", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -1,0 +1,156 @@
+"""The tape of one training step, as Graphviz DOT, Mermaid and SVG.
+
+Drawn is what was recorded: images need no gradient, so no edge leads to them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+import minicnn
+from minicnn import Tensor, nn
+
+from ..command_line import at_least
+from ..presets import PRESETS
+from . import tape
+from .report import Report
+
+ARGUMENTS = "PRESET [flags]"
+EXAMPLES = """
+python -m nin.study graph quick
+python -m nin.study graph article --batch-size 1
+dot -Tpdf runs/RUN/graph.dot -o graph.pdf        where Graphviz is installed
+"""
+
+
+class Vertex(NamedTuple):
+    """An operation, or a leaf, with the numbers of the vertices it was made from."""
+
+    label: list[str]
+    inputs: list[int]
+    leaf: bool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("preset", metavar="PRESET", choices=PRESETS, help=", ".join(PRESETS))
+    parser.add_argument(
+        "--batch-size", type=at_least(1, int), default=8, help="images in the step (default: 8)"
+    )
+
+
+def run(args: argparse.Namespace, report: Report) -> None:
+    preset = PRESETS[args.preset]
+    model = preset.build().to(args.device)
+    n, size = args.batch_size, preset.image_size
+    images = minicnn.randn(n, 1, size, size, device=args.device)
+    labels = minicnn.randint(0, 10, (n,)).to(args.device)
+    recorded = tape.read(nn.CrossEntropyLoss()(model(images), labels))
+    held = tape.held(recorded, tape.blocks([*model.parameters(), images]))
+    names: dict[int, str] = {id(p): name for name, p in model.named_parameters()}
+
+    report.table(
+        ("operation", "output", "from", "holds, KiB"),
+        [
+            (
+                each.name,
+                shape(each.shape),
+                ", ".join(names[id(i)] for i in each.inputs if isinstance(i, Tensor)),
+                f"{n / 1024:,.1f}" if n else "",
+            )
+            for each, n in zip(recorded, held, strict=True)
+        ],
+    )
+    print(f"\n{len(recorded)} operations, which hold {sum(held) / 2**20:.2f} MiB for the backward")
+    print(f"pass of {args.batch_size} images, beside the images and the parameters.")
+    vertices = list(layout(recorded, held, names))
+    report.text(dot(vertices), kind="dot")
+    report.text(mermaid(vertices), kind="mmd")
+    report.figure(draw(vertices), kind="svg")
+    report.finish(
+        {
+            "operations": [
+                {"name": each.name, "output": each.shape, "bytes_held": n}
+                for each, n in zip(recorded, held, strict=True)
+            ],
+            "bytes_held": sum(held),
+        }
+    )
+
+
+def shape(sizes: tuple[int, ...]) -> str:
+    return "×".join(map(str, sizes)) or "scalar"
+
+
+def layout(
+    recorded: list[tape.Recorded], held: list[int], names: dict[int, str]
+) -> Iterator[Vertex]:
+    """Vertices in an order in which all come after what they were made from."""
+    numbers: dict[int, int] = {}
+    for each, n in zip(recorded, held, strict=True):
+        for source in each.inputs:
+            if isinstance(source, Tensor) and id(source) not in numbers:
+                numbers[id(source)] = len(numbers)
+                yield Vertex([names[id(source)], shape(source.shape)], [], leaf=True)
+        label = [each.name, shape(each.shape), *([f"holds {n / 1024:,.1f} KiB"] if n else [])]
+        numbers[id(each)] = len(numbers)
+        yield Vertex(label, [numbers[id(source)] for source in each.inputs], leaf=False)
+
+
+def dot(vertices: list[Vertex]) -> str:
+    """The graph in Graphviz' language."""
+    lines = ["digraph tape {", '  node [shape=box, fontname="sans-serif"]']
+    for i, vertex in enumerate(vertices):
+        style = ", shape=ellipse" if vertex.leaf else ""
+        text = r"\n".join(vertex.label)
+        lines.append(f'  n{i} [label="{text}"{style}]')
+        lines += [f"  n{source} -> n{i}" for source in vertex.inputs]
+    return "\n".join([*lines, "}", ""])
+
+
+def mermaid(vertices: list[Vertex]) -> str:
+    """The graph in Mermaid's language, for a Markdown page."""
+    lines = ["flowchart TD"]
+    for i, vertex in enumerate(vertices):
+        text = "<br>".join(vertex.label)
+        lines.append(f'  n{i}(["{text}"])' if vertex.leaf else f'  n{i}["{text}"]')
+        lines += [f"  n{source} --> n{i}" for source in vertex.inputs]
+    return "\n".join([*lines, ""])
+
+
+def draw(vertices: list[Vertex]) -> Figure:
+    """The operations in a column, and beside each the parameters that come in with it."""
+    operations = [i for i, vertex in enumerate(vertices) if not vertex.leaf]
+    row = {i: -r for r, i in enumerate(operations)}
+    figure = Figure(figsize=(4.6, 0.52 * len(operations) + 0.2))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 4.6), ylim=(min(row.values()) - 0.6, 0.6))
+    axes.axis("off")
+
+    def box(x: float, y: float, lines: list[str], **style: Any) -> Any:
+        look = {"boxstyle": "round,pad=0.35", "linewidth": 0.8, **style}
+        text = axes.text(x, y, "\n".join(lines), ha="center", va="center", fontsize=7.5, bbox=look)
+        return text.get_bbox_patch()
+
+    def arrow(start: tuple[float, float], end: tuple[float, float], **style: Any) -> None:
+        axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "0.3", **style})
+
+    boxes = {}
+    for i in operations:
+        name, *rest = vertices[i].label
+        lines = [f"{name}: {rest[0]}", *rest[1:]]
+        boxes[i] = box(3.45, row[i], lines, facecolor="#dcebf7", edgecolor="tab:blue")
+        leaves = [vertices[s] for s in vertices[i].inputs if vertices[s].leaf]
+        if leaves:
+            lines = [": ".join(leaf.label) for leaf in leaves]
+            beside = box(1.05, row[i], lines, facecolor="white", edgecolor="0.6")
+            arrow((1.05, row[i]), (3.45, row[i]), patchA=beside, patchB=boxes[i])
+    for i in operations:
+        for source in vertices[i].inputs:
+            if source in row:
+                curve = "arc3" if row[source] - row[i] == 1 else "arc3,rad=-0.4"
+                ends = {"patchA": boxes[source], "patchB": boxes[i], "connectionstyle": curve}
+                arrow((3.45, row[source]), (3.45, row[i]), **ends)
+    return figure

@@ -1,0 +1,205 @@
+"""1×1 convolutions in numbers: the same as a fully connected layer at every pixel.
+
+Lin, Chen and Yan 2013, section 3.1. The numbers are whole and half ones, so that float32 holds each
+result exactly, and three ways to compute it must agree to the last digit.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+import minicnn
+from minicnn import Tensor
+from minicnn import functional as F
+from minicnn.backends import Array
+
+from . import heatmap
+from .report import Report
+
+ARGUMENTS = "[flags]"
+EXAMPLES = """
+python -m nin.study onebyone
+python -m nin.study onebyone --seed 3        other numbers
+"""
+PIXEL = (2, 3)  # the one that is looked at
+
+
+class Example(NamedTuple):
+    """Images (N, C, H, W), and the weights (O, C, 1, 1) of each convolution that follows."""
+
+    name: str
+    images: Tensor
+    weights: list[Tensor]
+    relu: bool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def examples(device: Any) -> list[Example]:
+    def whole(low: int, high: int, *size: int) -> Tensor:
+        return minicnn.randint(low, high, size).float().to(device)
+
+    def halves(*size: int) -> Tensor:
+        return whole(-4, 5, *size) / 2
+
+    return [
+        Example(
+            "6×6×1, weight 2",
+            whole(0, 10, 1, 1, 6, 6),
+            [minicnn.full((1, 1, 1, 1), 2.0, device=device)],
+            relu=False,
+        ),
+        Example("6×6×32 → 1, ReLU", whole(0, 10, 1, 32, 6, 6), [halves(1, 32, 1, 1)], relu=True),
+        Example(
+            "4×4×3 → 6 → 2, ReLU",
+            whole(0, 10, 1, 3, 4, 4),
+            [halves(6, 3, 1, 1), whole(-1, 2, 2, 6, 1, 1)],
+            relu=True,
+        ),
+    ]
+
+
+def by_convolution(x: Tensor, w: Tensor) -> Tensor:
+    return F.conv2d(x, w)
+
+
+def by_linear(x: Tensor, w: Tensor) -> Tensor:
+    """A fully connected layer from C to O features, applied to the channels of each pixel."""
+    o, c, _, _ = w.shape
+    return F.linear(x.permute(0, 2, 3, 1), w.reshape(o, c)).permute(0, 3, 1, 2)
+
+
+def by_loop(x: Tensor, w: Tensor) -> Tensor:
+    """Pixel by pixel and channel by channel, in Python's numbers."""
+    (image,) = x.tolist()  # [c][i][j]
+    weights = [[v for ((v,),) in row] for row in w.tolist()]  # [o][c]
+    y = [
+        [
+            [
+                sum(v * channel[i][j] for v, channel in zip(row, image, strict=True))
+                for j in range(x.shape[3])
+            ]
+            for i in range(x.shape[2])
+        ]
+        for row in weights
+    ]
+    return minicnn.tensor([y]).to(x.device)
+
+
+def through(how: Any, example: Example) -> list[Tensor]:
+    """The images, and what comes after each layer."""
+    outputs = [example.images]
+    for w in example.weights:
+        y = how(outputs[-1], w)
+        outputs.append(F.relu(y) if example.relu else y)
+    return outputs
+
+
+def run(args: argparse.Namespace, report: Report) -> None:
+    shown = examples(args.device)
+    rows, numbers = [], []
+    for example in shown:
+        y = through(by_convolution, example)[-1]
+        apart = {
+            how.__name__: float((through(how, example)[-1] - y).abs().max().item())
+            for how in (by_linear, by_loop)
+        }
+        x = example.images
+        rows.append(
+            (
+                example.name,
+                "×".join(map(str, x.shape[1:])),
+                "×".join(map(str, y.shape[1:])),
+                str(sum(w.numel() for w in example.weights)),
+                *(f"{value:g}" for value in apart.values()),
+            )
+        )
+        numbers.append(
+            {
+                "name": example.name,
+                "images": x.tolist(),
+                "weights": [w.tolist() for w in example.weights],
+                "outputs": y.tolist(),
+                "differences": apart,
+            }
+        )
+    report.table(
+        ("1×1 convolution", "from C×H×W", "to", "weights", "Linear differs", "loop differs"), rows
+    )
+    i, j = PIXEL
+    column = shown[1].images[0, :, i, j]
+    products = (column * shown[1].weights[0].reshape(-1)).sum().item()
+    print(f"\nPixel {PIXEL} of the second: 32 values · 32 weights = {heatmap.number(products)},")
+    print(f"and after ReLU {heatmap.number(max(products, 0))}.")
+    report.figure(draw_doubled(shown[0]), "doubled")
+    report.figure(draw_dot(shown[1]), "dot")
+    report.figure(draw_channels(shown[2]), "channels")
+    report.finish({"examples": numbers})
+
+
+def _maps(x: Tensor) -> Array:
+    """The maps (C, H, W) of the one image of x, on the host."""
+    return x[0].cpu().numpy()
+
+
+def draw_doubled(example: Example) -> Figure:
+    """An image and, beside it, its 1×1 convolution with the weight 2."""
+    figure = Figure(figsize=(5.6, 2.9), dpi=140, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    x, y = (_maps(t)[0] for t in through(by_convolution, example))
+    heatmap.draw(left, x, "6×6×1 image", limit=18, font=9)
+    heatmap.draw(right, y, "convolved with a 1×1 filter: [2]", limit=18, font=9)
+    return figure
+
+
+def draw_dot(example: Example) -> Figure:
+    """One pixel's 32 channels, the 32 weights, their products, and where the sum goes."""
+    x, y = (_maps(t) for t in through(by_convolution, example))
+    w = example.weights[0].reshape(-1).cpu().numpy()
+    i, j = PIXEL
+    column = x[:, i, j]
+    sums = _maps(by_convolution(example.images, example.weights[0]))[0]
+    figure = Figure(figsize=(6.0, 6.4), dpi=140, layout="constrained")
+    parts: Any = figure.subfigures(1, 2, width_ratios=(1.2, 1))
+    left, right = parts
+    for axes, values, title in zip(
+        left.subplots(1, 3),
+        (column, w, column * w),
+        (f"pixel {PIXEL}:\n32 channels", "32\nweights", "\nproducts"),
+        strict=True,
+    ):
+        heatmap.draw(axes, values[:, None], title, font=7)
+        axes.set_aspect(0.42)
+    top, middle, bottom = right.subplots(3, 1)
+    font, mark = 6, (i, j, 1, 1)
+    heatmap.draw(top, x[0], "channel 0 of 32", font=font, mark=mark)
+    heatmap.draw(middle, sums, "sums of the products", font=font, mark=mark)
+    heatmap.draw(bottom, y[0], "after ReLU", font=font, mark=mark)
+    return figure
+
+
+def draw_channels(example: Example) -> Figure:
+    """3 maps to 6 and 6 to 2, with the weights between them; one pixel is marked all through."""
+    outputs = [_maps(t) for t in through(by_convolution, example)]
+    names = ("3 channels of 4×4", "6 channels", "2 channels")
+    figure = Figure(figsize=(6.0, 6.2), dpi=140, layout="constrained")
+    rows: Any = figure.subfigures(5, 1, height_ratios=(1, 1.25, 1, 0.8, 1))
+    i, j = 1, 2
+    for row, maps, name in zip(rows[::2], outputs, names, strict=True):
+        row.suptitle(name, fontsize=9)
+        all_axes = row.subplots(1, 6)
+        limit = float(abs(maps).max()) or 1.0
+        for axes in all_axes[len(maps) :]:
+            axes.remove()
+        for axes, channel in zip(all_axes, maps, strict=False):
+            heatmap.draw(axes, channel, font=6, mark=(i, j, 1, 1), limit=limit)
+    for row, w in zip(rows[1::2], example.weights, strict=True):
+        o, c = w.shape[:2]
+        row.suptitle(f"{o}×{c} weights: a row for each new channel, then ReLU", fontsize=9)
+        heatmap.draw(row.subplots(), w.reshape(o, c).cpu().numpy(), font=7)
+    return figure

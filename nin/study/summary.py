@@ -1,0 +1,275 @@
+"""A network layer by layer: what each layer makes, costs and keeps; checked against a real step.
+
+A ReLU behind a convolution is one layer with it, as the engine runs them. Memory and time are for
+one image, measured on a micro-batch, on one thread, as in `nin.train`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import minicnn
+from minicnn import Tensor, nn
+from minicnn.autograd import Node
+from minicnn.backends import threads
+from minicnn.operations.winograd import fixed_weights
+from minicnn.parallel import available_cores
+
+from ..command_line import at_least
+from ..fit import batches_for
+from ..presets import PRESETS, Preset
+from . import tape
+from .memory import allocated
+from .report import Report
+
+ARGUMENTS = "PRESET [flags]"
+EXAMPLES = """
+python -m nin.study summary quick
+python -m nin.study summary article --steps 9
+"""
+
+
+@dataclass
+class Layer:
+    """One row: sizes without the batch's axis, bytes and seconds for one image."""
+
+    name: str
+    output: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+    receptive_field: int | None  # pixels a side of the image that one output pixel sees; None: all
+    held: float  # kept from the forward to the backward pass
+    made: float  # its output, all that prediction needs of it
+    forward: float
+    backward: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("preset", metavar="PRESET", choices=PRESETS, help=", ".join(PRESETS))
+    parser.add_argument(
+        "--steps", type=at_least(1, int), default=5, help="steps to time (default: 5)"
+    )
+
+
+def stages(model: nn.Module) -> list[nn.Module]:
+    """The layers in order; a ReLU that follows a convolution together with it."""
+    found: list[nn.Module] = []
+    for layer in _leaves(model):
+        if isinstance(layer, nn.ReLU) and found and isinstance(found[-1], nn.Conv2d):
+            found[-1] = nn.Sequential(found[-1], layer)
+        else:
+            found.append(layer)
+    return found
+
+
+def _leaves(module: nn.Module) -> Iterator[nn.Module]:
+    if isinstance(module, nn.Sequential):
+        for child in module:
+            yield from _leaves(child)
+    else:
+        yield module
+
+
+def _main(stage: nn.Module) -> Any:
+    return stage[0] if isinstance(stage, nn.Sequential) else stage
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def name(stage: nn.Module) -> str:
+    """Conv 3×3/2+ReLU, for a stride of 2."""
+    layer = _main(stage)
+    text = type(layer).__name__.replace("2d", "").replace("AdaptiveAvgPool", "AvgPool, global")
+    if hasattr(layer, "kernel_size"):
+        text += " {}×{}".format(*_pair(layer.kernel_size))
+        stride = _pair(layer.stride)[0]
+        text += f"/{stride}" if stride > 1 else ""
+    return text if stage is layer else f"{text}+ReLU"
+
+
+def multiply_adds(layer: nn.Module, output: tuple[int, ...]) -> int:
+    """Products of a weight and a value, for one image whose output (C, H, W) or (C,) this is."""
+    if isinstance(layer, nn.Conv2d):
+        return math.prod(output) * layer.in_channels * math.prod(layer.kernel_size)
+    if isinstance(layer, nn.Linear):
+        return layer.in_features * layer.out_features
+    return 0
+
+
+class ReceptiveField:
+    """Pixels a side that an output pixel sees, layer after layer.
+
+    A window of k pixels, which are `step` image pixels apart, reaches (k - 1)·step further than one
+    of them; a stride makes the outputs that many times as far apart.
+    """
+
+    def __init__(self) -> None:
+        self.size: int | None = 1
+        self.step = 1
+
+    def through(self, layer: Any) -> int | None:
+        if isinstance(layer, (nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear)):
+            self.size = None
+        elif self.size is not None and hasattr(layer, "kernel_size"):
+            dilation = _pair(getattr(layer, "dilation", 1))[0]
+            self.size += (_pair(layer.kernel_size)[0] - 1) * dilation * self.step
+            self.step *= _pair(layer.stride)[0]
+        return self.size
+
+
+class Clock:
+    """Seconds that calls take, by stage and direction; a GPU has done its work when one ends."""
+
+    def __init__(self, device: Any) -> None:
+        self.device = device
+        self.seconds: dict[tuple[int, str], list[float]] = {}
+
+    def timed(self, call: Callable[..., Any], stage: int, direction: str) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            start = time.perf_counter()
+            result = call(*args)
+            if self.device.type == "cuda":
+                self.device.backend.xp.cuda.get_current_stream().synchronize()
+            self.seconds.setdefault((stage, direction), []).append(time.perf_counter() - start)
+            return result
+
+        return run
+
+    def of(self, stage: int, direction: str, steps: int) -> float:
+        """The median over steps of what all calls of one step took together."""
+        taken = self.seconds.get((stage, direction), [0.0] * steps)
+        calls = len(taken) // steps
+        return statistics.median(sum(taken[i * calls :][:calls]) for i in range(steps))
+
+
+def timed_step(model: list[nn.Module], x: Tensor, y: Tensor, clock: Clock) -> None:
+    """One forward and backward pass, with each stage and each VJP timed."""
+    for i, stage in enumerate(model):
+        before, x = x, clock.timed(stage, i, "forward")(x)
+        node = x.node
+        while node is not None and node is not before.node:
+            edges = node.edges or []
+            node.edges = [(source, clock.timed(vjp, i, "backward")) for source, vjp in edges]
+            node = next((source for source, _ in edges if isinstance(source, Node)), None)
+    nn.CrossEntropyLoss()(x, y).backward()
+
+
+def measure(model: list[nn.Module], x: Tensor, y: Tensor, steps: int) -> tuple[list[Layer], float]:
+    """The rows, from one recorded pass and `steps` timed ones; and what the loss holds an image."""
+    n, field = len(x), ReceptiveField()
+    outputs = [x]
+    for stage in model:
+        outputs.append(stage(outputs[-1]))
+    recorded = tape.read(nn.CrossEntropyLoss()(outputs[-1], y))
+    known = tape.blocks([*(p for stage in model for p in stage.parameters()), x])
+    held = [0.0] * (len(model) + 1)
+    i = 0
+    for each, bytes_held in zip(recorded, tape.held(recorded, known), strict=True):
+        held[i] += bytes_held / n
+        if i < len(model) and each.node is outputs[i + 1].node:
+            i += 1
+
+    clock = Clock(x.device)
+    with threads.blas_threads(1), fixed_weights():
+        timed_step(model, x, y, clock)
+        clock.seconds.clear()  # that one was to warm up
+        for _ in range(steps):
+            timed_step(model, x, y, clock)
+    layers = [
+        Layer(
+            name(stage),
+            output.shape[1:],
+            sum(p.numel() for p in stage.parameters()),
+            multiply_adds(_main(stage), output.shape[1:]),
+            field.through(_main(stage)),
+            held[i],
+            output.array.nbytes / n,
+            clock.of(i, "forward", steps) / n,
+            clock.of(i, "backward", steps) / n,
+        )
+        for i, (stage, output) in enumerate(zip(model, outputs[1:], strict=True))
+    ]
+    return layers, held[-1]
+
+
+def step_seconds(model: nn.Module, preset: Preset, device: Any, steps: int) -> float:
+    """Seconds for an image of a whole batch's forward and backward pass, as `nin.train` runs it."""
+    n, size = preset.batch_size, preset.image_size
+    x = minicnn.randn(n, 1, size, size, device=device)
+    y = minicnn.randint(0, 10, (n,)).to(device)
+    batches, clock = batches_for(model, preset), Clock(device)
+    for _ in range(steps + 1):
+        clock.timed(batches.backward, 0, "step")(nn.CrossEntropyLoss(), x, y)
+    return statistics.median(clock.seconds[0, "step"][1:]) / n
+
+
+def run(args: argparse.Namespace, report: Report) -> None:
+    preset = PRESETS[args.preset]
+    model = preset.build().to(args.device)
+    n, size = preset.micro_batch, preset.image_size
+    x = minicnn.randn(n, 1, size, size, device=args.device)
+    y = minicnn.randint(0, 10, (n,)).to(args.device)
+    layers, loss_held = measure(stages(model), x, y, args.steps)
+    model.zero_grad()
+    kept, training, prediction = allocated(model, x, y)
+    step = step_seconds(model, preset, args.device, args.steps)
+
+    report.table(
+        ("layer", "output", "weights", "MMAC", "sees", "train", "pred", "fwd", "bwd"),
+        [
+            (
+                layer.name,
+                "×".join(map(str, layer.output)),
+                f"{layer.parameters:,}" if layer.parameters else "",
+                f"{layer.multiply_adds / 1e6:,.2f}" if layer.multiply_adds else "",
+                str(layer.receptive_field or "all"),
+                f"{layer.held / 1024:,.0f}",
+                f"{layer.made / 1024:,.0f}",
+                f"{1e3 * layer.forward:.2f}",
+                f"{1e3 * layer.backward:.2f}",
+            )
+            for layer in layers
+        ],
+    )
+    print("\nMMAC: million multiply-adds an image. sees: pixels a side that one output pixel")
+    print("depends on. train: KiB an image kept for the backward pass; pred: KiB of the")
+    print(f"output. fwd, bwd: ms an image, {n} images at once on one thread.\n")
+
+    def total(field: str) -> float:
+        return sum(getattr(layer, field) for layer in layers)
+
+    held = n * (total("held") + loss_held)
+    parameters = sum(p.numel() for p in model.parameters())
+    one_thread = total("forward") + total("backward")
+    rows = [
+        ("parameters", f"{total('parameters'):,.0f}", f"{parameters:,}"),
+        (f"MiB kept for the backward pass, {n} images", mib(held), mib(kept)),
+        (f"MiB at most in a training step, {n} images", "", mib(training)),
+        (f"MiB at most in a prediction, {n} images", "", mib(prediction)),
+        ("ms an image, forward and backward", f"{1e3 * one_thread:.2f}", f"{1e3 * step:.2f}"),
+    ]
+    report.table(("", "the layers'", "a run's"), rows)
+    print(f"\nThe last: layers on one thread, one by one; a run on all {available_cores()} cores.")
+    report.finish(
+        {
+            "layers": [asdict(layer) for layer in layers],
+            "images": n,
+            "multiply_adds": total("multiply_adds"),
+            "parameters": {"layers": total("parameters"), "model": parameters},
+            "bytes_kept": {"layers": held, "allocated": kept},
+            "bytes_at_most": {"training": training, "prediction": prediction},
+            "seconds_an_image": {"layers": one_thread, "run": step},
+        }
+    )
+
+
+def mib(n: float | None) -> str:
+    return "–" if n is None else f"{n / 2**20:.2f}"

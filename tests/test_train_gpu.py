@@ -1,0 +1,80 @@
+"""`python -m nin.train --backend cupy`: what is said and done on a GPU alone."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from minicnn import backends
+from nin import train
+
+pytestmark = pytest.mark.cuda
+SMALL = [
+    "--dataset",
+    "silhouettes",
+    "--limit-train",
+    "48",
+    "--limit-test",
+    "16",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "16",
+]
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """The command in this process: exit status, stdout and stderr."""
+
+    def call(*flags):
+        out = str(tmp_path / f"run{len(list(tmp_path.iterdir()))}")
+        status = train.main(["--backend", "cupy", *SMALL, "--out", out, *flags])
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def test_a_run_tells_the_memory_it_took(run):
+    status, _, err = run()
+    assert status == 0
+    assert re.search(r"^Memory   [\d,]+ MiB of the GPU at most$", err, re.MULTILINE)
+
+
+def test_graphs_change_no_loss(run):
+    _, captured, _ = run()
+    _, plain, err = run("--no-graph")
+    assert "each kernel launched by itself" in err
+    assert captured == plain
+
+
+def test_tf32_is_on_for_the_run_that_asks_for_it(run, backend):
+    seen = []
+    for flags in (["--tf32"], []):
+        run(*flags)
+        seen.append(backend.get_tf32())
+    assert seen == [True, False]
+
+
+def test_tf32_needs_a_gpu(tmp_path, capsys):
+    assert train.main(["--tf32", *SMALL, "--out", str(tmp_path / "run")]) == 2
+    assert "--tf32" in capsys.readouterr().err
+
+
+def test_out_of_memory_names_a_batch_size_that_fits(run, monkeypatch):
+    backend = backends.load("cuda")
+    real, most = backend.im2col, 6
+
+    def limited(x, *window):
+        if len(x) > most:
+            raise backend.OutOfMemoryError(f"{len(x)} images")
+        return real(x, *window)
+
+    monkeypatch.setattr(backend, "im2col", limited)
+    status, out, err = run()
+    assert status == 1 and not out
+    assert err.splitlines()[-1].endswith(
+        "out of GPU memory with batches of 16; batches of 4 fit: --batch-size 4"
+    )
+    assert "Traceback" not in err

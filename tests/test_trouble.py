@@ -1,0 +1,81 @@
+"""A GPU that can't be used is one line that says why, and what to do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import cupy
+import pytest
+
+from minicnn import backends
+from minicnn.backends import cublas
+from minicnn.backends import cupy as backend
+
+runtime = cupy.cuda.runtime
+
+
+def trouble():
+    with pytest.raises(backends.BackendError) as caught:
+        backends.load("cuda")
+    assert not backends.is_available("cuda")
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    """A driver as new as this CuPy, and the libraries that it needs."""
+    built = runtime.runtimeGetVersion()
+    monkeypatch.setattr(runtime, "driverGetVersion", lambda: built)
+    monkeypatch.setattr(cublas, "library", lambda: None)
+    return built
+
+
+def test_no_cupy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.delitem(sys.modules, "minicnn.backends.cupy")
+    assert trouble().startswith("cupy is not installed: pip install 'minicnn[cuda13]'")
+
+
+def test_no_driver(monkeypatch):
+    monkeypatch.setattr(runtime, "driverGetVersion", lambda: 0)
+    assert "no NVIDIA driver" in trouble()
+
+
+def test_a_driver_that_is_too_old(monkeypatch, driver):
+    older = driver // 1000 - 1
+    monkeypatch.setattr(runtime, "driverGetVersion", lambda: 1000 * older + 80)
+    assert f"pip install 'minicnn[cuda{older}]'" in trouble()
+
+
+def test_no_cublas(monkeypatch, driver):
+    def missing():
+        raise ImportError("no such file:\nlibcublas")
+
+    monkeypatch.setattr(cublas, "library", missing)
+    assert f"no cuBLAS on this machine: pip install 'minicnn[cuda{driver // 1000}]'" in trouble()
+
+
+def test_no_device(monkeypatch, driver):
+    def refuse():
+        raise runtime.CUDARuntimeError(100)  # cudaErrorNoDevice
+
+    monkeypatch.setattr(runtime, "memGetInfo", refuse)
+    assert "no GPU that can be used" in trouble()
+
+
+def test_no_memory(monkeypatch, driver):
+    monkeypatch.setattr(runtime, "memGetInfo", lambda: (backend.LEAST_FREE_BYTES - 1, 2**34))
+    assert "255 of 16384 MiB free" in trouble()
+
+
+def test_the_command_says_it_in_one_line_with_status_2(tmp_path):
+    command = [sys.executable, "-m", "nin.train", "--backend", "cupy", "--out", str(tmp_path / "o")]
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=hidden, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert ("no GPU" if runtime.driverGetVersion() else "no NVIDIA driver") in done.stderr
+    assert not (tmp_path / "o").exists()
