@@ -1,9 +1,10 @@
 # make train       train the default network on Fashion-MNIST
-# make test        the whole test suite
+# make test        the whole test suite, on NumPy and on the stand-in for CuPy
 # make gradcheck   every operation's gradients against three other ways to compute them
 # make mutants     how many small faults in the derivative code the suite catches (an hour)
 # make bench       time and memory against other libraries (half an hour)
 # make bench-gpu   the same on a GPU, with the Python that has CuPy and PyTorch (ten minutes)
+# make docs        the pages of docs/ as a site, in build/site
 # make lint        ruff and mypy
 # Each makes .venv and installs what it needs; nothing is installed anywhere else.
 
@@ -11,13 +12,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: train test gradcheck mutants bench bench-gpu lint format clean
+.PHONY: train test test-numpy test-emulator gradcheck mutants bench bench-gpu docs lint format clean
 
 train: .venv/run.stamp
 	$(BIN)/python -m nin.train $(ARGS)
 
-test: .venv/test.stamp
+test: test-numpy test-emulator
+
+test-numpy: .venv/test.stamp
 	$(BIN)/python -m pytest $(ARGS)
+
+test-emulator: .venv/test.stamp
+	$(BIN)/python -m pytest --backend emulator $(ARGS)
 
 gradcheck: .venv/test.stamp
 	$(BIN)/python -m minicnn.gradcheck $(ARGS)
@@ -32,6 +38,10 @@ bench: .venv/test.stamp
 
 bench-gpu: # installs nothing, as a machine with a GPU may have no network
 	$(PYTHON) -m benchmarks.gpu $(ARGS)
+
+docs: .venv/run.stamp
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

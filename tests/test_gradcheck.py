@@ -196,6 +196,17 @@ def test_the_command_passes_every_operation(capsys, backend_name):
     assert max(map(len, rows)) <= 80
 
 
+def test_inputs_drawn_with_the_same_seed_hide_no_transposed_gradient():
+    @operation
+    def transposed(x, w):
+        return x @ w.T, lambda g: g @ w, lambda g: x.T @ g
+
+    x = random(3, 3)
+    w = minicnn.randn(3, 3, dtype=minicnn.float64, requires_grad=True)
+    with pytest.raises(GradcheckError, match="input 1"):
+        gradcheck(transposed, [x, w])
+
+
 def test_the_command_fails_on_a_wrong_derivative(capsys, monkeypatch, backend_name):
     monkeypatch.setattr("minicnn.operations.arithmetic.relu", wrong_scale)
     assert main(["relu", "--backend", backend_name]) == 1

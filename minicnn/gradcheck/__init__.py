@@ -133,7 +133,9 @@ def gradcheck(
             "gradcheck: fn gave two different results for the same inputs; seed what it draws, as"
             " with minicnn.manual_seed inside fn"
         )
-    generator = Generator().manual_seed(seed)
+    # A stream of its own: inputs are often drawn with this seed, and with a v equal to the input x
+    # a gradient vᵀ x is symmetric, whether or not it should have been transposed.
+    generator = Generator().manual_seed(seed).split()
     v = _normal(output.array, output.shape, generator)  # the fixed random tensor
 
     for x in inputs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -89,6 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     before = backends.conv_algorithm
     try:
         return command_line.run(f"{PROG} {name}", lambda: _run(name, study, args))
+    except BrokenPipeError:  # whoever reads the table, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return command_line.FAILED
     finally:
         backends.conv_algorithm = before
 

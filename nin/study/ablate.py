@@ -1,7 +1,8 @@
 """The exercises on Network in Network: change one thing in the network, train again, measure.
 
-The network that is changed is `quick`. The first four questions are those of Dive into Deep
-Learning, section 8.3; the family is in the manner of VGG, more layers at the same widths.
+The network that is changed is `quick`. All questions but those of the bottleneck and of dropout are
+from Dive into Deep Learning, section 8.3. The family is in the manner of VGG: more layers at the
+same widths.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from .report import Report
 
 ARGUMENTS = "[questions] [flags]"
 EXAMPLES = """
-python -m nin.study ablate                       every question, in small
-python -m nin.study ablate --layers --bottleneck two of them
-python -m nin.study ablate --full                all images, three seeds: hours on a CPU
+python -m nin.study ablate                         every question, in small
+python -m nin.study ablate --layers --bottleneck   two of them
+python -m nin.study ablate --full                  all images, three seeds
 """
 Block = Callable[[int], list[nn.Module]]  # what follows a block's convolution, by its channels
 
@@ -220,8 +221,8 @@ def summarise(outcomes: list[trial.Outcome], report: Report) -> None:
             for r in rows
         ],
     )
-    print("\naccuracy: of the test set, mean and standard deviation over the seeds. gap: loss on")
-    print("the test set less that on training images (above 0: overfitting).")
+    print("\naccuracy: of the test set, mean and standard deviation over the seeds. gap: loss")
+    print("on the test set less that on training images (above 0: overfitting).")
     report.figure(draw(by_name, rows))
     report.finish({"rows": rows, "outcomes": [asdict(o) for o in outcomes]})
 

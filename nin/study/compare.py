@@ -26,8 +26,8 @@ from .report import Report
 ARGUMENTS = "[flags]"
 EXAMPLES = """
 python -m nin.study compare
-python -m nin.study compare --full               five minutes for each network
-python -m nin.study compare --image-size 224     the networks at their own size
+python -m nin.study compare --full             five minutes for each network
+python -m nin.study compare --image-size 224   the networks at their own size
 """
 Competitors = dict[str, tuple[Callable[[], nn.Sequential], dict[str, Any]]]
 # Sigmoids: Xavier's initial values, and no decay of weights that are small already.
@@ -36,7 +36,7 @@ COMPETITORS: dict[int, Competitors] = {
     28: {
         "NiN (quick)": (networks.quick, {}),
         "LeNet-5": (classics.lenet, LENET),
-        "AlexNet, quarter width": (classics.alexnet28, {"lr": 0.05}),
+        "AlexNet, ¼ as wide": (classics.alexnet28, {"lr": 0.05}),
     },
     224: {
         "NiN (d2l)": (networks.d2l, {"lr": 0.02, "micro_batch": 4}),
@@ -109,8 +109,8 @@ def run(args: argparse.Namespace, report: Report) -> None:
             ("gap", *(f"{o.test_loss - o.seen_loss:+.3f}" for o in outcomes)),
         ],
     )
-    print("\ngap: the loss on the test set less that on training images (above 0: overfitting).")
-    print("MiB: what one step with the whole batch at once allocates beside the parameters.")
+    print("\ngap: loss on the test set less that on training images (above 0: overfitting)")
+    print("MiB: what a step with the whole batch at once allocates beside the parameters")
     report.figure(draw(outcomes))
     rows = [{**asdict(o), "bytes_at_most": peak} for o, peak in zip(outcomes, peaks, strict=True)]
     report.finish({"seconds": seconds, "rows": rows})
@@ -140,7 +140,7 @@ def draw(outcomes: list[trial.Outcome]) -> Figure:
         bars = axes.barh(names, values[::-1], color=colours[::-1], height=0.6)
         axes.bar_label(bars, fmt=form, padding=3, fontsize=8)
         axes.set_title(title, fontsize=9)
-        axes.margins(x=0.35)
+        axes.margins(x=0.5)
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     return figure

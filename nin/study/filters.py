@@ -55,10 +55,8 @@ def run(args: argparse.Namespace, report: Report) -> None:
             for name, matrix, share, rank in rows
         ],
     )
-    print("\nhalf the norm: how few weights hold half of the sum of squares. rank: that of a")
-    print(
-        "matrix whose equal singular values had the same entropy as these (Roy and Vetterli 2007)."
-    )
+    print("\nhalf the norm: how few weights hold half of the sum of squares. rank: of a matrix")
+    print("with equal singular values of the same entropy as these (Roy and Vetterli 2007).")
     report.figure(draw_filters(filters), "first")
     report.figure(draw_mixing(mixing), "mixing")
     report.finish(
@@ -114,7 +112,14 @@ def draw_mixing(mixing: dict[str, Array]) -> Figure:
         axes.remove()
     for axes, (name, matrix) in zip(all_axes.flat, mixing.items(), strict=False):
         limit = float(abs(matrix).max())
-        image = axes.imshow(matrix, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+        image = axes.imshow(
+            matrix,
+            cmap="RdBu",
+            vmin=-limit,
+            vmax=limit,
+            aspect="auto",
+            interpolation="nearest",
+        )
         axes.set_title(f"layer {name}: {matrix.shape[1]} → {len(matrix)} channels", fontsize=9)
         axes.set_xlabel("channel before", fontsize=8)
         axes.set_ylabel("channel after", fontsize=8)

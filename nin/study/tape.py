@@ -17,7 +17,7 @@ class Recorded:
     """An operation on the tape.
 
     `inputs` are the recorded operations and the leaves that it was made from, as far as they need a
-    gradient. `held` is the memory its VJPs keep: the bytes of each block, by the block's id.
+    gradient. `held` is the memory its VJPs keep: the bytes of each block, by the block's address.
     """
 
     node: Node
@@ -46,7 +46,7 @@ def read(loss: Tensor) -> list[Recorded]:
             continue
         found[node] = Recorded(node)
         for source, vjp in node.edges or ():
-            found[node].held.update({id(a): a.nbytes for a in arrays(vjp)})
+            found[node].held.update({address(a): a.nbytes for a in arrays(vjp)})
             if isinstance(source, Node):
                 stack.append(source)
     for node, recorded in found.items():
@@ -106,6 +106,12 @@ def _owner(array: Array) -> Array:
     return array
 
 
+def address(array: Array) -> int:
+    """Where the memory begins that an array is, or is a view of."""
+    owner = _owner(array)
+    return int(owner.ctypes.data if backend_of(owner).device_type == "cpu" else owner.data.ptr)
+
+
 def held(recorded: list[Recorded], known: set[int]) -> list[int]:
     """The bytes that each operation is the first to hold, but for the blocks already `known`."""
     totals = []
@@ -117,5 +123,5 @@ def held(recorded: list[Recorded], known: set[int]) -> list[int]:
 
 
 def blocks(tensors: Iterator[Tensor] | list[Tensor]) -> set[int]:
-    """The ids of the memory of these tensors, as in `Recorded.held`."""
-    return {id(_owner(t.array)) for t in tensors}
+    """The addresses of the memory of these tensors, as in `Recorded.held`."""
+    return {address(t.array) for t in tensors}

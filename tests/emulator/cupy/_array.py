@@ -70,6 +70,11 @@ class ndarray:
     def data(self) -> Any:
         return SimpleNamespace(ptr=self._array.ctypes.data)
 
+    @property
+    def base(self) -> ndarray | None:
+        base = self._array.base
+        return None if base is None else ndarray(base)
+
     def __len__(self) -> int:
         return len(self._array)
 
@@ -301,6 +306,8 @@ for _name in [
     "sin",
 ]:
     globals()[_name] = _lifted(_arrays(getattr(np, _name)))
+# Unlike NumPy's, it adds no axis where there is none.
+ascontiguousarray = _lifted(lambda a: np.asarray(a, order="C"))
 
 
 def matmul(x: ndarray, y: ndarray, out: ndarray | None = None) -> ndarray:

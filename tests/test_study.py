@@ -1,0 +1,343 @@
+"""`python -m nin.study`: each study as a person runs it, and what its numbers must agree with."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn import functional as F
+from minicnn import nn
+from nin import networks
+from nin import train as nin_train
+from nin.presets import PRESETS
+from nin.study import (
+    ablate,
+    classmaps,
+    filters,
+    graph,
+    heads,
+    im2col,
+    onebyone,
+    summary,
+    tape,
+    trial,
+)
+from nin.study.__main__ import STUDIES, main
+
+SMALL = ["--limit-train", "96", "--limit-test", "64"]
+ROUND = 1e-6
+
+
+@pytest.fixture(scope="module")
+def on(backend_name):
+    """The flags for the backend under test."""
+    return ["--backend", backend_name]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, on):
+    """A little training of `quick` on the real data."""
+    out = tmp_path_factory.mktemp("run") / "quick"
+    flags = ["--limit-train", "512", "--limit-test", "64", "--epochs", "1", "--no-progress"]
+    assert nin_train.main([*flags, *on, "--out", str(out)]) == 0
+    return out
+
+
+def study(capsys, tmp_path, *flags):
+    """Exit status, stdout, stderr and the numbers of a study run in this process."""
+    out = tmp_path / "study"
+    try:
+        status = main([*flags, "--out", str(out)])
+    except SystemExit as stop:
+        status = stop.code
+    captured = capsys.readouterr()
+    written = out / f"{flags[0]}.json"
+    numbers = json.loads(written.read_text()) if written.exists() else None
+    return status, captured.out, captured.err, numbers
+
+
+def widest(out, without=""):
+    """The length of the longest line, `without` a path that a person's would be shorter than."""
+    return max(map(len, out.replace(str(without), "").splitlines()))
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def test_without_a_study_all_are_listed(capsys):
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert all(re.search(rf"^  {name} ", out, re.MULTILINE) for name in STUDIES)
+
+
+def test_an_unknown_study_is_one_line_and_status_2(capsys):
+    assert main(["nosuch"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_help_has_examples_and_fits_80_columns(capsys, name):
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    out = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert f"python -m nin.study {name}" in out.partition("examples:")[2]
+    assert widest(out) <= 80
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["heads", "--no-such-flag"],
+        ["heads", "--seed", "-1"],
+        ["im2col", "--kernel", "0"],
+        ["im2col", "--kernel", "9"],
+        ["im2col", "--size", "13"],
+        ["summary"],
+        ["summary", "resnet"],
+        ["graph", "quick", "--batch-size", "0"],
+        ["ablate", "--limit-train", "none"],
+        ["ablate", "--dataset", "cifar"],
+        ["compare", "--seconds", "0"],
+        ["compare", "--image-size", "32"],
+        ["filters", "no/such/run"],
+        ["classmaps", "no/such/run"],
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_done_is_one_line_status_2_and_leaves_nothing(capsys, tmp_path, flags):
+    status, out, err, _ = study(capsys, tmp_path, *flags)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_study_is_not_written_over(capsys, tmp_path, on):
+    assert study(capsys, tmp_path, "heads", *on)[0] == 0
+    status, _, err, _ = study(capsys, tmp_path, "heads", *on)
+    assert status == 2
+    assert "holds heads.json already" in err
+
+
+# --- 1×1 convolutions and im2col -----------------------------------------------------------------
+
+
+def test_onebyone_doubles_an_image_and_agrees_three_ways(capsys, tmp_path, on):
+    status, out, _, numbers = study(capsys, tmp_path, "onebyone", *on)
+    assert status == 0
+    assert widest(out, tmp_path) <= 80
+    first = numbers["examples"][0]
+    np.testing.assert_array_equal(first["outputs"], 2 * np.array(first["images"]))
+    for example in numbers["examples"]:
+        assert set(example["differences"].values()) == {0.0}
+
+
+def test_by_loop_and_by_linear_can_disagree_with_another_convolution():
+    (example, *_) = onebyone.examples("cpu")
+    x, w = example.images, example.weights[0]
+    assert not (onebyone.by_loop(x, w + 1) == onebyone.by_linear(x, w)).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding"),
+    [(5, 3, 2, 1), (4, 2, 1, 0), (6, 5, 3, 2), (3, 1, 1, 0)],
+)
+def test_im2col_steps_are_those_of_conv2d(size, kernel, stride, padding):
+    x = minicnn.randn(1, 1, size, size, dtype=minicnn.float64)
+    w = minicnn.randn(1, 1, kernel, kernel, dtype=minicnn.float64)
+    steps = im2col.unroll(x, w, stride, padding)
+    assert steps.difference <= 1e-12
+    assert steps.copies.sum() == steps.cols.size
+
+
+def test_im2col_writes_both_ways(capsys, tmp_path, on):
+    assert study(capsys, tmp_path, "im2col", *on)[0] == 0
+    for part in ("forward", "backward"):
+        picture = (tmp_path / "study" / f"im2col-{part}.png").read_bytes()
+        assert picture.startswith(b"\x89PNG\r\n")
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+
+def test_heads_counts_layers_and_misses_none():
+    for network in heads.NETWORKS.values():
+        model = nn.utils.skip_init(network)
+        assert sum(heads.count(model)) == sum(p.numel() for p in model.parameters())
+
+
+def test_a_summary_fits_80_columns_and_its_totals_are_a_runs(capsys, tmp_path, on):
+    status, out, _, numbers = study(capsys, tmp_path, "summary", "quick", "--steps", "1", *on)
+    assert status == 0
+    assert widest(out, tmp_path) <= 80
+    assert numbers["parameters"]["layers"] == numbers["parameters"]["model"] == 115_690
+    assert all(layer["forward"] > 0 for layer in numbers["layers"])
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize(("name", "n"), [("quick", 16), ("d2l", 2)])
+def test_what_the_layers_hold_is_what_a_run_allocates(name, n):
+    preset = PRESETS[name]
+    model = preset.build()
+    x = minicnn.randn(n, 1, preset.image_size, preset.image_size)
+    y = minicnn.randint(0, 10, (n,))
+    layers, loss = summary.measure(summary.stages(model), x, y, 1)
+    kept = summary.allocated(model, x, y)[0]
+    assert n * (sum(layer.held for layer in layers) + loss) == pytest.approx(kept, rel=0.01)
+
+
+def test_multiply_adds_of_the_first_layer_of_article():
+    layer = networks.article()[0][0]
+    assert summary.multiply_adds(layer, (96, 54, 54)) == 96 * 54 * 54 * 11 * 11
+
+
+def test_the_receptive_field_is_what_the_gradient_reaches():
+    layers = [nn.Conv2d(1, 1, 3), nn.MaxPool2d(3, stride=2), nn.Conv2d(1, 1, 5, dilation=2)]
+    field = summary.ReceptiveField()
+    sizes = [field.through(layer) for layer in layers]
+    x = minicnn.zeros(1, 1, 32, 32, requires_grad=True)
+    y = F.avg_pool2d(F.conv2d(x, minicnn.ones(1, 1, 3, 3)), 3, stride=2)  # as far as a maximum
+    y = F.conv2d(y, minicnn.ones(1, 1, 5, 5), dilation=2)
+    y[0, 0, 0, 0].backward()
+    assert sizes == [3, 5, 21]
+    assert (x.grad.cpu().numpy() != 0).any(axis=(0, 1, 2)).sum() == sizes[-1]
+
+
+# --- the tape ------------------------------------------------------------------------------------
+
+
+def test_the_tape_is_read_in_order_with_shapes_and_what_is_held():
+    x = minicnn.randn(4, 3)
+    w = minicnn.randn(2, 3, requires_grad=True)
+    z = F.linear(x, w).exp()
+    linear, exp, mean = tape.read(z.mean())
+    assert [r.name for r in (linear, exp, mean)] == ["linear", "exp", "mean"]
+    assert [r.shape for r in (linear, exp, mean)] == [(4, 2), (4, 2), ()]
+    assert linear.inputs == [w]
+    assert exp.inputs == [linear]
+    assert exp.held == {tape.address(z.array): z.array.nbytes}
+
+
+def test_a_block_that_two_operations_hold_counts_once():
+    x = minicnn.randn(8, requires_grad=True)
+    y = x.exp()
+    recorded = tape.read((y * y).sum())
+    assert sum(tape.held(recorded, set())) == y.array.nbytes
+
+
+def test_both_uses_of_a_tensor_are_edges_of_the_graph():
+    x = minicnn.randn(8, requires_grad=True)
+    y = x.exp()
+    recorded = tape.read((y * y).sum())
+    vertices = list(graph.layout(recorded, [0] * len(recorded), {id(x): "x"}))
+    assert [v.inputs for v in vertices] == [[], [0], [1, 1], [2]]
+
+
+def test_graph_writes_three_languages(capsys, tmp_path, on):
+    status, _, _, numbers = study(capsys, tmp_path, "graph", "quick", "--batch-size", "2", *on)
+    assert status == 0
+    assert numbers["bytes_held"] > 0
+    names = [each["name"] for each in numbers["operations"]]
+    assert names.count("max_pool2d") == 2
+    out = tmp_path / "study"
+    dot = (out / "graph.dot").read_text()
+    used = {n for edge in re.findall(r"(n\d+) -> (n\d+)", dot) for n in edge}
+    assert used == set(re.findall(r"^  (n\d+) \[", dot, re.MULTILINE))
+    assert (out / "graph.mmd").read_text().startswith("flowchart TD\n")
+    assert "0.0.weight" in (out / "graph.svg").read_text()
+
+
+# --- trainings -----------------------------------------------------------------------------------
+
+
+def test_the_network_that_is_changed_is_quick():
+    ours = [p.shape for p in ablate.network().parameters()]
+    assert ours == [p.shape for p in networks.quick().parameters()]
+
+
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [(n, b) for _, variants in ablate.QUESTIONS.values() for n, b in variants.items()],
+    ids=str,
+)
+def test_every_variant_gives_a_logit_for_each_class(name, build):
+    assert build()(minicnn.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_ablate_answers_what_is_asked(capsys, tmp_path, on):
+    flags = ["--bottleneck", "--dropout", *SMALL, "--epochs", "1", "--seeds", "2", *on]
+    status, out, _, numbers = study(capsys, tmp_path, "ablate", *flags)
+    assert status == 0
+    assert widest(out, tmp_path) <= 80
+    names = [row["name"] for row in numbers["rows"]]
+    assert names == [ablate.BASE, "bottleneck", "no dropout"]
+    assert [row["seeds"] for row in numbers["rows"]] == [2, 2, 2]
+
+
+def test_an_interrupted_ablation_keeps_what_is_done(capsys, tmp_path, monkeypatch):
+    done = trial.Outcome("x", 0, 1, 1, 0.5, 0.6, 0.9, 0.8, 1.0, 0.1)
+    outcomes = iter([done])
+
+    def train(*_):
+        try:
+            return next(outcomes)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr(trial, "train", train)
+    status, out, err, numbers = study(capsys, tmp_path, "ablate", *SMALL)
+    assert status == 130
+    assert "Interrupted after 1 of 12" in err
+    assert [row["name"] for row in numbers["rows"]] == ["x"]
+    assert "80.00" in out
+
+
+def test_compare_trains_three_networks(capsys, tmp_path, on):
+    status, out, _, numbers = study(capsys, tmp_path, "compare", *SMALL, "--seconds", "0.3", *on)
+    assert status == 0
+    assert widest(out, tmp_path) <= 80
+    nin, lenet, alexnet = numbers["rows"]
+    assert nin["epochs"] >= 1
+    assert lenet["epochs"] >= 1
+    assert alexnet["parameters"] > 10 * nin["parameters"]
+
+
+# --- trained networks ----------------------------------------------------------------------------
+
+
+def test_filters_of_a_run(capsys, tmp_path, run, on):
+    status, _, _, numbers = study(capsys, tmp_path, "filters", str(run), *on)
+    assert status == 0
+    assert np.array(numbers["first"]["filters"]).shape == (32, 3, 3)
+    assert [m["layer"] for m in numbers["mixing"]] == ["0.2", "2.2", "4.2", "6"]
+
+
+def test_effective_rank_counts_equal_singular_values():
+    assert filters.effective_rank(np.diag([2.0, 2.0, 2.0, 0.0])) == pytest.approx(3)
+
+
+def test_the_mean_of_a_class_map_is_the_logit():
+    model = networks.quick().eval()
+    body, head = classmaps.split(model)
+    x = minicnn.randn(3, 1, 28, 28)
+    means, logits = (t.detach().cpu().numpy() for t in (body(x).mean((2, 3)), model(x)))
+    np.testing.assert_allclose(means, logits, atol=ROUND)
+    assert head(body(x)).shape == (3, 10)
+
+
+def test_class_maps_of_a_run(capsys, tmp_path, run, on):
+    flags = ["classmaps", str(run), "--limit-test", "100", "--wrong", "2", *on]
+    status, out, _, numbers = study(capsys, tmp_path, *flags)
+    assert status == 0
+    assert widest(out, tmp_path) <= 80
+    assert numbers["images"] == 100
+    assert [s["label"] == s["guess"] for s in numbers["shown"]][-2:] == [False, False]
+    assert numbers["mean_of_own_map"] > numbers["mean_of_other_maps"]
+
+
+def test_half_of_a_gaussian_matrix_squares_lie_in_an_eighth_of_its_entries():
+    matrix = minicnn.randn(200, 200, device="cpu").numpy()
+    assert filters.figures(matrix)[0] == pytest.approx(0.124, abs=0.005)
