@@ -1,5 +1,5 @@
 # make train       train the default network on Fashion-MNIST
-# make test        the whole test suite
+# make test        the whole test suite, on NumPy and on the stand-in for CuPy
 # make gradcheck   every operation's gradients against three other ways to compute them
 # make mutants     how many small faults in the derivative code the suite catches (an hour)
 # make bench       time and memory against other libraries (half an hour)
@@ -11,13 +11,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: train test gradcheck mutants bench docs lint format clean
+.PHONY: train test test-numpy test-emulator gradcheck mutants bench docs lint format clean
 
 train: .venv/run.stamp
 	$(BIN)/python -m nin.train $(ARGS)
 
-test: .venv/test.stamp
+test: test-numpy test-emulator
+
+test-numpy: .venv/test.stamp
 	$(BIN)/python -m pytest $(ARGS)
+
+test-emulator: .venv/test.stamp
+	$(BIN)/python -m pytest --backend emulator $(ARGS)
 
 gradcheck: .venv/test.stamp
 	$(BIN)/python -m minicnn.gradcheck $(ARGS)

@@ -118,7 +118,7 @@ class MicroBatches:
         def work(replica: Module, piece: slice) -> float:
             loss = criterion(replica(x[piece]), y[piece])
             share = len(y[piece]) / len(y)
-            loss.backward(creation.full((), share, dtype=loss.dtype))
+            loss.backward(creation.full((), share, dtype=loss.dtype, device=loss.device))
             return share * loss.item()
 
         losses = self._run(work, len(y))

@@ -213,6 +213,7 @@ class Tensor(Variable):
                 raise RuntimeError(
                     f"backward(): gradient of shape {gradient.shape} for a tensor of {self.shape}"
                 )
+            autograd.common_backend("backward", self, gradient)
             g = gradient.array.astype(self.dtype, copy=False)
         autograd.backward(self, g, retain_graph)
 

@@ -74,8 +74,16 @@ def _parser() -> argparse.ArgumentParser:
         default=1,
         help="threads for the matrix products of each worker thread (default: 1)",
     )
-    add("--tf32", action="store_true", help="tensor cores on a GPU: faster, 11 binary digits")
-    add("--no-graph", action="store_true", help="on a GPU, launch each kernel by itself")
+    add(
+        "--tf32",
+        action="store_true",
+        help="tensor cores on a GPU, 11 binary digits (default: float32)",
+    )
+    add(
+        "--no-graph",
+        action="store_true",
+        help="on a GPU, launch each kernel by itself (default: graphs)",
+    )
     add(
         "--log-interval",
         type=at_least(0, int),

@@ -55,6 +55,13 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if item not in left_out]
 
 
+def pytest_terminal_summary(terminalreporter):
+    table = sys.modules.get("tests.table")
+    if table and table.DRAWN:
+        rows, cases = len(table.ROWS), len(table.DRAWN)
+        terminalreporter.write_line(f"{cases:,} cases drawn from the {rows} rows of tests/table.py")
+
+
 def pytest_ignore_collect(collection_path, config):
     real = config.getoption("--backend") != "emulator" and sys.platform == "linux"
     return True if collection_path.name in REAL_CUPY and not real else None

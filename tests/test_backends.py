@@ -130,3 +130,54 @@ def test_add_at_adds_again_where_an_index_occurs_again(backend, dtype):
     np.add.at(target, index, values)
     backend.add_at(on_device, backend.from_host(index), backend.from_host(values))
     same(target, on_device, backend)
+
+
+@floats
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_bias_is_added_to_rows(backend, relu, dtype):
+    y, b = drawn((7, 5), dtype), drawn(5, dtype)
+    on_device = backend.from_host(y.copy())
+    backend.add_bias(on_device, backend.from_host(b), relu)
+    host.add_bias(y, b, relu)
+    same(y, on_device, backend)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-6), (np.float64, 1e-14)])
+def test_cross_entropy_and_its_gradient(backend, dtype, tolerance):
+    x = np.array([[1, 2, 3], [1e4, -1e4, 0], [-np.inf, 0, 1], [5, 5, 5]], dtype)
+    q = np.array([[0, 1, 0], [1, 0, 0], [0, 0.5, 0.5], [0, 0, 0]], dtype)
+    g = rng.standard_normal(4).astype(dtype)
+    on_device = [backend.from_host(a) for a in (x, q, g)]
+    with host.quiet():
+        loss, logp = host.cross_entropy(x, q)
+        dx = host.cross_entropy_vjp(g, q, logp)
+        its_loss, its_logp = backend.cross_entropy(*on_device[:2])
+        its_dx = backend.cross_entropy_vjp(on_device[2], on_device[1], its_logp)
+    for expected, got in ((loss, its_loss), (logp, its_logp), (dx, its_dx)):
+        np.testing.assert_allclose(backend.to_host(got), expected, tolerance, tolerance)
+
+
+@floats
+@pytest.mark.parametrize("weight_decay", [0, 0.25])
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0, False), (0.5, False), (0.5, True)])
+def test_an_update(backend, momentum, nesterov, weight_decay, dtype):
+    p, g, v = (rng.standard_normal(9).astype(dtype) for _ in range(3))
+    options = {
+        "momentum": momentum,
+        "share": 0.75,
+        "weight_decay": weight_decay,
+        "nesterov": nesterov,
+    }
+    its_p, its_g, its_v = (backend.from_host(a.copy()) for a in (p, g, v))
+    backend.sgd(its_p, its_g, its_v if momentum else None, backend.rate(0.5, dtype), **options)
+    host.sgd(p, g, v if momentum else None, host.rate(0.5, dtype), **options)
+    tolerance = 4 * np.finfo(dtype).eps  # a device may round a product and a sum together
+    for expected, got in ((p, its_p), (g, its_g), (v, its_v)):
+        np.testing.assert_allclose(backend.to_host(got), expected, tolerance, tolerance)
+
+
+def test_a_backend_has_every_name_that_numpys_has(backend):
+    names = {
+        n for n, value in vars(host).items() if getattr(value, "__module__", "") == host.__name__
+    }
+    assert not {n for n in names if not n.startswith("_")} - set(vars(backend))

@@ -24,6 +24,7 @@ from minicnn.vision import datasets, transforms
 from minicnn.vision.datasets import DatasetError, FashionMNIST, IdxFile
 from minicnn.vision.idx import read_idx
 
+pytestmark = pytest.mark.cpu
 SHAPE = (20, 28, 28)
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 

@@ -109,6 +109,7 @@ def test_a_module_moves_with_its_gradients():
         lambda here, there: F.linear(there, here),
         lambda here, there: F.conv2d(there[None, None], here[None, None]),
         lambda here, there: minicnn.cat([here, there]),
+        lambda here, there: here.requires_grad_().backward(there),
     ],
 )
 def test_tensors_of_two_devices_are_refused_by_name(mix):

@@ -11,8 +11,12 @@ from typing import NamedTuple
 
 import pytest
 
+pytestmark = pytest.mark.cpu
 ROOT = Path(__file__).parents[1]
-SUITE = ["tests/test_gradcheck.py", "tests/test_optim.py", "tests/test_operations.py"]
+SUITES = {
+    "numpy": ["tests/test_gradcheck.py", "tests/test_optim.py", "tests/test_operations.py"],
+    "emulator": ["tests/test_backends.py", "tests/test_operations.py"],
+}
 
 
 class Fault(NamedTuple):
@@ -22,6 +26,7 @@ class Fault(NamedTuple):
     path: str
     right: str
     wrong: str
+    backend: str = "numpy"
 
 
 FAULTS = [
@@ -71,11 +76,34 @@ FAULTS = [
     ),
     Fault(
         "momentum without the gradient",
-        "optim/sgd.py",
+        "backends/numpy.py",
         "g = g + momentum * v if",
         "g = momentum * v if",
     ),
-    Fault("weight decay pulling outwards", "optim/sgd.py", "g = g + group", "g = g - group"),
+    Fault(
+        "weight decay pulling outwards",
+        "backends/numpy.py",
+        "g = g + weight_decay",
+        "g = g - weight_decay",
+    ),
+    Fault(
+        "a kernel's index",
+        "backends/kernels.py",
+        "(n * h + p * sh + u * dh) * w + q * sw + v * dw",
+        "(n * h + p * sh + u * dh) * w + q * sw + u * dw",
+        "emulator",
+    ),
+    Fault(
+        "a kernel's boundary", "backends/kernels.py", "if (p >= oh ||", "if (p > oh ||", "emulator"
+    ),
+    Fault("a kernel's type", "backends/kernels.py", "I at = 0;", "char at = 0;", "emulator"),
+    Fault(
+        "a kernel that draws the same number everywhere",
+        "backends/kernels.py",
+        "draw(skip + i, seed",
+        "draw(skip, seed",
+        "emulator",
+    ),
 ]
 
 
@@ -89,7 +117,8 @@ def test_the_suite_catches(fault, tmp_path):
     assert text.count(fault.right) == 1, f"{fault.path} no longer has {fault.right!r} once"
     path.write_text(text.replace(fault.right, fault.wrong))
 
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *SUITE]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    command += ["--backend", fault.backend, *SUITES[fault.backend]]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     caught = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
     print(f"{fault.name}: caught by {', '.join(caught)}")

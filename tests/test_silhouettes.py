@@ -7,6 +7,8 @@ import minicnn
 from minicnn.random import Generator
 from minicnn.vision.silhouettes import GARMENTS, SHEET, Silhouettes, Vary
 
+pytestmark = pytest.mark.cpu
+
 
 @pytest.fixture(scope="module")
 def sample() -> Silhouettes:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.cpu
 ROOT = Path(__file__).parents[1]
 ENGINE = sorted((ROOT / "minicnn").rglob("*.py"))
 # Lower layers first: a file may import from its own layer and from those before it.

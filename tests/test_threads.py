@@ -14,6 +14,7 @@ from minicnn.backends import host, threads
 
 from .arrays import array
 
+pytestmark = pytest.mark.cpu
 BLAS = ThreadpoolController()
 
 

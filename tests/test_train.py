@@ -15,12 +15,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import minicnn
 from benchmarks.twin import twin
 from minicnn.vision import datasets
 from nin import networks, train
 from nin.presets import PRESETS
 
-SMALL = ["--limit-train", "192", "--limit-test", "64", "--epochs", "2", "--no-progress"]
+NAME = minicnn.backends.NAMES[minicnn.get_default_device().type]
+BACKEND = ["--backend", NAME]
+SMALL = ["--limit-train", "192", "--limit-test", "64", "--epochs", "2", "--no-progress", *BACKEND]
 EPOCH_LINE = re.compile(
     r"Epoch \[\d+/\d+\], Train Loss: \d+\.\d{4}, Test Loss: \d+\.\d{4}, Acc: \d+\.\d\d%"
 )
@@ -57,7 +60,8 @@ def test_one_line_of_the_promised_form_after_each_epoch(run):
 
 def test_says_first_what_it_is_about_to_do(run):
     text = run[1].stderr
-    for part in ("Fashion-MNIST", "numpy", "threads", "quick", "115,690 parameters", str(run[0])):
+    how = "threads" if NAME == "numpy" else "steps launched as graphs"
+    for part in ("Fashion-MNIST", NAME, how, "quick", "115,690 parameters", str(run[0])):
         assert part in text
 
 
@@ -83,7 +87,7 @@ def test_metrics_hold_a_row_for_each_epoch(run):
 
 def test_a_saved_config_runs_again_with_the_same_numbers(run, tmp_path, capsys):
     flags = ["--config", str(run[0] / "config.toml"), "--out", str(tmp_path / "again")]
-    assert command(capsys, *flags)[0] == 0
+    assert command(capsys, *flags, *BACKEND)[0] == 0
     assert (tmp_path / "again" / "config.toml").read_text() == (run[0] / "config.toml").read_text()
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == (
         run[0] / "model.safetensors"
@@ -93,7 +97,7 @@ def test_a_saved_config_runs_again_with_the_same_numbers(run, tmp_path, capsys):
 def test_the_environment_is_recorded(run):
     environment = json.loads((run[0] / "environment.json").read_text())
     assert environment["training_images"] == 192
-    assert environment["backend"].startswith("numpy")
+    assert environment["backend"].startswith(NAME)
 
 
 def test_print_config_is_what_a_run_saves(run, capsys):
@@ -103,7 +107,7 @@ def test_print_config_is_what_a_run_saves(run, capsys):
 
 def test_a_dry_run_leaves_nothing_behind(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    status, out, _ = command(capsys, "--dry-run")
+    status, out, _ = command(capsys, "--dry-run", *BACKEND)
     assert (status, len(EPOCH_LINE.findall(out))) == (0, 1)
     assert not list(tmp_path.iterdir())
 
@@ -167,6 +171,7 @@ def test_a_bad_value_is_one_line_and_status_2(capsys, flags):
     assert flags[0] in err
 
 
+@pytest.mark.usefixtures("without_cupy")
 def test_a_backend_that_is_missing_is_one_line_and_status_2(capsys, tmp_path):
     status, _, err = command(capsys, "--backend", "cupy", "--out", str(tmp_path / "run"))
     assert (status, err.count("\n")) == (2, 1)
@@ -225,9 +230,9 @@ def test_help_shows_every_default(capsys):
 
 def test_ctrl_c_keeps_the_finished_epochs(tmp_path):
     out = tmp_path / "run"
-    flags = ["--epochs", "1000", "--limit-train", "640", "--limit-test", "64", "--out", str(out)]
+    flags = ["--epochs", "1000", "--limit-train", "640", "--limit-test", "64", *BACKEND]
     process = subprocess.Popen(
-        [sys.executable, "-m", "nin.train", *flags],
+        [sys.executable, "-m", "nin.train", *flags, "--out", str(out)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

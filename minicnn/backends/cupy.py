@@ -172,6 +172,10 @@ def add_bias(y: Array, b: Array, relu: bool) -> None:
 
 def cross_entropy(x: Array, q: Array) -> tuple[Array, Array]:
     """-Σ_c q_c·log p_c and log p, with p = softmax(x), for x and q (N, C): (N,) and (N, C)."""
+    if x.dtype.kind == "c":  # a complex step; the kernel compares, which takes real numbers
+        logp = x - x.max(axis=1, keepdims=True)
+        logp -= xp.log(xp.exp(logp).sum(axis=1, keepdims=True))
+        return -xp.where(q == 0, 0, q * logp).sum(axis=1), logp
     x, q = _contiguous(x, q)
     loss, logp = xp.empty(len(x), x.dtype), xp.empty_like(x)
     kernels.cross_entropy(x, q, x.shape[1], loss, logp)
@@ -247,7 +251,7 @@ def pieces(n: int, bytes_each: int, most: int | None = None) -> list[slice]:
 
 
 def _key(key: Key, skip: int) -> tuple[Any, ...]:
-    """A key as kernels take it: its second half from memory (see `random.Drawn`)."""
+    """A key as kernels take it: its second half from memory (see `random.Counted`)."""
     seed, count = key
     if isinstance(count, int):
         return np.uint64(seed), xp.full(1, np.uint64(count)), 0, skip

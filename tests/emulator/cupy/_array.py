@@ -306,6 +306,8 @@ for _name in [
     "sin",
 ]:
     globals()[_name] = _lifted(_arrays(getattr(np, _name)))
+# Unlike NumPy's, it adds no axis where there is none.
+ascontiguousarray = _lifted(lambda a: np.asarray(a, order="C"))
 
 
 def matmul(x: ndarray, y: ndarray, out: ndarray | None = None) -> ndarray:

@@ -1,0 +1,299 @@
+"""Training steps, predictions, kernels and whole runs on a GPU, beside PyTorch (`make bench-gpu`).
+
+    python -m benchmarks.gpu
+
+Ten minutes at most, and nothing to install or download: it takes the Python that has CuPy and
+PyTorch, and Fashion-MNIST from where `nin.train` looks for it. Each library is a process of its own
+on the same device; they take turns, and the figures are medians over rounds. A figure that can't be
+had is left out, with the reason, and the exit status is then 1. --dry-run does a little of
+everything, to see whether it works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+from minicnn import backends, environment
+
+from .cpu import Worker
+from .gpu_worker import Setting
+from .machine import describe
+
+RESULTS = Path(__file__).parent / "results"
+SECONDS = 570  # after which what is not done yet is left out
+REFERENCE = "PyTorch"
+COMPETITORS = {"minicnn": ("minicnn", "auto"), "minicnn, im2col": ("minicnn", "im2col")}
+COMPETITORS[REFERENCE] = ("torch", "auto")
+SETTINGS = {
+    "article, batch 64, float32": Setting("article", "train", 64),
+    "article, batch 256, float32": Setting("article", "train", 256),
+    "article, batch 64, TF32": Setting("article", "train", 64, tf32=True),
+    "article, batch 256, TF32": Setting("article", "train", 256, tf32=True),
+    "quick, batch 128, float32": Setting("quick", "train", 128),
+    "article, prediction, batch 256, float32": Setting("article", "predict", 256),
+    "article, prediction, batch 256, TF32": Setting("article", "predict", 256, tf32=True),
+}
+GOALS = {  # images a second, as ratios to PyTorch's
+    "article, batch 64, float32": 1.0,
+    "article, batch 256, float32": 1.0,
+    "article, batch 64, TF32": 1.0,
+    "article, batch 256, TF32": 1.0,
+    "quick, batch 128, float32": 1.5,
+    "article, prediction, batch 256, float32": 1.0,
+}
+
+
+class Process(Worker):
+    """A library's process."""
+
+    def __init__(self, library: str, device: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.gpu_worker", library, "--device", device],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        self._read()
+
+
+class Failed(Exception):
+    """A figure that can't be had."""
+
+
+def steps(processes: dict[str, Process], setting: Setting, rounds: int) -> dict[str, Any]:
+    """Median milliseconds, and images a second, of each competitor."""
+    taken: dict[str, list[float]] = {}
+    problems = {}
+    for conv in ("auto", "im2col"):  # one process can hold only one of minicnn's two at a time
+        now = {n: lib for n, (lib, c) in COMPETITORS.items() if lib in processes and c == conv}
+        if conv == "im2col" and REFERENCE in taken:
+            now[REFERENCE] = "torch"
+        for name, library in now.items():
+            answer = processes[library].ask(json.dumps(setting._replace(conv=conv)._asdict()))
+            if "error" in answer:
+                problems[name] = answer["error"]
+        for _ in range(rounds):
+            for name, library in now.items():
+                if name not in problems:
+                    taken.setdefault(name, []).append(processes[library].ask("turn")["ms"])
+    rows: dict[str, Any] = {name: {"error": problem} for name, problem in problems.items()}
+    for name, times in taken.items():
+        ms = statistics.median(times)
+        rows[name] = {
+            "ms": ms,
+            "images_per_second": 1e3 * setting.batch / ms,
+            "fastest_ms": min(times),
+            "slowest_ms": max(times),
+        }
+    return {**setting._asdict(), "rounds": rounds, "rows": rows}
+
+
+def run(*flags: str, environ: dict[str, str] | None = None) -> dict[str, Any]:
+    """A whole `python -m nin.train --backend cupy`, from the command to its last line."""
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, "-m", "nin.train", "--backend", "cupy", "--no-progress", *flags]
+        start = time.perf_counter()
+        done = subprocess.run(
+            [*command, "--out", f"{out}/run"], capture_output=True, text=True, check=False
+        )
+        seconds = time.perf_counter() - start
+        if done.returncode:
+            raise Failed(f"nin.train {' '.join(flags)}: {done.stderr.strip().splitlines()[-1]}")
+        with open(f"{out}/run/metrics.csv", encoding="utf-8") as file:
+            epochs = list(csv.DictReader(file))
+    data = re.search(r"^Data +(.*?):", done.stderr, re.MULTILINE)
+    return {
+        "command": " ".join(command[1:]),
+        "data": data[1] if data else "",
+        "seconds": seconds,
+        "training_seconds": sum(float(row["seconds"]) for row in epochs),
+        "accuracy": float(epochs[-1]["accuracy"]),
+        "images_per_second": float(epochs[-1]["images_per_second"]),
+    }
+
+
+def kernels(*flags: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.gpu_kernels", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failed(f"benchmarks.gpu_kernels: {done.stderr.strip().splitlines()[-1]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def show_steps(name: str, result: dict[str, Any]) -> None:
+    base = result["rows"].get(REFERENCE, {}).get("ms")
+    for who, row in result["rows"].items():
+        if "error" in row:
+            print(f"{name:<42}{who:<17}{row['error']}")
+            continue
+        ratio = f"{base / row['ms']:>7.2f}" if base else ""
+        print(f"{name:<42}{who:<17}{row['images_per_second']:>11,.0f}{ratio}", flush=True)
+        name = ""
+
+
+def show_kernels(result: dict[str, Any]) -> None:
+    limits = result["ceilings"]
+    print(f"\nKernels of a step of {result['preset']}, batch {result['batch']}, beside", end=" ")
+    print(
+        f"{limits['float32_flops'] / 1e12:.1f} TFLOP/s and {limits['copy_bytes'] / 1e9:,.0f} GB/s"
+    )
+    print(f"{'':<48}{'calls':>6}{'ms each':>10}{'share':>8}  of")
+    for row in result["rows"]:
+        shapes = " ".join("×".join(map(str, shape)) for shape in row["shapes"][:2])
+        text = f"{row['kernel']:<18}{shapes:<30.30}{row['calls']:>6}{row['ms']:>10.4f}"
+        print(f"{text}{100 * row['share']:>7.0f}%  {row['limit']}")
+    whole = sum(row["ms"] * row["calls"] for row in result["rows"])
+    print(f"{'all':<48}{'':>6}{whole:>10.2f}", flush=True)
+
+
+def show_run(result: dict[str, Any]) -> None:
+    print(f"\n{result['command']}\n  {result['data']}: {result['seconds']:.1f} s,", end=" ")
+    print(f"{100 * result['accuracy']:.2f}% of the test images", flush=True)
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    """Ratios to PyTorch, and each kind of kernel's share of what the device can do."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+    names, ratios = [], []
+    for name, each in result["steps"].items():
+        rows = each.get("rows", {})
+        if "ms" in rows.get(REFERENCE, {}) and "ms" in rows.get("minicnn", {}):
+            names.append(name)
+            ratios.append(rows[REFERENCE]["ms"] / rows["minicnn"]["ms"])
+    bars = left.barh(names[::-1], ratios[::-1], color="tab:blue")
+    left.bar_label(bars, [f"{r:.2f}" for r in ratios[::-1]], padding=3)
+    left.axvline(1, color="black", linewidth=0.8)
+    left.set_title("images a second, PyTorch = 1")
+    totals: dict[str, list[float]] = {}  # of each kernel: the floor, and the time
+    for row in result.get("kernels", {}).get("rows", []):
+        floor, taken = totals.setdefault(row["kernel"], [0.0, 0.0])
+        ms = row["ms"] * row["calls"]
+        totals[row["kernel"]] = [floor + row["share"] * ms, taken + ms]
+    kinds = sorted(totals, key=lambda kind: totals[kind][1])
+    bars = right.barh(kinds, [100 * totals[k][0] / totals[k][1] for k in kinds], color="silver")
+    right.bar_label(bars, [f"{totals[k][1]:.2f} ms" for k in kinds], padding=3)
+    right.set_title("per cent of what the device can do, and time in a step")
+    for axes in (left, right):
+        axes.margins(x=0.15)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(result["device"]["Device"])
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+class Session:
+    """Collects results, and writes them after each, so that nothing is lost."""
+
+    def __init__(self, path: Path, result: dict[str, Any]) -> None:
+        self.path, self.result = path, result
+        self.failed = False
+
+    def take(
+        self, section: str, name: str | None, work: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any] | None:
+        """What `work` gives, kept under its section and name; None, and the reason, if it fails."""
+        try:
+            found = work()
+        except (Failed, OSError, ValueError, SystemExit) as error:
+            print(f"{name or section}: left out: {error}", file=sys.stderr, flush=True)
+            self.failed, found = True, {"error": str(error)}
+        if name is None:
+            self.result[section] = found
+        else:
+            self.result[section][name] = found
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.result, indent=1) + "\n")
+        return None if "error" in found else found
+
+
+def measure(session: Session, dry: bool) -> None:
+    """Everything, in the order of importance."""
+    rounds, settings = (
+        (1, {"quick, batch 2": Setting("quick", "train", 2)}) if dry else (5, SETTINGS)
+    )
+    if dry:
+        settings["quick, prediction, TF32"] = Setting("quick", "predict", 2, tf32=True)
+    print(f"{'':<42}{'':<17}{'images/s':>11}{'ratio':>7}")
+    processes = {}
+    for library in ("minicnn", "torch"):
+        try:
+            processes[library] = Process(library, "cpu" if dry and library == "torch" else "cuda")
+        except SystemExit as error:
+            print(f"without {library}: {error}", file=sys.stderr)
+            session.failed = True
+    try:
+        for name, setting in settings.items():
+            if found := session.take("steps", name, lambda s=setting: steps(processes, s, rounds)):
+                show_steps(name, found)
+    finally:
+        for process in processes.values():
+            process.process.kill()
+    small = ["--preset", "quick", "--limit-train", "128", "--limit-test", "64", "--epochs", "1"]
+    flags = small if dry else ["--preset", "article"]
+    for name, extra in (("float32", []), ("TF32", ["--tf32"])):
+        if found := session.take("runs", name, lambda e=extra: run(*flags, *e)):
+            show_run(found)
+    flags = ["--preset", "quick", "--batch", "2", "--rounds", "1", "--size", "64"] if dry else []
+    if found := session.take("kernels", None, lambda: kernels(*flags)):
+        show_kernels(found)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit status: 0 all measured, 1 not all, 2 no GPU."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS, help="directory for the results")
+    parser.add_argument("--dry-run", action="store_true", help="a little of everything")
+    args = parser.parse_args(argv)
+    device = backends.describe("cuda")
+    if "Trouble" in device:
+        print(f"python -m benchmarks.gpu: {device['Trouble']}", file=sys.stderr)
+        return 2
+
+    def too_late(*_: object) -> None:
+        raise Failed(f"more than {SECONDS} s")
+
+    signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(SECONDS)
+    slug = re.sub(r"[^a-z0-9]+", "-", device["Device"].lower()).strip("-")
+    result = {
+        "device": device,
+        "machine": {**describe(), "processor": environment.processor()},
+        "command": "python -m benchmarks.gpu" + (" --dry-run" if args.dry_run else ""),
+        "steps": {},
+        "runs": {},
+    }
+    session = Session(args.out / f"{slug}.json", result)
+    print(f"{device['Device']}, CuPy {device['CuPy']}, CUDA {device['CUDA']}")
+    try:
+        measure(session, args.dry_run)
+    except Failed as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        session.failed = True
+    signal.alarm(0)
+    draw(result, session.path.with_suffix(".png"))
+    print(f"\nwritten: {session.path}, {session.path.with_suffix('.png')}")
+    return int(session.failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
