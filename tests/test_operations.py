@@ -127,7 +127,7 @@ NOT_LAYERS = {"Module", "Parameter", "Sequential"}
 NOT_OPERATIONS = set(
     """tensor from_numpy full zeros ones zeros_like ones_like arange rand randn randint randperm
     manual_seed is_grad_enabled save load argmax gradcheck set_default_device
-    get_default_device""".split()  # noqa: SIM905
+    get_default_device show_config""".split()  # noqa: SIM905
 )
 
 
