@@ -261,7 +261,8 @@ class Training:
             self.seconds, start = self.seconds + now - start, now
             if after_step is not None:
                 after_step()
-        train_loss = self.mean_loss()
+        train_loss = self.mean_loss()  # and with it, on a GPU, the end of the last step
+        self.seconds += time.perf_counter() - start
         test_loss, accuracy = evaluate(self.batches, self.test_loader, after_step)
         row = {
             "epoch": self.epoch,

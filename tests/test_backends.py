@@ -56,6 +56,13 @@ def test_max_pool_and_its_transpose(backend, window, dtype):
     same(host.max_unpool(g, place, shape, *rest), dx, backend)
 
 
+@pytest.mark.parametrize("size", [128, 129, 256, 257])
+def test_the_last_place_of_a_large_window_is_found(backend, size):
+    x = np.arange(size, dtype=np.float32).reshape(1, 1, size, 1)
+    values, places = backend.max_pool(backend.from_host(x), (1, size), (1, 1), (1, 1))
+    assert (values.item(), places.item()) == (size - 1, size - 1)
+
+
 @floats
 @pytest.mark.parametrize("at", range(4))
 def test_nan_wins_in_max_pool(backend, at, dtype):
