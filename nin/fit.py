@@ -163,6 +163,19 @@ class Training:
         """The mean of those."""
         return self.total_loss() / self.seen
 
+    def send_mean_loss(self) -> Callable[[], float | None]:
+        """`mean_loss()` without a wait for a GPU: a function that gives it once it has come."""
+        total, seen = self.total, self.seen
+        if not isinstance(total, Tensor):
+            return lambda: total / seen
+        coming = self.device.backend.fetch(total.array)
+
+        def come() -> float | None:
+            number = coming()
+            return None if number is None else number / seen
+
+        return come
+
     def state(self) -> State:
         """All that changes from step to step, for a checkpoint."""
         optimizer = self.optimizer.state_dict()

@@ -188,3 +188,10 @@ def test_a_backend_has_every_name_that_numpys_has(backend):
         n for n, value in vars(host).items() if getattr(value, "__module__", "") == host.__name__
     }
     assert not {n for n in names if not n.startswith("_")} - set(vars(backend))
+
+
+def test_a_number_is_fetched_without_waiting(backend):
+    coming = backend.fetch(backend.from_host(np.array(2.5, np.float32)).reshape(()))
+    while (number := coming()) is None:
+        pass
+    assert number == 2.5
