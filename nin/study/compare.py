@@ -86,7 +86,7 @@ def run(args: argparse.Namespace, report: Report) -> None:
     outcomes, peaks = [], []
     for name, (network, own) in COMPETITORS[args.image_size].items():
         settings = replace(preset, **own)
-        step = trial.step_seconds(network, settings, material, args.device, seconds / 20)
+        step = trial.step_seconds(network, settings, material, args.device, seconds / 5)
         steps = -(-len(material.train) // settings.batch_size)
         settings = replace(settings, epochs=max(1, round(seconds / (step * steps))))
         outcomes.append(trial.train(name, network, settings, material, args.device))

@@ -120,22 +120,23 @@ def step_seconds(
     device: minicnn.device,
     seconds: float,
 ) -> float:
-    """How long a step takes: the mean of those that fit into some seconds, after one to warm up."""
+    """How long a step of training takes: the mean of those that fit into some seconds.
+
+    Of real steps, as preparing the next batch takes time from them. The first warms up.
+    """
     training = Training(
         network().apply(preset.initialise).to(device), preset, material.train, material.test
     )
-    images, labels = next(iter(training.train_loader))
-    images, labels = images.to(device), labels.to(device)
     training.model.train()
-
-    def step() -> None:
-        loss = training.step(images, labels)
-        if not isinstance(loss, float):
-            loss.item()  # waits for a GPU
-
-    step()
-    start, done = time.perf_counter(), 0
-    while not done or time.perf_counter() - start < seconds:
-        step()
-        done += 1
-    return (time.perf_counter() - start) / done
+    start, done = time.perf_counter(), -1
+    while True:
+        for images, labels in training.train_loader:
+            loss = training.step(images.to(device), labels.to(device))
+            if not isinstance(loss, float):
+                loss.item()  # waits for a GPU
+            done += 1
+            now = time.perf_counter()
+            if not done:
+                start = now
+            elif now - start >= seconds:
+                return (now - start) / done
