@@ -52,7 +52,6 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             "--backend",
             choices=tuple(DEVICES),
-            default="numpy",
             help="array library (default: numpy)",
         )
 

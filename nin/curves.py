@@ -1,23 +1,28 @@
-"""The picture of a run: losses and accuracy by epoch."""
+"""The pictures of a run: losses and accuracy by epoch, and the health of its layers by step."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import io
+from collections.abc import Sequence
+from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from .health import Look
 
 
-def draw(history: list[dict[str, float]], title: str, path: Path) -> None:
-    """Write a PNG of the rows of metrics.csv: training and test loss, and test accuracy."""
-    epochs = [row["epoch"] for row in history]
+def epochs(history: Sequence[dict[str, float]], title: str) -> bytes:
+    """A PNG of the rows of metrics.csv: training and test loss, and test accuracy."""
+    x = [row["epoch"] for row in history]
     figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
     losses, accuracy = figure.subplots(1, 2)
-    losses.plot(epochs, [row["train_loss"] for row in history], "o-", label="training")
-    losses.plot(epochs, [row["test_loss"] for row in history], "s--", label="test")
+    losses.plot(x, [row["train_loss"] for row in history], "o-", label="training")
+    losses.plot(x, [row["test_loss"] for row in history], "s--", label="test")
     losses.set(ylabel="cross-entropy (nats)", title="Loss")
     losses.legend()
-    accuracy.plot(epochs, [100 * row["accuracy"] for row in history], "s--", color="C1")
+    accuracy.plot(x, [100 * row["accuracy"] for row in history], "s--", color="C1")
     accuracy.set(ylabel="test accuracy (%)")
     accuracy.set_title(f"Accuracy: {100 * history[-1]['accuracy']:.2f}%")
     for axes in (losses, accuracy):
@@ -25,6 +30,50 @@ def draw(history: list[dict[str, float]], title: str, path: Path) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
     figure.suptitle(title)
-    beside = path.with_name(f".{path.name}.tmp")
-    figure.savefig(beside, format="png")
-    beside.replace(path)
+    return png(figure)
+
+
+def health(looks: Sequence[Look], title: str) -> bytes:
+    """A PNG of what was seen: the loss, the dead units and the gradients of each layer, by step."""
+    steps = [each.step for each in looks]
+    figure = Figure(figsize=(12, 3.8), dpi=120, layout="constrained")
+    loss, dead, gradients = figure.subplots(1, 3)
+    loss.plot(steps, [each.loss for each in looks], ".-")
+    loss.set(title="Training loss", ylabel="cross-entropy (nats)")
+    _by_layer(dead, steps, [each.dead for each in looks])
+    dead.set(title="Dead units of each ReLU", ylim=(-0.03, 1.03))
+    dead.yaxis.set_major_formatter(PercentFormatter(1))
+    ratios = [
+        {path: each.gradient_norm[path] / (norm or 1) for path, norm in each.weight_norm.items()}
+        for each in looks
+    ]
+    _by_layer(gradients, steps, ratios)
+    gradients.set(title="Gradient norm over weight norm", yscale="log")
+    for axes in (loss, dead, gradients):
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+    figure.suptitle(title)
+    return png(figure)
+
+
+def _by_layer(axes: Any, steps: list[int], figures: list[dict[str, float]]) -> None:
+    """A line for each layer, darker the nearer it is to the images."""
+    paths = list(figures[0])
+    for i, path in enumerate(paths):
+        shade = 0.05 + 0.85 * i / max(1, len(paths) - 1)
+        axes.plot(
+            steps,
+            [each[path] for each in figures],
+            ".-",
+            color=colormaps["viridis"](shade),
+            label=path,
+            lw=1,
+        )
+    axes.legend(title="layer", fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def png(figure: Figure) -> bytes:
+    """The picture as a file's content, which depends on nothing but what is drawn."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None})
+    return content.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 
+from minicnn.backends import Array
 from minicnn.utils.data import Dataset, Subset
 from minicnn.vision import datasets
 
@@ -21,6 +22,7 @@ class Data:
     source: str
     train: Dataset
     test: Dataset
+    pictures: Array  # of the test set, as they are without any transform: (N, 28, 28) uint8
 
 
 def load(preset: Preset, directory: str = "data") -> tuple[Data, Preset]:
@@ -54,6 +56,7 @@ def load(preset: Preset, directory: str = "data") -> tuple[Data, Preset]:
         source,
         _first(training, preset.limit_train),
         _first(testing, preset.limit_test),
+        testing.data.array[: preset.limit_test or None],
     )
     return data, replace(preset, dataset=name)
 

@@ -12,9 +12,10 @@ from minicnn import Tensor, nn, no_grad, optim
 from minicnn.capture import Captured
 from minicnn.optim import lr_scheduler
 from minicnn.parallel import Criterion, MicroBatches
-from minicnn.random import Generator
+from minicnn.random import Generator, default_generator
 from minicnn.utils.data import DataLoader, Dataset
 
+from .checkpoint import State
 from .presets import Preset
 
 Row = dict[str, float]  # the figures of an epoch
@@ -118,6 +119,8 @@ class Training:
         self._step = Captured(self.step, model, self.optimizer) if graph else self.step
         self.scheduler = self._scheduler()
         self.history: list[Row] = []
+        self.loss: Any = 0.0  # before the last step
+        self.lr = preset.lr  # of the last step
         self.epoch = 0
         self._begin_epoch()
 
@@ -152,10 +155,57 @@ class Training:
         """Steps done since the beginning."""
         return (self.epoch - 1) * len(self.train_loader) + self.batch
 
+    def total_loss(self) -> float:
+        """The sum of the losses of the epoch's images so far, as they came by."""
+        return self.total.item() if isinstance(self.total, Tensor) else self.total
+
     def mean_loss(self) -> float:
-        """The mean loss of the epoch's images so far, as they came by."""
-        total = self.total.item() if isinstance(self.total, Tensor) else self.total
-        return total / self.seen
+        """The mean of those."""
+        return self.total_loss() / self.seen
+
+    def state(self) -> State:
+        """All that changes from step to step, for a checkpoint."""
+        optimizer = self.optimizer.state_dict()
+        arrays = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for i, each in optimizer["state"].items():
+            arrays[f"momentum_buffer.{i}"] = each["momentum_buffer"]
+        total = self.total
+        if isinstance(total, Tensor):  # kept in its own precision
+            arrays["total"], total = total, None
+        return arrays, {
+            "seed": self.preset.seed,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "seen": self.seen,
+            "total": total,
+            "lr": self.lr,
+            "seconds": self.seconds,
+            "history": self.history,
+            "param_groups": optimizer["param_groups"],
+            "lr_scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "random": default_generator.get_state(),
+        }
+
+    def load_state(self, state: State) -> None:
+        """Go on from there, bit for bit.
+
+        Raises ValueError or RuntimeError if it is the state of another network.
+        """
+        arrays, rest = state
+        self.model.load_state_dict(_under("model.", arrays))
+        buffers = _under("momentum_buffer.", arrays)
+        self.optimizer.load_state_dict(
+            {
+                "state": {int(i): {"momentum_buffer": v} for i, v in buffers.items()},
+                "param_groups": rest["param_groups"],
+            }
+        )
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(rest["lr_scheduler"])
+        self.epoch, self.batch, self.seen = rest["epoch"], rest["batch"], rest["seen"]
+        self.total = arrays["total"].to(self.device) if "total" in arrays else rest["total"]
+        self.lr, self.seconds, self.history = rest["lr"], rest["seconds"], list(rest["history"])
+        default_generator.set_state(tuple(rest["random"]))
 
     def step(self, images: Tensor, labels: Tensor) -> Any:
         """Change the weights once; return the loss before, a number or a Tensor.
@@ -198,12 +248,11 @@ class Training:
         self.model.train()
         # Keyed by seed and epoch, so that an epoch's order doesn't depend on what was drawn before.
         self.train_loader.generator = Generator().manual_seed(self.preset.seed).at(self.epoch)
-        lr = self.optimizer.param_groups[0]["lr"]
         start = time.perf_counter()
         for images, labels in self.train_loader.batches(self.batch):
-            lr = self.optimizer.param_groups[0]["lr"]
-            loss = self._step(images.to(self.device), labels.to(self.device))
-            self.total = self.total + loss * len(labels)
+            self.lr = self.optimizer.param_groups[0]["lr"]
+            self.loss = self._step(images.to(self.device), labels.to(self.device))
+            self.total = self.total + self.loss * len(labels)
             self.seen += len(labels)
             self.batch += 1
             if self.scheduler is not None:
@@ -219,13 +268,17 @@ class Training:
             "train_loss": train_loss,
             "test_loss": test_loss,
             "accuracy": accuracy,
-            "lr": lr,
+            "lr": self.lr,
             "seconds": self.seconds,
             "images_per_second": self.seen / self.seconds,
         }
         self.history.append(row)
         self._begin_epoch()
         return row
+
+
+def _under(prefix: str, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
 def fit(

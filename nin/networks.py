@@ -75,7 +75,6 @@ def quick(classes: int = 10) -> nn.Sequential:
         nin_block(32, 64, 3, 1, 1, [64]),
         nn.MaxPool2d(2),  # (N, 64, 7, 7)
         nin_block(64, 128, 3, 1, 1, [128]),
-        nn.Dropout(0.1),
         nn.Conv2d(128, classes, kernel_size=1),  # (N, classes, 7, 7)
         nn.AdaptiveAvgPool2d((1, 1)),
         nn.Flatten(),  # (N, classes)

@@ -6,18 +6,21 @@ import csv
 import io
 import json
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import minicnn
 from minicnn import nn
 
-from . import config, curves
+from . import atomic, config, curves
+from .checkpoint import Checkpoints
 from .fit import Row
+from .health import Look
 from .presets import Preset
 
-CONFIG, MODEL = "config.toml", "model.safetensors"
-COLUMNS = ["epoch", "train_loss", "test_loss", "accuracy", "lr", "seconds", "images_per_second"]
+CONFIG, ENVIRONMENT, MODEL = "config.toml", "environment.json", "model.safetensors"
 
 
 class RunError(RuntimeError):
@@ -76,34 +79,84 @@ def load_model(directory: str | Path, device: Any = "cpu") -> tuple[nn.Sequentia
 
 
 class Run:
-    """config.toml, environment.json, metrics.csv, curves.png and model.safetensors in a directory.
+    """The directory of a run, and what is written there.
 
-    Every file is written beside its place and renamed, so an interruption leaves the files of the
-    last finished epoch. Raises FileExistsError if the directory holds a run already.
+    config.toml        the settings, which run again
+    environment.json   backend, threads and data that it ran with
+    metrics.csv        a row for each epoch, metrics.jsonl the same and what happened in between
+    curves.png, health.png
+    model.safetensors  the weights after the last epoch
+    checkpoint-*       what --resume goes on from
+
+    Every file is written beside its place and renamed, so that an interruption leaves those of the
+    last finished epoch.
     """
 
-    def __init__(
-        self, directory: Path, title: str, preset: Preset, environment: dict[str, Any]
-    ) -> None:
+    def __init__(self, directory: Path, preset: Preset, environment: dict[str, Any]) -> None:
+        self.directory, self.preset, self.environment = directory, preset, environment
+        self.checkpoints = Checkpoints(directory)
+        self.events: list[dict[str, Any]] = []  # what happened between the epochs
+
+    @classmethod
+    def create(cls, directory: Path, preset: Preset, environment: dict[str, Any]) -> Run:
+        """Begin a run. Raises OSError, FileExistsError if the directory holds one already."""
         if (directory / CONFIG).exists():
             raise FileExistsError(f"{directory} holds a run already; choose another --out")
         directory.mkdir(parents=True, exist_ok=True)
-        self.directory, self.title = directory, title
         text = json.dumps(environment, indent=2, ensure_ascii=False)
-        self._write("environment.json", text + "\n")
-        self._write(CONFIG, config.render(preset))
+        atomic.write(directory / ENVIRONMENT, (text + "\n").encode())
+        run = cls(directory, preset, environment)
+        run.write_config(preset)
+        return run
 
-    def _write(self, name: str, text: str) -> None:
-        beside = self.directory / f".{name}.tmp"
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(self.directory / name)
+    @classmethod
+    def open(cls, directory: Path) -> Run:
+        """A run that was begun. Raises RunError."""
+        preset = read_preset(directory)
+        try:
+            environment = json.loads((directory / ENVIRONMENT).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{directory / ENVIRONMENT} can't be read: {error}") from None
+        return cls(directory, preset, environment)
 
-    def write(self, history: list[Row], model: nn.Module) -> None:
-        """Record a finished epoch: the metrics of all so far, and the model as it is now."""
-        table = io.StringIO()
-        writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in history)
-        self._write("metrics.csv", table.getvalue())
+    def write_config(self, preset: Preset) -> None:
+        self.preset = preset
+        atomic.write(self.directory / CONFIG, config.render(preset).encode())
+
+    def write_metrics(self, history: list[Row], looks: Sequence[Look]) -> None:
+        """All epochs and looks so far, as tables and as pictures. Raises OSError."""
+        lines: list[dict[str, Any]] = [
+            *({"kind": "epoch", **row} for row in history),
+            *({"kind": "look", **asdict(each)} for each in looks),
+            *self.events,
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        atomic.write(self.directory / "metrics.jsonl", text.encode())
+        name = f"{self.preset.network} on {self.preset.dataset}"
+        if looks:
+            atomic.write(self.directory / "health.png", curves.health(looks, name))
+        if history:
+            table = io.StringIO()
+            writer = csv.DictWriter(table, list(history[-1]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in history)
+            atomic.write(self.directory / "metrics.csv", table.getvalue().encode())
+            atomic.write(self.directory / "curves.png", curves.epochs(history, name))
+
+    def write_model(self, model: nn.Module) -> None:
         minicnn.save(model.state_dict(), self.directory / MODEL)
-        curves.draw(history, self.title, self.directory / "curves.png")
+
+
+def read_metrics(directory: Path) -> list[Row]:
+    """The rows of a run's metrics.csv, one for each finished epoch. Raises RunError."""
+    path = directory / "metrics.csv"
+    if not path.exists():
+        raise RunError(f"{path} is missing: no epoch has finished")
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    except (ValueError, TypeError, OSError) as error:
+        raise RunError(f"{path} can't be read: {error}") from None
+    if not rows or not {"epoch", "train_loss", "test_loss", "accuracy", "seconds"} <= set(rows[0]):
+        raise RunError(f"{path} is no table of a run's metrics")
+    return rows

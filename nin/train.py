@@ -8,14 +8,11 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import threadpoolctl
-from tqdm import tqdm
 
 import minicnn
 from minicnn import backends
@@ -24,12 +21,17 @@ from minicnn.vision.datasets import DatasetError
 
 from . import command_line, config
 from . import data as datasets
+from .checkpoint import CheckpointError, State
 from .command_line import DEVICES, Failure, UsageError, at_least
 from .fit import Training
 from .presets import PRESETS, Preset
-from .run import Run, default_directory
+from .progress import Progress
+from .run import Run, RunError, default_directory
+from .tensorboard import Board
+from .watch import Interrupted, Stuck, Watch
 
 PROG = "python -m nin.train"
+RESTARTS = 10  # of --on-stuck reinit
 
 # --- the command line ----------------------------------------------------------------------------
 
@@ -49,30 +51,42 @@ def _parser() -> argparse.ArgumentParser:
         "Results are printed on stdout, everything else on stderr.",
     )
     add = parser.add_argument
-    add("--preset", choices=PRESETS, default="quick", help="network and settings (default: quick)")
+    add("--preset", choices=PRESETS, help="network and settings (default: quick)")
     add("--config", type=Path, help="TOML file with settings to change (default: none)")
     add("--print-config", action="store_true", help="print all settings and stop (default: train)")
     add("--out", type=Path, help="directory for results (default: runs/<preset>-<time>)")
+    add("--resume", type=Path, metavar="RUN", help="go on with a run (default: begin one)")
     add("--dry-run", action="store_true", help="one step, one test, no files (default: train)")
     add("--data-dir", default="data", help="where to look for Fashion-MNIST first (default: data)")
     parser.add_backend()
     add(
         "--conv",
         choices=("im2col", "winograd", "auto"),
-        default="auto",
         help="convolution algorithm; auto is winograd where that is faster (default: auto)",
     )
     add(
         "--threads",
         type=at_least(1, int),
-        default=available_cores(),
-        help="worker threads on the CPU (default here: one for each core, %(default)s)",
+        help="worker threads on the CPU (default: one for each core)",
     )
     add(
         "--blas-threads",
         type=at_least(1, int),
-        default=1,
         help="threads for the matrix products of each worker thread (default: 1)",
+    )
+    add(
+        "--on-stuck",
+        choices=("warn", "stop", "reinit"),
+        default="warn",
+        help="if the training is stuck or diverges: say so and go on, stop, or start again with the"
+        " next seed (default: warn)",
+    )
+    add(
+        "--checkpoint-minutes",
+        type=at_least(0, float, above=True),
+        default=10.0,
+        metavar="N",
+        help="a checkpoint every N minutes, beside that after each epoch (default: 10)",
     )
     add(
         "--tf32",
@@ -91,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="a line on stderr every N steps; 0 for none (default: 0)",
     )
+    add("--tensorboard", action="store_true", help="event files, too (default: none)")
     add("--no-progress", action="store_true", help="no progress bar (default: one on a terminal)")
     command_line.add_settings(parser)
     return parser
@@ -98,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _settings(args: argparse.Namespace) -> Preset:
     """The preset, changed by --config and then by flags."""
-    preset = PRESETS[args.preset]
+    preset = PRESETS[args.preset or "quick"]
     try:
         if args.config is not None:
             preset = config.read(args.config, preset)
@@ -106,6 +121,17 @@ def _settings(args: argparse.Namespace) -> Preset:
         return replace(preset, **{name: getattr(args, name) for name in names if name in args})
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def _refuse_settings(args: argparse.Namespace) -> None:
+    """Raise UsageError for flags that could not change a run that goes on."""
+    fixed = ["preset", "config", "out", "dry_run", "backend", "conv", "threads", "blas_threads"]
+    fixed += ["tf32", "no_graph"]
+    names = [*fixed, *(each.name for each in fields(Preset))]
+    for name in names:
+        if getattr(args, name, None) not in (None, False) or (name in args and name not in fixed):
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"--resume goes on with the run's own settings, without {flag}")
 
 
 def _describe_backend(name: str) -> str:
@@ -126,67 +152,133 @@ def _say(*lines: str) -> None:
     print(*lines, sep="\n", file=sys.stderr, flush=True)
 
 
-def _introduce(
-    args: argparse.Namespace, preset: Preset, data: datasets.Data, environment: dict[str, Any]
-) -> None:
+def _introduce(run: Run, training: Training, data: datasets.Data) -> None:
+    preset, environment = run.preset, run.environment
     lr = f"{preset.lr:g}"
     if preset.lr_scheduler != "constant":
         lr += f" ({preset.lr_scheduler})"
     _say(
         f"Data     {data.name}: {len(data.train):,} training and {len(data.test):,} test images",
         f"         {data.source}",
-        f"Backend  {environment['backend']}",
+        f"Backend  {environment['library']}",
     )
-    if args.backend == "cupy":
-        graph = "each kernel launched by itself" if args.no_graph else "steps launched as graphs"
-        _say(f"         {graph}, products in {'TF32' if args.tf32 else 'float32'}")
+    if environment["backend"] == "cupy":
+        graph = "steps launched as graphs" if environment["graph"] else "each kernel by itself"
+        _say(f"         {graph}, products in {'TF32' if environment['tf32'] else 'float32'}")
     else:
         _say(
-            f"         {args.threads} threads, {preset.micro_batch} images at a time on each,"
-            f" BLAS on {args.blas_threads}, convolution: {args.conv}"
+            f"         {environment['threads']} threads, {preset.micro_batch} images at a time on"
+            f" each, BLAS on {environment['blas_threads']}, convolution: {environment['conv']}"
         )
+    parameters = sum(p.numel() for p in training.model.parameters())
     _say(
-        f"Network  {preset.network}: {environment['parameters']:,} parameters",
+        f"Network  {preset.network}: {parameters:,} parameters",
         f"Training {preset.epochs} epochs, batches of {preset.batch_size}",
         f"         SGD: lr {lr}, momentum {preset.momentum:g},"
         f" weight decay {preset.weight_decay:g}",
     )
+    if training.steps:
+        _say(f"Resuming in epoch {training.epoch}, after {training.steps:,} steps")
 
 
-class Progress:
-    """The bar of an epoch, or a line every so many steps; the loss at most twice a second."""
+def _begin(args: argparse.Namespace) -> tuple[Run, datasets.Data, State | None]:
+    """A new run, and its data."""
+    preset, backend = _settings(args), args.backend or "numpy"
+    if args.dry_run:
+        n = preset.batch_size
+        preset = replace(preset, epochs=1, limit_train=n, limit_test=n)
+    device = command_line.device_of(backend)
+    if args.tf32 and device.type == "cpu":
+        raise UsageError("--tf32 is for a GPU's tensor cores: --backend cupy")
+    data, preset = _load(args, preset)
+    environment = {
+        "backend": backend,
+        "library": _describe_backend(backend),
+        "conv": args.conv or "auto",
+        "threads": args.threads or available_cores(),
+        "blas_threads": args.blas_threads or 1,
+        "graph": not args.no_graph,
+        "tf32": args.tf32,
+        "data_source": data.source,
+        "training_images": len(data.train),
+        "test_images": len(data.test),
+        "minicnn": minicnn.__version__,
+    }
+    try:
+        run = Run.create(args.out or default_directory(preset.network), preset, environment)
+    except OSError as error:
+        raise UsageError(f"--out: {error}") from None
+    return run, data, None
 
-    def __init__(self, training: Training, hidden: bool, interval: int) -> None:
-        self.training, self.hidden, self.interval = training, hidden, interval
 
-    def begin_epoch(self) -> None:
-        epoch, epochs = self.training.epoch, self.training.preset.epochs
-        self.bar = tqdm(
-            total=len(self.training.train_loader.dataset),
-            initial=self.training.seen,
-            desc=f"Epoch {epoch}/{epochs}",
-            unit=" images",
-            leave=False,
-            disable=self.hidden,
-            dynamic_ncols=True,
-        )
-        self.shown = 0.0
+def _resume(args: argparse.Namespace) -> tuple[Run, datasets.Data, State | None]:
+    """A run that was begun, its data, and where it stopped: None before the first checkpoint."""
+    _refuse_settings(args)
+    try:
+        run = Run.open(args.resume)
+        state = run.checkpoints.newest()
+    except (RunError, CheckpointError) as error:
+        raise Failure(f"--resume: {error}") from None
+    if state is not None:
+        run.preset = replace(run.preset, seed=state[1]["seed"])
+    data, _ = _load(args, run.preset)
+    return run, data, state
 
-    def after_step(self) -> None:
-        training, now = self.training, time.monotonic()
-        if not self.hidden and now - self.shown > 0.5:
-            self.bar.set_postfix_str(f"loss {training.mean_loss():.4f}", refresh=False)
-            self.shown = now
-        self.bar.update(training.seen - self.bar.n)
-        if self.interval and training.batch % self.interval == 0:
-            steps = len(training.train_loader)
-            _say(
-                f"Step {training.batch}/{steps} of epoch {training.epoch},"
-                f" Train Loss: {training.mean_loss():.4f}"
-            )
 
-    def end_epoch(self) -> None:
-        self.bar.close()
+def _load(args: argparse.Namespace, preset: Preset) -> tuple[datasets.Data, Preset]:
+    try:
+        return datasets.load(preset, args.data_dir)
+    except DatasetError as error:
+        raise UsageError(str(error)) from None
+
+
+def _start(args: argparse.Namespace, run: Run, data: datasets.Data) -> Watch:
+    """The network of the run's settings at step 0, watched."""
+    preset, environment = run.preset, run.environment
+    device = command_line.device_of(environment["backend"])
+    if device.type == "cuda":
+        device.backend.set_tf32(environment["tf32"])
+    minicnn.manual_seed(preset.seed)
+    training = Training(
+        preset.build().to(device),
+        preset,
+        data.train,
+        data.test,
+        threads=environment["threads"],
+        blas_threads=environment["blas_threads"],
+        graph=environment["graph"],
+    )
+    return Watch(
+        run,
+        training,
+        Progress(args.no_progress or not sys.stderr.isatty(), args.log_interval),
+        patient=args.on_stuck == "warn",
+        checkpoint_minutes=args.checkpoint_minutes,
+    )
+
+
+def _board(args: argparse.Namespace, run: Run, training: Training) -> Board | None:
+    if not args.tensorboard:
+        return None
+    try:
+        return Board(run.directory, len(training.history))
+    except ImportError:
+        raise UsageError(
+            "--tensorboard needs tensorboardX: pip install 'minicnn[tensorboard]'"
+        ) from None
+
+
+def _restart(args: argparse.Namespace, watch: Watch, data: datasets.Data) -> Watch:
+    """The same training from its beginning with the next seed, and a record of that."""
+    run = watch.run
+    run.preset = replace(run.preset, seed=run.preset.seed + 1)
+    text = f"Starting again with seed {run.preset.seed}."
+    watch.say(text)
+    run.events.append({"kind": "reinit", "step": watch.training.steps, "text": text})
+    watch = _start(args, run, data)
+    watch.save()
+    run.write_config(run.preset)
+    return watch
 
 
 def _out_of_memory(training: Training) -> Failure:
@@ -199,89 +291,82 @@ def _out_of_memory(training: Training) -> Failure:
 
 
 def train(args: argparse.Namespace) -> int:
-    """Do what the command line says."""
-    preset = _settings(args)
+    """Do what the command line says; return the exit status."""
     if args.print_config:
-        print(config.render(preset), end="")
+        print(config.render(_settings(args)), end="")
         return command_line.DONE
-    if args.dry_run:
-        preset = replace(
-            preset, epochs=1, limit_train=preset.batch_size, limit_test=preset.batch_size
-        )
-    device = command_line.device_of(args.backend)
-    if device.type == "cuda":
-        device.backend.set_tf32(args.tf32)
-    elif args.tf32:
-        raise UsageError("--tf32 is for a GPU's tensor cores: --backend cupy")
-    try:
-        data, preset = datasets.load(preset, args.data_dir)
-    except DatasetError as error:
-        raise UsageError(str(error)) from None
-    minicnn.manual_seed(preset.seed)
-    model = preset.build().to(device)
-    environment = {
-        "data_source": data.source,
-        "training_images": len(data.train),
-        "test_images": len(data.test),
-        "backend": _describe_backend(args.backend),
-        "threads": args.threads,
-        "blas_threads": args.blas_threads,
-        "conv": args.conv,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "minicnn": minicnn.__version__,
-    }
-    with tempfile.TemporaryDirectory() as nowhere:
-        directory = Path(nowhere) if args.dry_run else args.out or default_directory(args.preset)
+    run, data, state = _resume(args) if args.resume else _begin(args)
+    backends.conv_algorithm = run.environment["conv"]
+    watch = _start(args, run, data)
+    if state is not None:
         try:
-            run = Run(directory, f"{preset.network} on {data.name}", preset, environment)
-        except OSError as error:
-            raise UsageError(f"--out: {error}") from None
-        _introduce(args, preset, data, environment)
-        if not args.dry_run:
-            _say(f"Output   {directory}")
+            watch.load(state)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise Failure(f"--resume: the checkpoint does not fit the run: {error}") from None
+        watch.write()
+    _introduce(run, watch.training, data)
+    if not args.dry_run:
+        _say(f"Output   {run.directory}")
 
-        training = Training(
-            model,
-            preset,
-            data.train,
-            data.test,
-            threads=args.threads,
-            blas_threads=args.blas_threads,
-            graph=not args.no_graph,
+    board = _board(args, run, watch.training)
+    written = True
+    while not watch.training.done:
+        training = watch.training
+        try:
+            with watch.noticing_interrupts():
+                row = training.train_epoch(watch.after_step)
+        except Interrupted:
+            if not watch.save():
+                return command_line.FAILED
+            watch.say(f"Interrupted; python -m nin.train --resume {run.directory} goes on.")
+            return command_line.INTERRUPTED
+        except training.device.backend.OutOfMemoryError:
+            row = None
+        except Stuck:
+            watch.save()
+            watch.write()
+            restarts = sum(event["kind"] == "reinit" for event in run.events)
+            if args.on_stuck == "stop" or restarts == RESTARTS:
+                watch.say(f"Stopped; what was seen is in {run.directory}")
+                return command_line.STUCK
+            watch = _restart(args, watch, data)
+            continue
+        finally:
+            watch.progress.close()
+        if row is None:  # and what the step had made is gone
+            raise _out_of_memory(training)
+        row |= watch.monitor.looks[-1].row()
+        watch.save()
+        written = watch.write()
+        if board is not None:
+            board.add(row)
+        print(
+            f"Epoch [{row['epoch']}/{training.preset.epochs}],"
+            f" Train Loss: {row['train_loss']:.4f},"
+            f" Test Loss: {row['test_loss']:.4f}, Acc: {100 * row['accuracy']:.2f}%",
+            flush=True,
         )
-        hidden = args.no_progress or not sys.stderr.isatty()
-        progress = Progress(training, hidden, args.log_interval)
-        while not training.done:
-            progress.begin_epoch()
-            try:
-                row = training.train_epoch(progress.after_step)
-            except device.backend.OutOfMemoryError:
-                row = None
-            finally:
-                progress.end_epoch()
-            if row is None:  # and what the step had made is gone
-                raise _out_of_memory(training)
-            run.write(training.history, model)
-            print(
-                f"Epoch [{row['epoch']}/{preset.epochs}], Train Loss: {row['train_loss']:.4f},"
-                f" Test Loss: {row['test_loss']:.4f}, Acc: {100 * row['accuracy']:.2f}%",
-                flush=True,
-            )
+    device = watch.training.device
     if device.type == "cuda":
         _say(f"Memory   {device.backend.peak_bytes() >> 20:,} MiB of the GPU at most")
+    if not written:
+        raise Failure(f"the training is done, but {run.directory} could not be written")
     if not args.dry_run:
-        _say(f"Done: model, metrics and curves are in {directory}")
+        _say(f"Done: model, metrics and curves are in {run.directory}")
     return command_line.DONE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    """The command; returns its exit status (nin/command_line.py)."""
     args = _parser().parse_args(argv)
-    before, backends.conv_algorithm = backends.conv_algorithm, args.conv
-    try:
-        return command_line.run(PROG, lambda: train(args))
-    finally:
-        backends.conv_algorithm = before
+    before = backends.conv_algorithm
+    with tempfile.TemporaryDirectory() as scratch:
+        if args.dry_run and not args.resume:
+            args.out = Path(scratch) / "run"
+        try:
+            return command_line.run(PROG, lambda: train(args))
+        finally:
+            backends.conv_algorithm = before
 
 
 if __name__ == "__main__":

@@ -179,3 +179,15 @@ def test_bad_arguments_are_refused_by_name(options):
 def test_an_argument_that_does_not_exist_is_refused_by_name():
     with pytest.raises(TypeError, match="sampler"):
         DataLoader(numbers(), sampler=None)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_from_a_number_on_are_those_after_the_others(workers):
+    data = TensorDataset(minicnn.arange(20))
+
+    def numbers(start):
+        generator = minicnn.Generator().manual_seed(3)
+        loader = DataLoader(data, 3, shuffle=True, num_workers=workers, generator=generator)
+        return [batch[0].tolist() for batch in loader.batches(start)]
+
+    assert numbers(4) == numbers(0)[4:]

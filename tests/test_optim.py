@@ -163,3 +163,57 @@ def test_clipping_is_pytorchs(max_norm):
 def test_clipping_to_nothing_is_refused():
     with pytest.raises(ValueError, match="max_norm must be positive, got 0"):
         nn.utils.clip_grad_norm_([], 0)
+
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+def test_a_state_goes_on_in_another_optimizer_bit_for_bit():
+    options = {"lr": 0.1, "momentum": 0.9, "nesterov": True}
+    ours, _ = parameters()
+    first = SGD(ours, **options)
+    step(first, *ours)
+    copies = [nn.Parameter(minicnn.tensor(p.detach())) for p in ours]
+    second = SGD(copies, lr=1.0)
+    second.load_state_dict(first.state_dict())
+    for _ in range(3):
+        step(first, *ours)
+        step(second, *copies)
+    for p, q in zip(ours, copies, strict=True):
+        np.testing.assert_array_equal(p.detach().numpy(), q.detach().numpy())
+
+
+def test_a_loaded_state_is_a_copy():
+    ours, _ = parameters()
+    first, second = SGD(ours, momentum=0.9), SGD(ours, momentum=0.9)
+    step(first, *ours)
+    second.load_state_dict(first.state_dict())
+    before = second.state_dict()["state"][0]["momentum_buffer"].numpy().copy()
+    step(first, *ours)
+    after = second.state_dict()["state"][0]["momentum_buffer"].numpy()
+    np.testing.assert_array_equal(after, before)
+
+
+def test_a_state_has_pytorchs_form():
+    ours, theirs = parameters()
+    mine, its = SGD(ours, momentum=0.9), torch.optim.SGD(theirs, momentum=0.9)
+    step(mine, *ours)
+    step(its, *theirs)
+    state, other = mine.state_dict(), its.state_dict()
+    assert state["param_groups"][0].items() <= other["param_groups"][0].items()
+    for i in other["state"]:
+        np.testing.assert_allclose(
+            state["state"][i]["momentum_buffer"].numpy(), other["state"][i]["momentum_buffer"]
+        )
+
+
+def test_a_state_of_other_parameters_is_refused_and_changes_nothing():
+    ours, _ = parameters()
+    mine, other = SGD(ours, lr=0.5), SGD(ours[:1], lr=0.1)
+    with pytest.raises(ValueError, match=r"groups of \[1\] parameters for groups of \[2\]"):
+        mine.load_state_dict(other.state_dict())
+    reversed_ = SGD(ours[::-1], lr=0.1, momentum=0.9)
+    step(reversed_, *ours)
+    with pytest.raises(ValueError, match=r"momentum 0 has shape \(2,\), its parameter \(3, 2\)"):
+        mine.load_state_dict(reversed_.state_dict())
+    assert mine.param_groups[0]["lr"] == 0.5

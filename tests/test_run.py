@@ -25,7 +25,9 @@ def run(tmp_path):
     model = preset.build()
     noise = TensorDataset(minicnn.rand(16, 1, 28, 28), minicnn.randint(0, 10, (16,)))
     history = list(fit(model, preset, noise, noise))
-    Run(tmp_path / "run", "noise", preset, {}).write(history, model)
+    run = Run.create(tmp_path / "run", preset, {})
+    run.write_metrics(history, [])
+    run.write_model(model)
     return tmp_path / "run", model, preset
 
 

@@ -240,7 +240,7 @@ def test_ctrl_c_keeps_the_finished_epochs(tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until = time.monotonic() + 60
-    while not (out / "curves.png").exists() and time.monotonic() < until:
+    while not (out / "model.safetensors").exists() and time.monotonic() < until:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)

@@ -1,0 +1,98 @@
+"""How often, and for how long, a preset's training sits on the plateau of ln(classes).
+
+    python -m benchmarks.plateau [--preset article] [--seeds 10] [--steps 300]
+
+Each seed is trained for some steps, watched by nin's monitor as in `nin.train`: when the loss first
+was better than guessing, how many logits were dead, and what the monitor said, and when. "after"
+counts from the last look at which the loss was no better than guessing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import minicnn
+from minicnn import backends
+from nin import data
+from nin.fit import Training
+from nin.health import Monitor
+from nin.presets import PRESETS, Preset
+
+from .machine import describe
+
+
+class Enough(Exception):
+    """The steps are done."""
+
+
+def watch(preset: Preset, train_set: Any, test_set: Any, steps: int) -> dict[str, Any]:
+    """Train for so many steps; what the monitor saw and said."""
+    minicnn.manual_seed(preset.seed)
+    training = Training(preset.build(), preset, train_set, test_set)
+    monitor = Monitor(training)
+    said: list[dict[str, Any]] = []
+    start = time.perf_counter()
+
+    def after_step() -> None:
+        if finding := monitor.after_step():
+            seconds = round(time.perf_counter() - start, 1)
+            said.append({"kind": finding.kind, "seconds": seconds, "text": finding.text})
+            print(f"  {seconds} s: {finding.text}", flush=True)
+        if training.steps >= steps:
+            raise Enough
+
+    while True:
+        try:
+            training.train_epoch(after_step)
+        except Enough:
+            break
+    last = monitor.looks[-1]
+    return {
+        "seed": preset.seed,
+        "left_after": None if monitor.plateau_since is not None else _left(monitor),
+        "loss": last.loss,
+        "dead_logits": last.dead_logits,
+        "losses": [[each.step, each.loss] for each in monitor.looks],
+        "said": said,
+    }
+
+
+def _left(monitor: Monitor) -> int:
+    """The step of the first look that found the loss better than guessing, and so from then on."""
+    step = 0
+    for each in reversed(monitor.looks):
+        if each.loss >= monitor.ceiling(each):
+            break
+        step = each.step
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--preset", choices=PRESETS, default="article")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    args = parser.parse_args()
+    backends.conv_algorithm = "auto"
+    preset = PRESETS[args.preset]
+    sets, preset = data.load(preset)
+    rows = []
+    for seed in range(args.seeds):
+        print(f"seed {seed}", flush=True)
+        row = watch(replace(preset, seed=seed), sets.train, sets.test, args.steps)
+        rows.append(row)
+        left = f"left after {row['left_after']}" if row["left_after"] else "still there"
+        print(f"  loss {row['loss']:.3f}, {row['dead_logits']} dead logits, {left}", flush=True)
+        result = {"preset": args.preset, "steps": args.steps, "rows": rows, "machine": describe()}
+        path = args.out / f"plateau-{args.preset}.json"
+        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""`python -m nin.evaluate RUN`: what a trained network gets right, and what it confuses."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from minicnn import log_softmax
+from minicnn.backends import host
+from minicnn.utils.data import DataLoader, Dataset
+from minicnn.vision.datasets import DatasetError
+from minicnn.vision.image_dataset import CLASSES
+
+from . import atomic, command_line, curves
+from . import data as datasets
+from .command_line import Failure, UsageError, at_least
+from .fit import Batches, batches_for
+from .run import RunError, load_model
+
+xp = host.xp
+PROG = "python -m nin.evaluate"
+MISTAKES = 20
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_line.Parser(
+        "nin.evaluate",
+        "RUN [flags]",
+        "Measure a run's network on the test images.",
+        """
+        python -m nin.evaluate runs/RUN
+        python -m nin.evaluate runs/RUN --json | jq .accuracy
+        python -m nin.evaluate runs/RUN --limit-test 1000 --out /tmp/look
+        """,
+        "Writes confusion.png and mistakes.png. Any backend will do, whichever trained it.",
+    )
+    add = parser.add_argument
+    add("run", type=Path, metavar="RUN", help="directory of a training")
+    add("--json", action="store_true", help="print JSON (default: tables)")
+    add("--out", type=Path, help="directory for the pictures (default: RUN)")
+    add("--limit-test", type=at_least(1, int), metavar="N", help="first N images (default: all)")
+    add("--data-dir", default="data", help="where to look for Fashion-MNIST first (default: data)")
+    parser.add_backend()
+    return parser
+
+
+def probabilities(batches: Batches, dataset: Dataset, batch_size: int = 256) -> tuple[Any, Any]:
+    """log p of each class for each image, (N, C), and the true classes, (N,), in host memory."""
+    device = next(batches.model.parameters()).device
+    logits, labels = [], []
+    for images, truth in DataLoader(dataset, batch_size, num_workers=1):
+        outputs = batches.predict(images.to(device))
+        logits.append(log_softmax(outputs, 1).cpu().numpy())
+        labels.append(truth.numpy())
+    return xp.concatenate(logits), xp.concatenate(labels)
+
+
+def confusion(truth: Any, answers: Any, classes: int) -> Any:
+    """How many images of class i were taken for class j: (C, C), int64."""
+    counts = xp.zeros((classes, classes), "int64")
+    xp.add.at(counts, (truth, answers), 1)
+    return counts
+
+
+def figures(logp: Any, truth: Any) -> dict[str, Any]:
+    """Loss, accuracy, and for each class precision and recall, None where they are 0 of 0."""
+    counts = confusion(truth, logp.argmax(1), logp.shape[1])
+    right, asked, said = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    return {
+        "images": len(truth),
+        "loss": float(-logp[xp.arange(len(truth)), truth].mean(dtype="float64")),
+        "accuracy": float(right.sum() / len(truth)),
+        "classes": [
+            {
+                "name": name,
+                "precision": float(right[i] / said[i]) if said[i] else None,
+                "recall": float(right[i] / asked[i]) if asked[i] else None,
+                "images": int(asked[i]),
+            }
+            for i, name in enumerate(CLASSES)
+        ],
+        "confusion": counts.tolist(),
+    }
+
+
+def draw_confusion(counts: Sequence[Sequence[int]], title: str) -> bytes:
+    """A PNG of the confusion matrix: rows are what it was, columns what it was taken for."""
+    table = xp.asarray(counts)
+    shares = table / xp.maximum(1, table.sum(axis=1, keepdims=True))
+    figure = Figure(figsize=(7.4, 6.4), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for i, j in xp.ndindex(*table.shape):
+        if table[i, j]:
+            colour = "white" if shares[i, j] > 0.5 else "black"
+            axes.text(j, i, str(table[i, j]), ha="center", va="center", color=colour, fontsize=8)
+    axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=40, ha="right")
+    axes.set_yticks(range(len(CLASSES)), CLASSES)
+    axes.set(xlabel="taken for", ylabel="was", title=title)
+    return curves.png(figure)
+
+
+def draw_mistakes(images: Any, logp: Any, truth: Any, title: str) -> bytes:
+    """A PNG of the wrong answers that were most certain: what was said, how surely, what it was."""
+    answers = logp.argmax(1)
+    sure = xp.exp(logp.max(axis=1))
+    wrong = xp.flatnonzero(answers != truth)
+    worst = wrong[xp.argsort(-sure[wrong], kind="stable")[:MISTAKES]]
+    figure = Figure(figsize=(9, 8.4), dpi=120, layout="constrained")
+    figure.suptitle(title)
+    for axes, i in zip(figure.subplots(4, 5).flat, worst, strict=False):
+        axes.imshow(images[i], cmap="gray_r", vmin=0, vmax=255)
+        axes.set_title(
+            f"{CLASSES[answers[i]]} {100 * sure[i]:.1f}%\nis {CLASSES[truth[i]]}, no. {i}",
+            fontsize=8,
+        )
+    for axes in figure.axes:
+        axes.set_axis_off()
+    return curves.png(figure)
+
+
+def report(result: dict[str, Any]) -> str:
+    """The figures as tables of 80 columns."""
+    lines = [
+        f"Test Loss: {result['loss']:.4f}, Acc: {100 * result['accuracy']:.2f}%"
+        f" of {result['images']:,} images",
+        "",
+        f"{'':12}  precision  recall  images  most often taken for",
+    ]
+    for i, each in enumerate(result["classes"]):
+        others = [(n, j) for j, n in enumerate(result["confusion"][i]) if j != i and n]
+        n, j = max(others, default=(0, 0))
+        shares = [
+            "    –" if v is None else f"{100 * v:.1f}%" for v in (each["precision"], each["recall"])
+        ]
+        lines.append(
+            f"{each['name']:12}  {shares[0]:>9}  {shares[1]:>6}  {each['images']:>6,}"
+            + (f"  {CLASSES[j]} ({n})" if n else "")
+        )
+    return "\n".join(lines)
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Do what the command line says."""
+    device = command_line.device_of(args.backend or "numpy")
+    out = args.out or args.run
+    try:
+        model, preset = load_model(args.run, device)
+        if args.limit_test:
+            preset = replace(preset, limit_test=args.limit_test)
+        data, _ = datasets.load(preset, args.data_dir)
+    except RunError as error:
+        raise Failure(str(error)) from None
+    except DatasetError as error:
+        raise UsageError(str(error)) from None
+    logp, truth = probabilities(batches_for(model, preset), data.test)
+    result = figures(logp, truth)
+    print(json.dumps(result) if args.json else report(result))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        title = f"{preset.network} on {data.name}: {100 * result['accuracy']:.2f}%"
+        atomic.write(out / "confusion.png", draw_confusion(result["confusion"], title))
+        atomic.write(
+            out / "mistakes.png",
+            draw_mistakes(data.pictures, logp, truth, f"{title}. The most confident mistakes"),
+        )
+    except OSError as error:
+        raise Failure(f"the pictures could not be written: {error}") from None
+    print(f"Pictures: {out / 'confusion.png'} and mistakes.png beside it", file=sys.stderr)
+    return command_line.DONE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status (nin/command_line.py)."""
+    args = _parser().parse_args(argv)
+    return command_line.run(PROG, lambda: evaluate(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

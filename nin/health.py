@@ -1,0 +1,244 @@
+"""Is the network learning, waiting or dying? What a look at it shows, and what that means.
+
+A ReLU whose input is negative for every image gives 0 and gets no gradient: it is dead, and nothing
+downstream can bring it back. NiN has one on its logits, and often starts at a loss of ln(classes),
+where nothing tells the classes apart. That is a plateau while gradients still flow, and a death
+when they don't.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from minicnn import Tensor, nn, no_grad
+from minicnn.backends import backend_of
+
+from .fit import Row, Training
+
+EARLY = 500  # the steps during which a look is taken
+EVERY = 25  # so many steps, and later at each epoch's end
+IMAGES = 64  # that a look is taken with
+MARGIN = 0.02  # nats below ln(classes) from which on a loss is better than guessing
+PLATEAU = 100  # steps without that are a plateau
+PATIENCE = 1000  # and so many mean that it is stuck
+
+
+@dataclass(frozen=True)
+class Look:
+    """The state of a network at a step; figures by layer have the layer's path as their key."""
+
+    step: int
+    loss: float  # mean of the steps since the look before
+    dead: dict[str, float]  # share of a ReLU's units (channels) that are 0 for every image
+    gradient_norm: dict[str, float]
+    weight_norm: dict[str, float]
+    classes: int
+    dead_logits: int  # classes whose logit is 0 for every image
+    equal_predictions: bool  # the same class for every image
+    not_finite: str  # the first layer with NaN or infinity, "" if there is none
+
+    def row(self) -> Row:
+        """The figures of an epoch, flat: `dead:0.1` is the share of dead units of layer 0.1."""
+        kinds = ("dead", "gradient_norm", "weight_norm")
+        return {f"{kind}:{k}": v for kind in kinds for k, v in getattr(self, kind).items()}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What there is to say, in plain words; `kind` is plateau, left, stuck, dead or diverged."""
+
+    kind: str
+    text: str
+
+    @property
+    def final(self) -> bool:
+        """Whether to wait any longer is of no use."""
+        return self.kind in ("stuck", "dead", "diverged")
+
+
+def leaves(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """The layers of nested Sequentials with their paths, in the order in which they are applied."""
+    if not isinstance(model, nn.Sequential):
+        yield prefix, model
+        return
+    for i, child in enumerate(model):
+        yield from leaves(child, f"{prefix}.{i}" if prefix else str(i))
+
+
+def look(model: nn.Module, images: Tensor, step: int, loss: float) -> Look:
+    """Take the images through the network, layer by layer, without dropout; read the gradients."""
+    modes = [module.training for module in model.modules()]
+    model.eval()
+    dead, gradients, weights = {}, {}, {}
+    not_finite = ""
+    x = images
+    with no_grad():
+        for path, layer in leaves(model):
+            x = layer(x)
+            parameters = list(layer.parameters())
+            if parameters:
+                weights[path] = _norm([p.array for p in parameters])
+                gradients[path] = _norm(
+                    [p.grad_array for p in parameters if p.grad_array is not None]
+                )
+            if isinstance(layer, nn.ReLU):
+                dead[path] = float(_silent(x).mean())
+            for source, arrays in (
+                ("weights", [p.array for p in parameters]),
+                ("output", [x.array]),
+            ):
+                if not not_finite and not _finite(arrays):
+                    not_finite = f"the {source} of layer {path}, {layer!r}"
+    for module, mode in zip(model.modules(), modes, strict=True):
+        module.training = mode
+    answers = x.argmax(1)
+    return Look(
+        step=step,
+        loss=loss,
+        dead=dead,
+        gradient_norm=gradients,
+        weight_norm=weights,
+        classes=int(x.shape[1]),
+        dead_logits=int(((x.array == 0).all(axis=0)).sum()),
+        equal_predictions=bool((answers == answers[0]).all().item()),
+        not_finite=not_finite,
+    )
+
+
+def _silent(x: Tensor) -> Any:
+    """Which channels of x (N, C, …) are 0 everywhere: (C,)."""
+    return (x.array == 0).all(axis=(0, *range(2, x.ndim)))
+
+
+def _finite(arrays: list[Any]) -> bool:
+    return all(bool(backend_of(array).xp.isfinite(array).all()) for array in arrays)
+
+
+def _norm(arrays: list[Any]) -> float:
+    """The Euclidean norm of all arrays as one vector; infinity where squares overflow."""
+    total = 0.0
+    for array in arrays:
+        with backend_of(array).quiet():
+            total += float((array * array).sum())
+    return math.sqrt(total) if total >= 0 else math.nan
+
+
+class Monitor:
+    """Looks at a training now and then, and says what it finds.
+
+    `state` is what a checkpoint keeps of it.
+    """
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+        images, _ = next(iter(training.test_loader.batches()))
+        self.images = images[:IMAGES].to(training.device)
+        self.looks: list[Look] = []
+        self.plateau_since: int | None = 0
+        self.told: list[str] = []
+        self._mark = (1, 0.0, 0)  # epoch, its total loss, and its images, at the last look
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "looks": [asdict(each) for each in self.looks],
+            "plateau_since": self.plateau_since,
+            "told": self.told,
+            "mark": list(self._mark),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.looks = [Look(**each) for each in state["looks"]]
+        self.plateau_since, self.told = state["plateau_since"], list(state["told"])
+        epoch, total, seen = state["mark"]
+        self._mark = epoch, total, seen
+
+    def after_step(self) -> Finding | None:
+        """A look if it is time for one; what there is to say, which is said once."""
+        training = self.training
+        loss = training.loss
+        broken = isinstance(loss, float) and not math.isfinite(loss) and "diverged" not in self.told
+        early = training.steps <= EARLY or self.plateau_since is not None
+        epoch_over = training.batch == len(training.train_loader)
+        if broken or epoch_over or (early and training.steps % EVERY == 0):
+            return self._tell(self.look())
+        return None
+
+    def look(self) -> Look:
+        """Take a look now, if there was none after this step."""
+        training = self.training
+        if self.looks and self.looks[-1].step == training.steps:
+            return self.looks[-1]
+        total, seen = training.total_loss(), training.seen
+        epoch, total_before, seen_before = self._mark
+        if epoch != training.epoch:
+            total_before, seen_before = 0.0, 0
+        loss = (total - total_before) / max(1, seen - seen_before)
+        self._mark = training.epoch, total, seen
+        self.looks.append(look(training.model, self.images, training.steps, loss))
+        return self.looks[-1]
+
+    def ceiling(self, look: Look) -> float:
+        """The loss below which a network does better than guessing."""
+        return math.log(look.classes) - MARGIN
+
+    def _tell(self, look: Look) -> Finding | None:
+        if look.loss < self.ceiling(look):
+            waited, self.plateau_since = self.plateau_since, None
+            if waited is not None and self.told == ["plateau"]:
+                self.told.append("left")
+                text = f"Step {look.step}: off the plateau: the loss is {look.loss:.3f}."
+                return Finding("left", text)
+        elif self.plateau_since is None:
+            self.plateau_since = look.step
+        waited = 0 if self.plateau_since is None else look.step - self.plateau_since
+        finding = diagnose(look, waited, self.training.preset.lr)
+        if finding is None or finding.kind in self.told:
+            return None
+        self.told.append(finding.kind)
+        return finding
+
+
+def diagnose(look: Look, waited: int, lr: float) -> Finding | None:
+    """What a look means, when the loss has been no better than guessing for `waited` steps."""
+    ceiling = math.log(look.classes)
+    if look.not_finite or not math.isfinite(look.loss):
+        where = look.not_finite or "none of the layers, by now"
+        return Finding(
+            "diverged",
+            f"Step {look.step}: diverged. The loss is {look.loss:g}; the first NaN or infinity is"
+            f" in {where}. Usually the steps were too long, each overshooting further than the"
+            f" last: try --lr {lr / 5:g}, or --max-norm 1.",
+        )
+    for path, share in look.dead.items():
+        if share == 1:
+            return Finding(
+                "dead",
+                f"Step {look.step}: dead. Every unit of the ReLU {path} gives 0 for every image, so"
+                " no gradient gets past it, and no layer before it can learn again. Usually a step"
+                " was too long, or the initial weights too small: try --on-stuck reinit,"
+                f" --init kaiming_normal, --lr {lr / 5:g}, or --max-norm 1.",
+            )
+    if waited < PLATEAU:
+        return None
+    seen = [f"the loss is {look.loss:.3f}, and to guess gives ln {look.classes} = {ceiling:.3f}"]
+    if look.dead_logits:
+        seen.append(
+            f"{look.dead_logits} of the {look.classes} logits (layer {list(look.dead)[-1]}) are 0"
+            " for every image, and their classes learn nothing"
+        )
+    if look.equal_predictions:
+        seen.append("all predictions are equal")
+    weakest = min(look.gradient_norm, key=lambda path: look.gradient_norm[path])
+    seen.append(f"the smallest gradient is layer {weakest}'s, {look.gradient_norm[weakest]:.1e}")
+    what = f"after {waited} steps {'; '.join(seen)}."
+    advice = "--on-stuck reinit, --init kaiming_normal, or another --seed"
+    if waited < PATIENCE:
+        return Finding(
+            "plateau",
+            f"Step {look.step}: a plateau: {what} This is no death yet: gradients still reach every"
+            f" layer, and many runs get away after some hundred steps. If it lasts, try {advice}.",
+        )
+    return Finding("stuck", f"Step {look.step}: stuck: {what} Try {advice}.")

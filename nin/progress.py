@@ -1,0 +1,51 @@
+"""What is seen of an epoch under way."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tqdm import tqdm
+
+from .fit import Training
+
+
+class Progress:
+    """A bar on stderr, or a line every `interval` steps; the loss is fetched twice a second."""
+
+    def __init__(self, hidden: bool, interval: int) -> None:
+        self.hidden, self.interval = hidden, interval
+        self.bar: tqdm | None = None
+
+    def after_step(self, training: Training) -> None:
+        now = time.monotonic()
+        if self.bar is None:
+            self.bar, self.shown, self.seen = self._bar(training), now, 0
+        if not self.hidden and now - self.shown > 0.5:
+            self.bar.set_postfix_str(f"loss {training.mean_loss():.4f}", refresh=False)
+            self.shown = now
+        new, self.seen = training.seen - self.seen, training.seen
+        self.bar.update(new)
+        if new and self.interval and training.batch % self.interval == 0:
+            print(
+                f"Step {training.batch}/{len(training.train_loader)} of epoch {training.epoch},"
+                f" Train Loss: {training.mean_loss():.4f}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _bar(self, training: Training) -> tqdm:
+        return tqdm(
+            total=len(training.train_loader.dataset),
+            desc=f"Epoch {training.epoch}/{training.preset.epochs}",
+            unit=" images",
+            leave=False,
+            disable=self.hidden,
+            dynamic_ncols=True,
+        )
+
+    def close(self) -> None:
+        """The epoch is over, or there is something else to say."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None

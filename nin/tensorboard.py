@@ -1,0 +1,27 @@
+"""Event files for TensorBoard, written with tensorboardX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .fit import Row
+
+
+class Board:
+    """The figures of each epoch as scalars. Raises ImportError where tensorboardX is missing."""
+
+    def __init__(self, directory: Path, epochs_done: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        # What an interrupted epoch had written is dropped when the run goes on.
+        self.writer = SummaryWriter(str(directory / "tensorboard"), purge_step=epochs_done + 1)
+
+    def add(self, row: Row) -> None:
+        """One epoch's row; `dead:0.1` becomes dead/0.1, so that layers share a section."""
+        for name, value in row.items():
+            if name != "epoch":
+                self.writer.add_scalar(name.replace(":", "/"), value, int(row["epoch"]))
+        self.writer.flush()
+
+    def close(self) -> None:
+        self.writer.close()

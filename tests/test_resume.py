@@ -1,0 +1,252 @@
+"""A run that was killed, at any moment, goes on to the same end, bit for bit."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import warnings
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import minicnn
+from minicnn import nn
+from nin import atomic, train
+from nin.checkpoint import CheckpointError, Checkpoints, load, save
+from nin.run import MODEL
+
+TIMES = ("seconds", "images_per_second")
+FLAGS = [
+    *("--dataset", "silhouettes", "--limit-train", "160", "--limit-test", "32"),
+    *("--batch-size", "8", "--epochs", "3", "--micro-batch", "4", "--threads", "2"),
+    *("--no-progress", "--checkpoint-minutes", "0.0005"),  # several within an epoch
+]
+# The fork server imports once what each of the many processes needs.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["nin.train"])
+
+
+def command(*arguments):
+    with open(os.devnull, "w") as nowhere:
+        sys.stdout = sys.stderr = nowhere
+        sys.exit(train.main([*arguments]))
+
+
+def killed_in_a_write(number, *arguments):
+    """The command, killed when half of its `number`-th file is written."""
+    write, files = atomic.write, iter(range(1, 10**6))
+
+    def half(path, content):
+        if next(files) == number:
+            path.with_name(f".{path.name}.tmp").write_bytes(content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(path, content)
+
+    atomic.write = half
+    command(*arguments)
+
+
+def start(target, *arguments):
+    process = processes.Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+def metrics(directory):
+    """metrics.jsonl without the times."""
+    rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory):
+    """A run that nobody disturbed."""
+    out = tmp_path_factory.mktemp("alone") / "run"
+    process = start(command, *FLAGS, "--out", str(out))
+    process.join()
+    assert process.exitcode == 0
+    return out
+
+
+def assert_the_same(run, other):
+    for name in (MODEL, "curves.png", "health.png", "config.toml"):
+        assert (run / name).read_bytes() == (other / name).read_bytes(), name
+    assert metrics(run) == metrics(other)
+
+
+def test_killed_at_twenty_random_moments_it_ends_the_same(left_alone, tmp_path):
+    draw, out = random.Random(0), tmp_path / "run"
+    kills = 0
+    while kills < 20:
+        begun = (out / "config.toml").exists()
+        flags = ["--resume", str(out), "--checkpoint-minutes", "0.0005"]
+        arguments = flags if begun else [*FLAGS, "--out", str(out)]
+        if kills % 2:
+            process = start(killed_in_a_write, draw.randint(1, 4), *arguments)
+            process.join(60)
+        else:
+            process = start(command, *arguments)
+            process.join(draw.uniform(0.1, 1.5))
+            process.kill()
+            process.join()
+        if process.exitcode == 0:  # it was done before: from the beginning again
+            assert_the_same(out, left_alone)
+            out = tmp_path / f"run-{kills}"
+            continue
+        assert process.exitcode == -signal.SIGKILL
+        kills += 1
+    process = start(command, "--resume", str(out))
+    process.join()
+    assert process.exitcode == 0
+    assert_the_same(out, left_alone)
+
+
+@pytest.fixture
+def here(capsys):
+    """The command in this process: exit status and stderr."""
+
+    def run(*arguments):
+        try:
+            status = train.main([*arguments])
+        except SystemExit as stop:
+            status = stop.code
+        return status, capsys.readouterr().err
+
+    return run
+
+
+def test_a_finished_run_is_done_at_once(left_alone, here):
+    before = (left_alone / MODEL).read_bytes()
+    assert here("--resume", str(left_alone))[0] == 0
+    assert (left_alone / MODEL).read_bytes() == before
+
+
+@pytest.fixture
+def run(left_alone, tmp_path):
+    """A copy of the run that may be spoiled."""
+    directory = tmp_path / "run"
+    directory.mkdir()
+    for path in left_alone.iterdir():
+        (directory / path.name).write_bytes(path.read_bytes())
+    return directory
+
+
+def checkpoints(directory):
+    return sorted(directory.glob("checkpoint-*"))
+
+
+def test_the_newest_two_checkpoints_are_kept(left_alone):
+    assert len(checkpoints(left_alone)) == 2
+
+
+def test_a_truncated_checkpoint_is_passed_over_with_a_warning(run, here, left_alone):
+    newest = checkpoints(run)[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    with pytest.warns(UserWarning, match="is not a whole safetensors file.*going on from"):
+        status, _ = here("--resume", str(run))
+    assert status == 0
+    assert_the_same(run, left_alone)
+
+
+def contents(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def refused(here, run, message):
+    before = contents(run)
+    status, err = here("--resume", str(run))
+    assert (status, err.count("\n")) == (1, 1), err
+    assert message in err
+    assert contents(run) == before
+
+
+def test_no_whole_checkpoint_is_an_error_and_nothing_is_overwritten(run, here):
+    for path in checkpoints(run):
+        path.write_bytes(b"not a checkpoint")
+    refused(here, run, f"{checkpoints(run)[-1]} is not a whole safetensors file")
+
+
+def test_a_foreign_file_is_an_error_and_nothing_is_overwritten(run, here):
+    for path in checkpoints(run):
+        minicnn.save(nn.Linear(2, 2).state_dict(), path)
+    refused(here, run, "is a safetensors file, but no checkpoint of nin.train")
+
+
+def test_a_checkpoint_of_another_network_is_an_error_and_nothing_is_overwritten(run, here):
+    for path in checkpoints(run):
+        arrays, rest = load(path)
+        save(path, ({**arrays, "model.0.0.weight": minicnn.zeros(1)}, rest))
+    refused(here, run, "the checkpoint does not fit the run")
+
+
+def test_a_directory_without_a_run_is_an_error(tmp_path, here):
+    refused(here, tmp_path, "holds no run")
+
+
+def test_settings_can_not_change_on_the_way(run, here):
+    status, err = here("--resume", str(run), "--lr", "0.5")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "--lr" in err
+
+
+def test_a_checkpoint_that_can_not_be_written_is_a_warning_and_training_goes_on(
+    tmp_path, here, monkeypatch
+):
+    def full(path, state):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("nin.checkpoint.save", full)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        status, _ = here(*FLAGS, "--out", str(tmp_path / "run"))
+    assert status == 0
+    assert any("no checkpoint could be written" in str(w.message) for w in caught)
+    assert load_file(tmp_path / "run" / MODEL)
+
+
+def test_results_that_can_not_be_written_are_a_failure_at_the_end(tmp_path, here, monkeypatch):
+    def full(self, model):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("nin.run.Run.write_model", full)
+    with pytest.warns(UserWarning, match="the results could not be written"):
+        status, err = here(*FLAGS, "--out", str(tmp_path / "run"))
+    assert status == 1
+    assert "could not be written" in err
+    assert checkpoints(tmp_path / "run")
+
+
+def test_a_write_that_fails_leaves_the_file_before(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    atomic.write(path, b"before")
+
+    def fail(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        atomic.write(path, b"after")
+    assert contents(tmp_path) == {"file": b"before"}
+
+
+def test_numbers_of_checkpoints_only_grow(tmp_path):
+    kept = Checkpoints(tmp_path)
+    for i in range(4):
+        kept.write(({}, {"i": i}))
+    assert [p.name for p in checkpoints(tmp_path)] == [
+        "checkpoint-0003.safetensors",
+        "checkpoint-0004.safetensors",
+    ]
+    assert kept.newest() == ({}, {"i": 3})
+
+
+def test_a_checkpoint_without_its_header_is_refused(tmp_path):
+    path = tmp_path / "checkpoint-0001.safetensors"
+    save_file({"x": minicnn.zeros(2).numpy()}, path)
+    with pytest.raises(CheckpointError, match=r"no checkpoint of nin\.train"):
+        Checkpoints(tmp_path).newest()
