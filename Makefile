@@ -3,6 +3,7 @@
 # make gradcheck   every operation's gradients against three other ways to compute them
 # make mutants     how many small faults in the derivative code the suite catches (an hour)
 # make bench       time and memory against other libraries (half an hour)
+# make bench-gpu   the same on a GPU, with the Python that has CuPy and PyTorch (ten minutes)
 # make docs        the pages of docs/ as a site, in build/site
 # make lint        ruff and mypy
 # Each makes .venv and installs what it needs; nothing is installed anywhere else.
@@ -11,7 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: train test test-numpy test-emulator gradcheck mutants bench docs lint format clean
+.PHONY: train test test-numpy test-emulator gradcheck mutants bench bench-gpu docs lint format clean
 
 train: .venv/run.stamp
 	$(BIN)/python -m nin.train $(ARGS)
@@ -34,6 +35,9 @@ mutants: .venv/test.stamp
 bench: .venv/test.stamp
 	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
 	$(BIN)/python -m benchmarks.suite $(ARGS)
+
+bench-gpu: # installs nothing, as a machine with a GPU may have no network
+	$(PYTHON) -m benchmarks.gpu $(ARGS)
 
 docs: .venv/run.stamp
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'

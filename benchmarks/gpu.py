@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,11 @@ from .machine import describe
 RESULTS = Path(__file__).parent / "results"
 SECONDS = 570  # after which what is not done yet is left out
 REFERENCE = "PyTorch"
-COMPETITORS = {"minicnn": ("minicnn", "auto"), "minicnn, im2col": ("minicnn", "im2col")}
-COMPETITORS[REFERENCE] = ("torch", "auto")
+COMPETITORS = {  # the library, and the algorithm of minicnn's convolutions
+    "minicnn": ("minicnn", "auto"),
+    REFERENCE: ("torch", "auto"),
+    "minicnn, winograd": ("minicnn", "winograd"),
+}
 SETTINGS = {
     "article, batch 64, float32": Setting("article", "train", 64),
     "article, batch 256, float32": Setting("article", "train", 256),
@@ -47,6 +51,13 @@ SETTINGS = {
     "article, prediction, batch 256, float32": Setting("article", "predict", 256),
     "article, prediction, batch 256, TF32": Setting("article", "predict", 256, tf32=True),
 }
+ROUNDS = 5
+DRY_SETTINGS = {
+    "quick, batch 2": Setting("quick", "train", 2),
+    "quick, prediction, batch 2, TF32": Setting("quick", "predict", 2, tf32=True),
+}
+DRY_TRAINING = ["--epochs", "1", "--limit-train", "4", "--limit-test", "4", "--batch-size", "4"]
+DRY_KERNELS = ["--preset", "quick", "--batch", "2", "--rounds", "1", "--size", "64"]
 GOALS = {  # images a second, as ratios to PyTorch's
     "article, batch 64, float32": 1.0,
     "article, batch 256, float32": 1.0,
@@ -75,35 +86,35 @@ class Failed(Exception):
     """A figure that can't be had."""
 
 
+class TooLate(Exception):
+    """The time is up."""
+
+
 def steps(processes: dict[str, Process], setting: Setting, rounds: int) -> dict[str, Any]:
     """Median milliseconds, and images a second, of each competitor."""
-    taken: dict[str, list[float]] = {}
-    problems = {}
-    for conv in ("auto", "im2col"):  # one process can hold only one of minicnn's two at a time
-        now = {n: lib for n, (lib, c) in COMPETITORS.items() if lib in processes and c == conv}
-        if conv == "im2col" and REFERENCE in taken:
-            now[REFERENCE] = "torch"
-        for name, library in now.items():
-            answer = processes[library].ask(json.dumps(setting._replace(conv=conv)._asdict()))
-            if "error" in answer:
-                problems[name] = answer["error"]
+    rows: dict[str, Any] = {}
+    # A process holds one network at a time, so minicnn's two algorithms come after one another.
+    for algorithm in ("auto", "winograd"):
+        taken: dict[str, list[float]] = {}
+        for name, (library, conv) in COMPETITORS.items():
+            if conv == algorithm and library in processes:
+                changed = setting._replace(conv=conv)._asdict()
+                answer = processes[library].ask(json.dumps(changed))
+                if "error" in answer:
+                    rows[name] = answer
+                else:
+                    taken[name] = []
         for _ in range(rounds):
-            for name, library in now.items():
-                if name not in problems:
-                    taken.setdefault(name, []).append(processes[library].ask("turn")["ms"])
-    rows: dict[str, Any] = {name: {"error": problem} for name, problem in problems.items()}
-    for name, times in taken.items():
-        ms = statistics.median(times)
-        rows[name] = {
-            "ms": ms,
-            "images_per_second": 1e3 * setting.batch / ms,
-            "fastest_ms": min(times),
-            "slowest_ms": max(times),
-        }
+            for name, times in taken.items():
+                times.append(processes[COMPETITORS[name][0]].ask("turn")["ms"])
+        for name, times in taken.items():
+            ms = statistics.median(times)
+            speed = 1e3 * setting.batch / ms
+            rows[name] = {"ms": ms, "images_per_second": speed, "all_ms": times}
     return {**setting._asdict(), "rounds": rounds, "rows": rows}
 
 
-def run(*flags: str, environ: dict[str, str] | None = None) -> dict[str, Any]:
+def run(flags: list[str]) -> dict[str, Any]:
     """A whole `python -m nin.train --backend cupy`, from the command to its last line."""
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-m", "nin.train", "--backend", "cupy", "--no-progress", *flags]
@@ -118,7 +129,7 @@ def run(*flags: str, environ: dict[str, str] | None = None) -> dict[str, Any]:
             epochs = list(csv.DictReader(file))
     data = re.search(r"^Data +(.*?):", done.stderr, re.MULTILINE)
     return {
-        "command": " ".join(command[1:]),
+        "command": f"nin.train {' '.join(command[3:])}",
         "data": data[1] if data else "",
         "seconds": seconds,
         "training_seconds": sum(float(row["seconds"]) for row in epochs),
@@ -127,7 +138,8 @@ def run(*flags: str, environ: dict[str, str] | None = None) -> dict[str, Any]:
     }
 
 
-def kernels(*flags: str) -> dict[str, Any]:
+def kernels(flags: list[str]) -> dict[str, Any]:
+    """What `benchmarks.gpu_kernels` measures."""
     command = [sys.executable, "-m", "benchmarks.gpu_kernels", *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -139,11 +151,13 @@ def kernels(*flags: str) -> dict[str, Any]:
 def show_steps(name: str, result: dict[str, Any]) -> None:
     base = result["rows"].get(REFERENCE, {}).get("ms")
     for who, row in result["rows"].items():
+        text = f"{name:<40}{who:<18}"
         if "error" in row:
-            print(f"{name:<42}{who:<17}{row['error']}")
-            continue
-        ratio = f"{base / row['ms']:>7.2f}" if base else ""
-        print(f"{name:<42}{who:<17}{row['images_per_second']:>11,.0f}{ratio}", flush=True)
+            print(text + row["error"])
+        else:
+            ratio = f"{base / row['ms']:.2f}" if base else ""
+            goal = f"{GOALS[name]:.2f}" if name in GOALS else ""
+            print(f"{text}{row['images_per_second']:>9,.0f}{ratio:>6}{goal:>6}", flush=True)
         name = ""
 
 
@@ -153,18 +167,18 @@ def show_kernels(result: dict[str, Any]) -> None:
     print(
         f"{limits['float32_flops'] / 1e12:.1f} TFLOP/s and {limits['copy_bytes'] / 1e9:,.0f} GB/s"
     )
-    print(f"{'':<48}{'calls':>6}{'ms each':>10}{'share':>8}  of")
+    print(f"{'':<46}{'calls':>6}{'ms each':>10}{'share':>8}  of")
     for row in result["rows"]:
         shapes = " ".join("×".join(map(str, shape)) for shape in row["shapes"][:2])
-        text = f"{row['kernel']:<18}{shapes:<30.30}{row['calls']:>6}{row['ms']:>10.4f}"
+        text = f"{row['kernel']:<18}{shapes:<28.28}{row['calls']:>6}{row['ms']:>10.4f}"
         print(f"{text}{100 * row['share']:>7.0f}%  {row['limit']}")
     whole = sum(row["ms"] * row["calls"] for row in result["rows"])
-    print(f"{'all':<48}{'':>6}{whole:>10.2f}", flush=True)
+    print(f"{'all':<46}{'':>6}{whole:>10.2f}", flush=True)
 
 
-def show_run(result: dict[str, Any]) -> None:
-    print(f"\n{result['command']}\n  {result['data']}: {result['seconds']:.1f} s,", end=" ")
-    print(f"{100 * result['accuracy']:.2f}% of the test images", flush=True)
+def show_run(name: str, result: dict[str, Any]) -> None:
+    print(f"{name:<40}{result['seconds']:>10.1f} s{100 * result['accuracy']:>10.2f}%", end="")
+    print(f"  {result['data']}", flush=True)
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
@@ -225,13 +239,11 @@ class Session:
 
 def measure(session: Session, dry: bool) -> None:
     """Everything, in the order of importance."""
-    rounds, settings = (
-        (1, {"quick, batch 2": Setting("quick", "train", 2)}) if dry else (5, SETTINGS)
-    )
+    settings, rounds, training, alone = SETTINGS, ROUNDS, ["--preset", "article"], []
     if dry:
-        settings["quick, prediction, TF32"] = Setting("quick", "predict", 2, tf32=True)
-    print(f"{'':<42}{'':<17}{'images/s':>11}{'ratio':>7}")
-    processes = {}
+        settings, rounds, training, alone = DRY_SETTINGS, 1, DRY_TRAINING, DRY_KERNELS
+    print(f"{'':<58}{'images/s':>9}{'ratio':>6}{'goal':>6}")
+    processes: dict[str, Process] = {}
     for library in ("minicnn", "torch"):
         try:
             processes[library] = Process(library, "cpu" if dry and library == "torch" else "cuda")
@@ -240,18 +252,17 @@ def measure(session: Session, dry: bool) -> None:
             session.failed = True
     try:
         for name, setting in settings.items():
-            if found := session.take("steps", name, lambda s=setting: steps(processes, s, rounds)):
+            found = session.take("steps", name, partial(steps, processes, setting, rounds))
+            if found:
                 show_steps(name, found)
     finally:
         for process in processes.values():
             process.process.kill()
-    small = ["--preset", "quick", "--limit-train", "128", "--limit-test", "64", "--epochs", "1"]
-    flags = small if dry else ["--preset", "article"]
-    for name, extra in (("float32", []), ("TF32", ["--tf32"])):
-        if found := session.take("runs", name, lambda e=extra: run(*flags, *e)):
-            show_run(found)
-    flags = ["--preset", "quick", "--batch", "2", "--rounds", "1", "--size", "64"] if dry else []
-    if found := session.take("kernels", None, lambda: kernels(*flags)):
+    print(f"\nnin.train {' '.join(training[:2])}, from the command to its last line")
+    for name, flags in (("float32", training), ("TF32", [*training, "--tf32"])):
+        if found := session.take("runs", name, partial(run, flags)):
+            show_run(name, found)
+    if found := session.take("kernels", None, partial(kernels, alone)):
         show_kernels(found)
 
 
@@ -269,7 +280,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
     def too_late(*_: object) -> None:
-        raise Failed(f"more than {SECONDS} s")
+        raise TooLate(f"more than {SECONDS} s")
 
     signal.signal(signal.SIGALRM, too_late)
     signal.alarm(SECONDS)
@@ -285,12 +296,12 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{device['Device']}, CuPy {device['CuPy']}, CUDA {device['CUDA']}")
     try:
         measure(session, args.dry_run)
-    except Failed as error:
-        print(f"stopped: {error}", file=sys.stderr)
+    except (TooLate, KeyboardInterrupt) as error:
+        print(f"\nstopped: {error or 'interrupted'}", file=sys.stderr)
         session.failed = True
     signal.alarm(0)
     draw(result, session.path.with_suffix(".png"))
-    print(f"\nwritten: {session.path}, {session.path.with_suffix('.png')}")
+    print(f"\nwritten: {session.path}\n         {session.path.with_suffix('.png')}")
     return int(session.failed)
 
 

@@ -18,9 +18,9 @@ import inspect
 import json
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
-from unittest import mock
 
 import numpy as np
 
@@ -101,6 +101,17 @@ class Recorder:
         }
 
 
+@contextmanager
+def patched(module: Any, functions: dict[str, Any]) -> Iterator[None]:
+    """The module has these functions in place of its own."""
+    before = {name: getattr(module, name) for name in functions}
+    vars(module).update(functions)
+    try:
+        yield
+    finally:
+        vars(module).update(before)
+
+
 def record(preset_name: str, batch: int, device: Any) -> Recorder:
     """The primitives of one training step."""
     preset, recorder = PRESETS[preset_name], Recorder(device.backend)
@@ -117,7 +128,7 @@ def record(preset_name: str, batch: int, device: Any) -> Recorder:
         optimizer.step()
 
     step()
-    with mock.patch.multiple(device.backend, **recorder.primitives()):
+    with patched(device.backend, recorder.primitives()):
         step()
     return recorder
 
@@ -208,14 +219,14 @@ def measure(preset: str, batch: int, conv: str, rounds: int, size: int) -> dict[
     limits = ceilings(stopwatch, size)
     backends.conv_algorithm = conv
     recorder = record(preset, batch, library.device)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for key, call in recorder.calls.items():
         result = call.function(*call.args, **call.kwargs)
         if is_view(call, result, recorder):
             continue
         flops, moved = work(call, result, recorder)
         del result
-        turns = [
+        turns: list[Callable[[], Any]] = [
             functools.partial(each.function, *each.args, **each.kwargs)
             for each in copies(call, recorder)
         ]

@@ -92,7 +92,7 @@ class PyTorch:
         torch = self.torch
         precision = "tf32" if setting.tf32 else "ieee"
         torch.backends.cuda.matmul.fp32_precision = precision
-        torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+        torch.backends.cudnn.conv.fp32_precision = precision
         torch.manual_seed(0)
         layout = torch.channels_last
         model: Any = network(setting.preset, torch.nn).to(self.device).to(memory_format=layout)
@@ -126,7 +126,8 @@ class PyTorch:
             for _ in range(times):
                 call()
             return 1e3 * (time.perf_counter() - begin) / times
-        start, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
+        event: Callable[..., Any] = self.torch.cuda.Event
+        start, end = event(enable_timing=True), event(enable_timing=True)
         start.record()
         for _ in range(times):
             call()
@@ -135,7 +136,8 @@ class PyTorch:
         return float(start.elapsed_time(end)) / times
 
 
-LIBRARIES = {"minicnn": MiniCNN, "torch": PyTorch}
+Library = MiniCNN | PyTorch
+LIBRARIES: dict[str, Callable[[str], Library]] = {"minicnn": MiniCNN, "torch": PyTorch}
 
 
 def main() -> None:

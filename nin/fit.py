@@ -163,6 +163,19 @@ class Training:
         """The mean of those."""
         return self.total_loss() / self.seen
 
+    def send_mean_loss(self) -> Callable[[], float | None]:
+        """`mean_loss()` without a wait for a GPU: a function that gives it once it has come."""
+        total, seen = self.total, self.seen
+        if not isinstance(total, Tensor):
+            return lambda: total / seen
+        coming = self.device.backend.fetch(total.array)
+
+        def come() -> float | None:
+            number = coming()
+            return None if number is None else number / seen
+
+        return come
+
     def state(self) -> State:
         """All that changes from step to step, for a checkpoint."""
         optimizer = self.optimizer.state_dict()
@@ -261,7 +274,8 @@ class Training:
             self.seconds, start = self.seconds + now - start, now
             if after_step is not None:
                 after_step()
-        train_loss = self.mean_loss()
+        train_loss = self.mean_loss()  # and with it, on a GPU, the end of the last step
+        self.seconds += time.perf_counter() - start
         test_loss, accuracy = evaluate(self.batches, self.test_loader, after_step)
         row = {
             "epoch": self.epoch,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 from tqdm import tqdm
 
@@ -16,14 +17,17 @@ class Progress:
     def __init__(self, hidden: bool, interval: int) -> None:
         self.hidden, self.interval = hidden, interval
         self.bar: tqdm | None = None
+        self.coming: Callable[[], float | None] | None = None  # the loss, on its way from a GPU
 
     def after_step(self, training: Training) -> None:
         now = time.monotonic()
         if self.bar is None:
             self.bar, self.shown, self.seen = self._bar(training), now, 0
         if not self.hidden and now - self.shown > 0.5:
-            self.bar.set_postfix_str(f"loss {training.mean_loss():.4f}", refresh=False)
-            self.shown = now
+            self.coming, self.shown = training.send_mean_loss(), now
+        if self.coming is not None and (loss := self.coming()) is not None:
+            self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+            self.coming = None
         new, self.seen = training.seen - self.seen, training.seen
         self.bar.update(new)
         if new and self.interval and training.batch % self.interval == 0:

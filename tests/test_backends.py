@@ -56,6 +56,13 @@ def test_max_pool_and_its_transpose(backend, window, dtype):
     same(host.max_unpool(g, place, shape, *rest), dx, backend)
 
 
+@pytest.mark.parametrize("size", [128, 129, 256, 257])
+def test_the_last_place_of_a_large_window_is_found(backend, size):
+    x = np.arange(size, dtype=np.float32).reshape(1, 1, size, 1)
+    values, places = backend.max_pool(backend.from_host(x), (1, size), (1, 1), (1, 1))
+    assert (values.item(), places.item()) == (size - 1, size - 1)
+
+
 @floats
 @pytest.mark.parametrize("at", range(4))
 def test_nan_wins_in_max_pool(backend, at, dtype):
@@ -181,3 +188,10 @@ def test_a_backend_has_every_name_that_numpys_has(backend):
         n for n, value in vars(host).items() if getattr(value, "__module__", "") == host.__name__
     }
     assert not {n for n in names if not n.startswith("_")} - set(vars(backend))
+
+
+def test_a_number_is_fetched_without_waiting(backend):
+    coming = backend.fetch(backend.from_host(np.array(2.5, np.float32)).reshape(()))
+    while (number := coming()) is None:
+        pass
+    assert number == 2.5

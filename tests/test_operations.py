@@ -126,8 +126,8 @@ PROPERTIES = {"shape", "ndim", "dtype", "device", "is_leaf", "grad_fn", "grad", 
 NOT_LAYERS = {"Module", "Parameter", "Sequential"}
 NOT_OPERATIONS = set(
     """tensor from_numpy full zeros ones zeros_like ones_like arange rand randn randint randperm
-    manual_seed is_grad_enabled save load argmax gradcheck show_config set_default_device
-    get_default_device""".split()  # noqa: SIM905
+    manual_seed is_grad_enabled save load argmax gradcheck set_default_device
+    get_default_device show_config""".split()  # noqa: SIM905
 )
 
 

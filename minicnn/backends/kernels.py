@@ -16,20 +16,20 @@ from typing import Any
 import cupy as xp
 
 
-def _kernel(inputs: str, outputs: str, body: str, preamble: str = "") -> Any:
-    """`body` for each element i of the outputs."""
-    name = "minicnn_" + outputs.split()[-1]
-    return xp.ElementwiseKernel(inputs, outputs, body, name, preamble=preamble)
+def _kernel(name: str, inputs: str, outputs: str, body: str, preamble: str = "") -> Any:
+    """`body` for each element i of the outputs; profilers show the name."""
+    return xp.ElementwiseKernel(inputs, outputs, body, f"minicnn_{name}", preamble=preamble)
 
 
 # --- elementwise ---------------------------------------------------------------------------------
 
-relu = _kernel("T x", "T y", "y = x <= 0 ? T(0) : x;")
-relu_vjp = _kernel("T g, T y", "T dx", "dx = y <= 0 ? T(0) : g;")
-add_bias = _kernel("T b", "T y", "y += b;")
-add_bias_relu = _kernel("T b", "T y", "y += b; y = y <= 0 ? T(0) : y;")
+relu = _kernel("relu", "T x", "T y", "y = x <= 0 ? T(0) : x;")
+relu_vjp = _kernel("relu_vjp", "T g, T y", "T dx", "dx = y <= 0 ? T(0) : g;")
+add_bias = _kernel("add_bias", "T b", "T y", "y += b;")
+add_bias_relu = _kernel("add_bias_relu", "T b", "T y", "y += b; y = y <= 0 ? T(0) : y;")
 
 add_runs = _kernel(
+    "add_runs",
     "raw T values, raw int64 order, raw int64 start",
     "T y",
     "for (long long j = start[i]; j < start[i + 1]; j++) y += values[order[j]];",
@@ -68,15 +68,20 @@ __device__ float draw(U i, U k0, U k1, float) {
 _KEY = "uint64 seed, raw uint64 count, uint64 ahead, uint64 skip"
 _DRAWN = "draw(skip + i, seed, count[0] + ahead, T(0))"
 
-uniform = _kernel(_KEY, "T y", f"y = {_DRAWN};", _PHILOX)
+uniform = _kernel("uniform", _KEY, "T y", f"y = {_DRAWN};", _PHILOX)
 dropout = _kernel(
-    f"T x, T p, T scale, {_KEY}", "T y", f"y = {_DRAWN} >= p ? x * scale : x * T(0);", _PHILOX
+    "dropout",
+    f"T x, T p, T scale, {_KEY}",
+    "T y",
+    f"y = {_DRAWN} >= p ? x * scale : x * T(0);",
+    _PHILOX,
 )
 
 # --- cross-entropy -------------------------------------------------------------------------------
 # One thread for each row of C logits; the rows are as short as there are classes.
 
 cross_entropy = _kernel(
+    "cross_entropy",
     "raw T x, raw T q, int64 c",
     "T loss, raw T logp",
     """
@@ -94,6 +99,7 @@ cross_entropy = _kernel(
     """,
 )
 cross_entropy_vjp = _kernel(
+    "cross_entropy_vjp",
     "raw T g, raw T q, T logp, int64 c",
     "T dx",
     """
@@ -106,8 +112,9 @@ cross_entropy_vjp = _kernel(
 
 # --- the optimiser -------------------------------------------------------------------------------
 
-sgd = _kernel("T g, raw T lr, T decay", "T p", "p -= lr[0] * (decay ? g + decay * p : g);")
+sgd = _kernel("sgd", "T g, raw T lr, T decay", "T p", "p -= lr[0] * (decay ? g + decay * p : g);")
 sgd_momentum = _kernel(
+    "sgd_momentum",
     "T grad, raw T lr, T momentum, T share, T decay, bool nesterov",
     "T p, T v",
     """
@@ -121,16 +128,17 @@ sgd_momentum = _kernel(
 # n, a, b, k is an element of the image (N, H, W, C); p, q a window and u, v a place in it.
 
 
-def _windowed(inputs: str, outputs: str, body: str) -> dict[bool, Any]:
+def _windowed(name: str, inputs: str, outputs: str, body: str) -> dict[bool, Any]:
     """Two kernels, for arrays of at least 2³¹ elements (True) and for smaller ones (False).
 
     They spend their time on divisions, and by 32 bits those are several times faster.
     """
 
     def kernel(uint: str, c_type: str) -> Any:
-        names = "h w c oh ow kh kw sh sw dh dw".split()  # noqa: SIM905
-        sizes = ", ".join(f"{uint} {name}" for name in names)
+        lengths = "h w c oh ow kh kw sh sw dh dw".split()  # noqa: SIM905
+        sizes = ", ".join(f"{uint} {each}" for each in lengths)
         return _kernel(
+            name,
             f"{inputs}, {sizes}".replace("I ", f"{uint} "),
             outputs,
             body,
@@ -143,6 +151,7 @@ def _windowed(inputs: str, outputs: str, body: str) -> dict[bool, Any]:
 _PLACE = "((n * h + p * sh + u * dh) * w + q * sw + v * dw) * c + k"
 
 im2col = _windowed(
+    "im2col",
     "raw T x",
     "T cols",
     f"""
@@ -155,6 +164,7 @@ im2col = _windowed(
     """,
 )
 gather_tiles = _windowed(
+    "gather_tiles",
     "raw T x, I images",
     "T tiles",
     f"""
@@ -167,6 +177,7 @@ gather_tiles = _windowed(
     """,
 )
 max_pool = _windowed(
+    "max_pool",
     "raw T x",
     "T y, P place",
     f"""
@@ -184,6 +195,7 @@ max_pool = _windowed(
     """,
 )
 sum_pool = _windowed(
+    "sum_pool",
     "raw T x",
     "T y",
     f"""
@@ -197,12 +209,13 @@ sum_pool = _windowed(
 )
 
 
-def _reaching(inputs: str, term: str) -> dict[bool, Any]:
+def _reaching(name: str, inputs: str, term: str) -> dict[bool, Any]:
     """The kernels that add up `term` over all windows that reach an element: a transpose.
 
     Window p along an axis reaches element a with its place u if p·stride + u·dilation = a.
     """
     return _windowed(
+        name,
         inputs,
         "T x",
         f"""
@@ -225,13 +238,17 @@ def _reaching(inputs: str, term: str) -> dict[bool, Any]:
 
 
 _WINDOW = "((n * oh + p) * ow + q)"
-col2im = _reaching("raw T cols", f"sum += cols[({_WINDOW} * kh * kw + u * kw + v) * c + k];")
+col2im = _reaching(
+    "col2im", "raw T cols", f"sum += cols[({_WINDOW} * kh * kw + u * kw + v) * c + k];"
+)
 scatter_tiles = _reaching(
+    "scatter_tiles",
     "raw T tiles, I images",
     "sum += tiles[((((u * kw + v) * images + n) * oh + p) * ow + q) * c + k];",
 )
 max_unpool = _reaching(
+    "max_unpool",
     "raw T g, raw P place",
     f"if (place[{_WINDOW} * c + k] == u * kw + v) sum += g[{_WINDOW} * c + k];",
 )
-sum_unpool = _reaching("raw T g", f"sum += g[{_WINDOW} * c + k];")
+sum_unpool = _reaching("sum_unpool", "raw T g", f"sum += g[{_WINDOW} * c + k];")

@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import pooch
 from tqdm import tqdm
 
 from ..backends import Array
@@ -23,7 +22,7 @@ from .silhouettes import Silhouettes as Silhouettes
 ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 TIMEOUT = 30  # seconds without an answer, or without another byte
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # the package dataset-fashion-mnist
-CACHE = Path(pooch.os_cache("minicnn")) / "fashion-mnist"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "minicnn/fashion-mnist"
 
 
 class DatasetNotFound(DatasetError):
@@ -151,6 +150,8 @@ def _download(file: IdxFile) -> Array:
 
 
 def _fetch(url: str, path: Path, file: IdxFile) -> None:
+    import pooch  # here, as where the data is there already nothing else needs it
+
     # gzip hardly makes a file larger, so more than this can't be the right one.
     limit = math.prod(file.shape) + 1024
     # disable=None: no bar where there is no terminal. pooch sets the total, and wants one before.
