@@ -128,10 +128,8 @@ def conv2d(
 
     backend.share(forward, cut)
 
-    @once
-    def dz(g: Array) -> Array:  # with respect to x ∗ w + b
-        g = nhwc(g)
-        return backend.relu_vjp(g, y) if relu else g
+    # the gradient with respect to x ∗ w + b; y is kept for it only where there is a ReLU
+    dz = once((lambda g: backend.relu_vjp(nhwc(g), y)) if relu else nhwc)
 
     def vjp_x(g: Array) -> Array:
         g = dz(g)
