@@ -3,8 +3,8 @@
     python -m benchmarks.plateau [--preset article] [--seeds 10] [--steps 300]
 
 Each seed is trained for some steps, watched by nin's monitor as in `nin.train`: the step from which
-on the loss was better than guessing, how many logits were dead in the end, and what the monitor said,
-and when.
+on the loss was better than guessing, how many logits were dead in the end, and what the monitor
+said, and when.
 """
 
 from __future__ import annotations
