@@ -34,8 +34,9 @@ def definition(path: str, name: str) -> tuple[int, str]:
 
 
 def _names(node: ast.stmt) -> list[str]:
-    if isinstance(node, ast.Assign):
-        return [target.id for target in node.targets if isinstance(target, ast.Name)]
+    if isinstance(node, (ast.Assign, ast.AnnAssign)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return [target.id for target in targets if isinstance(target, ast.Name)]
     return [getattr(node, "name", "")]
 
 

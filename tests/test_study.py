@@ -312,7 +312,7 @@ def test_filters_of_a_run(capsys, tmp_path, run, on):
     status, _, _, numbers = study(capsys, tmp_path, "filters", str(run), *on)
     assert status == 0
     assert np.array(numbers["first"]["filters"]).shape == (32, 3, 3)
-    assert [m["layer"] for m in numbers["mixing"]] == ["0.2", "2.2", "4.2", "6"]
+    assert [m["shape"] for m in numbers["mixing"]] == [[32, 32], [64, 64], [128, 128], [10, 128]]
 
 
 def test_effective_rank_counts_equal_singular_values():

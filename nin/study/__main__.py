@@ -57,6 +57,7 @@ def _parser(name: str, study: Any) -> command_line.Parser:
 
 def _run(name: str, study: Any, args: argparse.Namespace) -> int:
     backends.conv_algorithm = "auto"  # as nin.train does
+    args.backend = args.backend or "numpy"
     args.device = command_line.device_of(args.backend)
     settings = {
         "arguments": {k: str(v) for k, v in vars(args).items() if k not in ("device", "out")},

@@ -1,8 +1,8 @@
 """The exercises on Network in Network: change one thing in the network, train again, measure.
 
-The network that is changed is `quick`. All questions but those of the bottleneck and of dropout are
-from Dive into Deep Learning, section 8.3. The family is in the manner of VGG: more layers at the
-same widths.
+The network that is changed is `quick`'s, with a little dropout before its head. All questions but
+those of the bottleneck and of dropout are from Dive into Deep Learning, section 8.3. The family is
+in the manner of VGG: more layers at the same widths.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def network(
     dropout: float = 0.1,
     classes: int = 10,
 ) -> nn.Sequential:
-    """A NiN for images (N, 1, 28, 28) in three stages; without arguments that of `quick`.
+    """A NiN for images (N, 1, 28, 28) in three stages; without arguments `quick`'s, and dropout.
 
     Stage i has blocks[i] blocks of widths[i] channels: a 3×3 convolution, then `inner`. Between
     stages the maps are halved.

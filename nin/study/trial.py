@@ -120,23 +120,25 @@ def step_seconds(
     device: minicnn.device,
     seconds: float,
 ) -> float:
-    """How long a step of training takes: the mean of those that fit into some seconds.
+    """How long a step of training takes: the mean of those in the second half of some seconds.
 
-    Of real steps, as preparing the next batch takes time from them. The first warms up.
+    Of real steps, as preparing the next batch takes time from them; the first half warms up.
     """
     training = Training(
         network().apply(preset.initialise).to(device), preset, material.train, material.test
     )
     training.model.train()
-    start, done = time.perf_counter(), -1
+    begun = time.perf_counter()
+    start, done = None, 0
     while True:
         for images, labels in training.train_loader:
             loss = training.step(images.to(device), labels.to(device))
             if not isinstance(loss, float):
                 loss.item()  # waits for a GPU
-            done += 1
             now = time.perf_counter()
-            if not done:
-                start = now
-            elif now - start >= seconds:
+            if start is None:
+                start = now if now - begun >= seconds / 2 else None
+                continue
+            done += 1
+            if now - begun >= seconds:
                 return (now - start) / done
