@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +49,9 @@ def health(looks: Sequence[Look], title: str) -> bytes:
         for each in looks
     ]
     _by_layer(gradients, steps, ratios)
-    gradients.set(title="Gradient norm over weight norm", yscale="log")
+    gradients.set_title("Gradient norm over weight norm")
+    if any(0 < v < math.inf for each in ratios for v in each.values()):
+        gradients.set_yscale("log")  # which wants something to show: after NaN there may be nothing
     for axes in (loss, dead, gradients):
         axes.set(xlabel="step", xscale="log")
         axes.grid(alpha=0.3)
