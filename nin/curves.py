@@ -50,7 +50,7 @@ def health(looks: Sequence[Look], title: str) -> bytes:
     _by_layer(gradients, steps, ratios)
     gradients.set(title="Gradient norm over weight norm", yscale="log")
     for axes in (loss, dead, gradients):
-        axes.set_xlabel("step")
+        axes.set(xlabel="step", xscale="log")
         axes.grid(alpha=0.3)
     figure.suptitle(title)
     return png(figure)

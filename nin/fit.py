@@ -115,7 +115,10 @@ class Training:
         self.train_loader = DataLoader(
             train_set, preset.batch_size, shuffle=True, num_workers=ahead
         )
-        self.test_loader = DataLoader(test_set, preset.batch_size, num_workers=ahead)
+        # With a generator of its own, the test draws nothing that dropout would have drawn next.
+        self.test_loader = DataLoader(
+            test_set, preset.batch_size, num_workers=ahead, generator=Generator()
+        )
         self._step = Captured(self.step, model, self.optimizer) if graph else self.step
         self.scheduler = self._scheduler()
         self.history: list[Row] = []

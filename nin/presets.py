@@ -131,14 +131,15 @@ paper = Preset(
     micro_batch=8,
 )
 
+# As many epochs as five minutes on two cores hold. Flips and label smoothing pay off in longer
+# trainings only: 91.7% after six epochs with flips, 91.5% after seven with label smoothing, too.
 quick = Preset(
     network="quick",
     init="kaiming_normal",
     mean=0.286,
     std=0.353,
-    flip=True,
     batch_size=64,
-    epochs=5,
+    epochs=7,
     lr=0.2,
     momentum=0.9,
     nesterov=True,

@@ -1,0 +1,80 @@
+"""The training loop, stopped at any step and going on in another process's stead."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn import nn
+from minicnn.utils.data import TensorDataset
+from nin.fit import Training, fit
+from nin.presets import Preset
+
+PRESET = Preset(
+    epochs=2, batch_size=8, lr=0.05, momentum=0.9, lr_scheduler="OneCycleLR", max_norm=1.0
+)
+STEPS = 3  # an epoch, and two batches of the test
+
+
+class Stop(Exception):
+    pass
+
+
+def begin():
+    """A small network with dropout, on noise."""
+    minicnn.manual_seed(1)
+    images, labels = minicnn.rand(24, 1, 4, 4), minicnn.randint(0, 10, (24,))
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(32, 10)
+    )
+    data = TensorDataset(images, labels)
+    return Training(model, PRESET, data, TensorDataset(images[:16], labels[:16]), threads=2)
+
+
+def finish(training):
+    """Weights and history, without times, at the end."""
+    while not training.done:
+        training.train_epoch()
+    times = ("seconds", "images_per_second")
+    rows = [{k: v for k, v in row.items() if k not in times} for row in training.history]
+    return {k: v.numpy() for k, v in training.model.state_dict().items()}, rows
+
+
+@pytest.mark.parametrize("calls", range(1, 2 * (STEPS + 2) + 1))
+def test_a_state_from_after_any_step_or_test_batch_goes_on_bit_for_bit(calls):
+    weights, rows = finish(begin())
+    training, left = begin(), iter(range(1, calls + 1))
+
+    def stop():
+        if next(left) == calls:
+            raise Stop
+
+    with suppress(Stop):
+        while True:
+            training.train_epoch(stop)
+    state = training.state()
+    other = begin()
+    other.load_state(state)
+    its_weights, its_rows = finish(other)
+    assert its_rows == rows
+    for name, value in weights.items():
+        np.testing.assert_array_equal(its_weights[name], value)
+
+
+def test_fit_yields_each_epochs_figures():
+    training = begin()
+    data = training.train_loader.dataset
+    rows = list(fit(training.model, PRESET, data, data))
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert rows[-1]["lr"] < rows[0]["lr"]
+
+
+def test_a_step_whose_loss_is_not_finite_leaves_the_weights():
+    training = begin()
+    before = training.model[4].weight.detach().numpy().copy()
+    images = minicnn.full((8, 1, 4, 4), float("nan"))
+    assert not np.isfinite(training.step(images, minicnn.zeros(8, dtype=minicnn.int64)))
+    np.testing.assert_array_equal(training.model[4].weight.detach().numpy(), before)
