@@ -2,9 +2,9 @@
 
     python -m benchmarks.plateau [--preset article] [--seeds 10] [--steps 300]
 
-Each seed is trained for some steps, watched by nin's monitor as in `nin.train`: when the loss first
-was better than guessing, how many logits were dead, and what the monitor said, and when. "after"
-counts from the last look at which the loss was no better than guessing.
+Each seed is trained for some steps, watched by nin's monitor as in `nin.train`: the step from which
+on the loss was better than guessing, how many logits were dead in the end, and what the monitor
+said, and when.
 """
 
 from __future__ import annotations

@@ -109,6 +109,8 @@ def _defaults(setting: Field[Any]) -> str:
     shown = {name: _shown(value) for name, value in values.items()}
     if len(set(shown.values())) == 1:
         return f"default: {shown['quick']}"
+    if all(name == value for name, value in shown.items()):
+        return "default: the one of that name"
     return "default: " + ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
