@@ -48,6 +48,24 @@ def column(source: Any) -> str:
     return "d bias" if source.ndim == 1 else "d weight"
 
 
+def units(preset: str) -> list[nn.Module]:
+    """The layers as they are run: a convolution together with the ReLU that follows it."""
+    found: list[nn.Module] = []
+    for layer in leaves(PRESETS[preset].build()):
+        if isinstance(layer, nn.ReLU) and isinstance(found[-1], nn.Conv2d):
+            found[-1] = nn.Sequential(found[-1], layer)
+        else:
+            found.append(layer)
+    return found
+
+
+def name(layer: nn.Module) -> str:
+    """The layer's types and kernel size."""
+    if isinstance(layer, nn.Sequential):
+        return ", ".join(map(name, layer))
+    return type(layer).__name__ + (f" {layer.kernel_size}" if hasattr(layer, "kernel_size") else "")
+
+
 def step(layers: list[nn.Module], x: Any, y: Any, times: Times) -> None:
     """One step, every layer and every VJP timed."""
     for i, layer in enumerate(layers):
@@ -71,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
 
     preset = PRESETS[args.preset]
     n, size = preset.micro_batch, preset.image_size
-    layers = leaves(preset.build())
+    layers = units(args.preset)
     x, y = minicnn.randn(n, 1, size, size), minicnn.tensor(np.arange(n) % 10)
     times: Times = defaultdict(list)
     before, backends.conv_algorithm = backends.conv_algorithm, args.conv
@@ -82,14 +100,11 @@ def main(argv: list[str] | None = None) -> None:
 
     ms = {key: 1e3 / n * statistics.median(taken[1:]) for key, taken in times.items()}
     whole = sum(ms.values())
-    print(f"{'ms an image':<28}" + "".join(f"{name:>10}" for name in COLUMNS) + f"{'share':>8}")
+    print(f"{'ms an image':<28}" + "".join(f"{way:>10}" for way in COLUMNS) + f"{'share':>8}")
     for i, layer in enumerate(layers):
-        row = [ms.get((i, name), 0.0) for name in COLUMNS]
-        name = type(layer).__name__ + (
-            f" {layer.kernel_size}" if hasattr(layer, "kernel_size") else ""
-        )
+        row = [ms.get((i, way), 0.0) for way in COLUMNS]
         cells = "".join(f"{t:>10.3f}" if t else " " * 10 for t in row)
-        print(f"{i:>2} {name:<25}{cells}{100 * sum(row) / whole:>7.1f}%")
+        print(f"{i:>2} {name(layer):<25}{cells}{100 * sum(row) / whole:>7.1f}%")
     print(f"{'all':<28}{whole:>10.3f}")
     rows = [{"layer": repr(layers[i]), "what": what, "ms": t} for (i, what), t in ms.items()]
     save(f"operations-{args.preset}", {"conv": args.conv, "images": n, "rows": rows}, args.out)

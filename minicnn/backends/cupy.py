@@ -355,6 +355,13 @@ def scatter_tiles(tiles: Array, shape: Sequence[int], tile: int, step: int) -> A
     return kernels.scatter_tiles[wide](*_contiguous(tiles), *sizes, x)
 
 
+def along_both(m: Array, x: Array) -> Array:
+    """m X mᵀ for each of the L matrices X of x, stored as (k², L), where m is (j, k): (j², L)."""
+    j, k = m.shape
+    y = matmul(m, x.reshape(k, k, -1))  # (k, j, L)
+    return matmul(m, y.reshape(k, -1)).reshape(j * j, -1)
+
+
 def max_pool(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Array, Array]:
     """The maximum of each window of x (N, H, W, C), and which place of the window held it.
 

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from . import memory, threads
-from .threads import pieces
+from .threads import pieces, share
 
 memory.keep_freed()
 
 Array = Any
 Pair = tuple[int, int]
+
+COLUMNS = 8192  # that `along_both` takes at a time
 
 xp = np
 ArrayType = np.ndarray
@@ -82,16 +84,6 @@ matmul = np.matmul
 # --- pieces of a batch ---------------------------------------------------------------------------
 
 
-def share(work: Callable[[Sequence[slice]], Any], cut: Sequence[slice]) -> list[Any]:
-    """work(run) for runs that make up `cut`, on several threads: the results, in order."""
-
-    def quietly(run: Sequence[slice]) -> Any:
-        with quiet():  # which holds for one thread
-            return work(run)
-
-    return threads.share(quietly, cut)
-
-
 def _blockwise(function: Callable[..., Array], *arrays: Array) -> Array:
     """function(*arrays), for one that works elementwise on arrays of one shape and type.
 
@@ -110,9 +102,14 @@ def _blockwise(function: Callable[..., Array], *arrays: Array) -> Array:
     return out
 
 
+def _above_zero(x: Array, out: Array | None = None) -> Array:
+    # NumPy's maximum() of an array and a number takes 3 times as long as its clip().
+    return np.clip(x, 0, np.inf, out=out) if x.dtype.kind == "f" else np.maximum(x, 0, out=out)
+
+
 def relu(x: Array) -> Array:
     """max(x, 0), and NaN where x is."""
-    return _blockwise(lambda x: np.maximum(x, 0), x)
+    return _blockwise(_above_zero, x)
 
 
 def relu_vjp(g: Array, y: Array) -> Array:
@@ -125,7 +122,7 @@ def add_bias(y: Array, b: Array, relu: bool) -> None:
     """y += b for rows y (M, O) and b (O,), and then max(y, 0) if `relu`."""
     y += b
     if relu:
-        np.maximum(y, 0, out=y)
+        _above_zero(y, out=y)
 
 
 def cross_entropy(x: Array, q: Array) -> tuple[Array, Array]:
@@ -307,6 +304,22 @@ def scatter_tiles(tiles: Array, shape: Sequence[int], tile: int, step: int) -> A
     return x
 
 
+def along_both(m: Array, x: Array) -> Array:
+    """m X mᵀ for each of the L matrices X of x, stored as (k², L), where m is (j, k): (j², L).
+
+    Two products rather than one with the Kronecker product of m with itself, which has k times as
+    many multiplications; and for some columns at a time, so that what lies between the two stays in
+    the cache: 1.5 to 3 times as fast.
+    """
+    j, k = m.shape
+    x = x.reshape(k, k, -1)  # (row, column, L)
+    y = np.empty((j, j, x.shape[2]), x.dtype)
+    for i in range(0, x.shape[2], COLUMNS):
+        half = m @ x[:, :, i : i + COLUMNS]  # (k, j, …)
+        np.matmul(m, half.swapaxes(0, 1), out=y[:, :, i : i + COLUMNS].swapaxes(0, 1))
+    return y.reshape(j * j, -1)
+
+
 def max_pool(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Array, Array]:
     """The maximum of each window of x (N, H, W, C), and which place of the window held it.
 
@@ -324,6 +337,7 @@ def max_pool(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Arra
             best, where = y[piece], place[piece]
             best[...] = taps[0]
             for k, tap in enumerate(taps[1:], 1):
+                tap = tap.copy()  # so that the two passes over it run through: 1.2 to 1.4× faster
                 # k only grows, so the place is the largest k at which a new maximum was found: a
                 # maximum over small integers, 3× faster than writing k through a mask.
                 np.maximum(where, np.multiply(tap > best, k, dtype=where.dtype), out=where)
@@ -341,11 +355,15 @@ def max_unpool(
 ) -> Array:
     """The transpose of max_pool: add up g (N, H', W', C), each element where `place` says."""
     x = np.zeros(shape, g.dtype)
+    apart = all(d * (k - 1) < s for k, s, d in zip(kernel, stride, dilation, strict=True))
 
     def work(run: Sequence[slice]) -> None:
         for piece in run:
             for k, tap in enumerate(_taps(x[piece], kernel, stride, dilation)):
-                tap += g[piece] * (place[piece] == k)
+                if apart:  # each element belongs to one window: 1.8 times as fast
+                    np.multiply(g[piece], place[piece] == k, out=tap)
+                else:
+                    tap += g[piece] * (place[piece] == k)
 
     share(work, pieces(len(x), x[:1].nbytes, threads.BLOCK_BYTES))
     return x

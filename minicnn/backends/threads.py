@@ -16,6 +16,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TypeVar
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 Piece = TypeVar("Piece")
@@ -24,8 +25,15 @@ Result = TypeVar("Result")
 _blas = ThreadpoolController().select(user_api="blas").lib_controllers
 _lock = threading.Lock()
 _inside: list[list[int]] = []  # for each that limits the BLAS now: the threads it had before
+_limit = 1  # what the first of them set it to
 
-_pool = lru_cache(ThreadPoolExecutor)
+
+@lru_cache
+def _pool(n: int) -> ThreadPoolExecutor:
+    # 1/0 and overflow give inf and NaN in silence, which NumPy must be told in each thread.
+    return ThreadPoolExecutor(n, initializer=lambda: np.seterr(all="ignore"))
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork leaves the threads behind
 
@@ -47,6 +55,8 @@ def libraries() -> list[str]:
 
 def count() -> int:
     """How many threads `share` would use: as many as the BLAS has."""
+    if _inside:  # to ask the BLAS at each operation would be 3% of a step of `quick`
+        return _limit
     return min((library.num_threads for library in _blas), default=1)
 
 
@@ -57,9 +67,11 @@ def blas_threads(n: int) -> Iterator[None]:
     It is one for the whole process: of several that want this at once, the first to come in sets
     the number and the last to leave puts back what the first had found.
     """
+    global _limit
     with _lock:
         _inside.append([library.num_threads for library in _blas])
         if len(_inside) == 1:
+            _limit = n
             for library in _blas:
                 library.set_num_threads(n)
     try:
@@ -85,8 +97,8 @@ def share(work: Callable[[Sequence[Piece]], Result], pieces: Sequence[Piece]) ->
     The BLAS has one thread while they are at work. So nothing is shared out within a thread of
     these, nor where somebody has limited the BLAS to one.
     """
-    n = min(count(), len(pieces))
-    if n < 2:
+    n = min(count(), len(pieces)) if len(pieces) > 1 else 1
+    if n == 1:
         return [work(pieces)]
     ends = [i * len(pieces) // n for i in range(n + 1)]
     runs = [pieces[start:end] for start, end in pairwise(ends)]

@@ -41,19 +41,7 @@ def matrices(r: int, dtype: str) -> tuple[Array, Array, Array]:
     return a.astype(dtype), g.astype(dtype), b.astype(dtype)
 
 
-def along_both(m: Array, x: Array) -> Array:
-    """m x mᵀ for each of the L matrices of x, stored as (k², L), where m is (j, k): (j², L).
-
-    Two products rather than one with the Kronecker product of m with itself: 1.1 to 1.7 times as
-    fast, since that one has k times as many multiplications.
-    """
-    times = backend_of(x).matmul
-    j, k = m.shape
-    y = times(m, x.reshape(k, k, -1))  # (k, j, L)
-    return times(m, y.reshape(k, -1)).reshape(j * j, -1)
-
-
-_kept: dict[int, Array] | None = None
+_kept: dict[tuple[int, bool], Array] | None = None
 _lock = threading.Lock()
 
 
@@ -68,15 +56,17 @@ def fixed_weights() -> Iterator[None]:
         _kept = None
 
 
-def _transformed(w: Array, g: Array) -> Array:
-    """U = G w Gᵀ for w (O, C, r, r): (t², C, O)."""
+def _transformed(w: Array, g: Array, transposed: bool) -> Array:
+    """U = G w Gᵀ for w (O, C, r, r): (t², C, O), or (t², O, C) if `transposed`."""
     with _lock:
-        if _kept is not None and id(w) in _kept:
-            return _kept[id(w)]
+        key = id(w), transposed
+        if _kept is not None and key in _kept:
+            return _kept[key]
         o, c, r, _ = w.shape
-        u = along_both(g, w.transpose(2, 3, 1, 0).reshape(r * r, c * o)).reshape(-1, c, o)
+        places = w.transpose((2, 3, 0, 1) if transposed else (2, 3, 1, 0)).reshape(r * r, -1)
+        u = backend_of(w).along_both(g, places).reshape(-1, *((o, c) if transposed else (c, o)))
         if _kept is not None:
-            _kept[id(w)] = u
+            _kept[key] = u
         return u
 
 
@@ -94,9 +84,9 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins, relu: bool = F
         y = Aᵀ P A     (4², M, O)
     """
     backend = backend_of(x)
-    xp, times = backend.xp, backend.matmul
+    xp, times, along_both = backend.xp, backend.matmul, backend.along_both
     A, G, B = constant(backend, matrices, w.shape[2], str(x.dtype))
-    U = _transformed(w, G)
+    U = _transformed(w, G, False)
     o, c, r, _ = w.shape
     x = nhwc(x)
     n, h, width, _ = x.shape
@@ -106,7 +96,8 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins, relu: bool = F
     over = th * m - oh, tw * m - ow
     (top, bottom), (left, right) = margins
     reach = (top, bottom + over[0]), (left, right + over[1])
-    cut = backend.pieces(n, th * tw * t * t * (c + o) * x.dtype.itemsize)
+    # V and P, and as much again on the way to them
+    cut = backend.pieces(n, 2 * th * tw * t * t * (c + o) * x.dtype.itemsize)
 
     def tiles(piece: slice) -> Array:  # V
         gathered = backend.gather_tiles(pad(x[piece], reach), t, m)  # (t², M·C)
@@ -137,10 +128,11 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins, relu: bool = F
     def vjp_x(g: Array) -> Array:
         g = dz(g)
         dx = xp.empty(x.shape, x.dtype)
+        Ut = _transformed(w, G, True)  # BLAS is 1.2 to 1.4 times as fast with it as with U's view
 
         def backward(run: Sequence[slice]) -> None:
             for piece in run:
-                dV = times(products(g[piece]), U.transpose(0, 2, 1)).reshape(t * t, -1)
+                dV = times(products(g[piece]), Ut).reshape(t * t, -1)
                 shape = (len(g[piece]), th * m + r - 1, tw * m + r - 1, c)
                 dpadded = backend.scatter_tiles(along_both(B.T, dV), shape, t, m)
                 dx[piece] = unpad(dpadded, reach)
