@@ -10,6 +10,7 @@ import pytest
 
 from docs.source_links import LINK, definition, on_page_markdown
 
+pytestmark = pytest.mark.cpu
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
