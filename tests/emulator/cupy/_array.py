@@ -315,7 +315,8 @@ def matmul(x: ndarray, y: ndarray, out: ndarray | None = None) -> ndarray:
         raise NotImplementedError(
             "calling cuBLAS API during stream capture is currently unsupported"
         )
-    result = np.asarray(np.matmul(_bare(x), _bare(y)))
+    with np.errstate(all="ignore"):
+        result = np.asarray(np.matmul(_bare(x), _bare(y)))
     if out is None:
         return ndarray(result)
     out._array[...] = result
