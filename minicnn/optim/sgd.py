@@ -131,8 +131,12 @@ class SGD:
                 raise ValueError(f"SGD: momentum {i} has shape {v.shape}, its parameter {p.shape}")
             velocity[p] = backend_of(p.array).xp.empty_like(p.array)
             velocity[p][...] = v.to(p.device).array
+        for flat in self._flat.values():  # in their own memory, which a graph may know already
+            for p, own in flat.velocity.items():
+                own[...] = velocity.get(p, 0)
+                if p in velocity:
+                    velocity[p] = own
         self._velocity = velocity
-        self._flat.clear()
         for own, other in zip(self.param_groups, groups, strict=True):
             own.update({**other, "params": own["params"]})
 
