@@ -55,7 +55,7 @@ def libraries() -> list[str]:
 
 def count() -> int:
     """How many threads `share` would use: as many as the BLAS has."""
-    if _inside:  # to ask the BLAS at each operation would be 3% of a step of `quick`
+    if _inside:  # known without asking the BLAS, as every operation wants to know
         return _limit
     return min((library.num_threads for library in _blas), default=1)
 
