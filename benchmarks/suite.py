@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator, NullLocator
 
 from .by_operation import main as operations
 from .convolution import main as layers
@@ -105,7 +106,9 @@ def draw() -> None:
         axes.margins(x=0.15)
         axes.spines[["top", "right"]].set_visible(False)
     left.set_xscale("log")
+    left.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     left.xaxis.set_major_formatter("{x:g}")
+    left.xaxis.set_minor_locator(NullLocator())
     figure.supxlabel(f"ratio to {REFERENCE} (`article`, 64 images of 224×224, two cores)")
     figure.tight_layout()
     figure.savefig(PICTURE, dpi=110)
