@@ -204,6 +204,7 @@ def value_and_gradient(function, x, torch_function=None):
 
 EDGES = {
     "relu at 0, -0, NaN and inf": (lambda F, x: F.relu(x), [0.0, -0.0, NAN, INF, -INF, 1e-310]),
+    "an infinite gradient at relu": (lambda F, x: F.relu(x).log(), [-1.0, 0.0, 2.0]),
     "exp and overflow": (lambda F, x: x.exp(), [1e4, -1e4, NAN, INF, -INF]),
     "log at and below 0": (lambda F, x: x.log(), [0.0, -0.0, -1.0, INF, NAN, 5e-324]),
     "sqrt at and below 0": (lambda F, x: x.sqrt(), [0.0, -1.0, INF, NAN, 1e-320]),
@@ -228,6 +229,10 @@ EDGES = {
     "max_pool with NaN": (lambda F, x: F.max_pool2d(x, 2), [[[NAN, 1.0], [2.0, 3.0]]]),
     "max_pool with inf": (lambda F, x: F.max_pool2d(x, 2), [[[-INF, 1.0], [INF, INF]]]),
     "max_pool of -inf": (lambda F, x: F.max_pool2d(x, 2), [[[-INF, -INF], [-INF, -INF]]]),
+    "an infinite gradient at max_pool": (
+        lambda F, x: F.max_pool2d(x, 2).log(),
+        [[[0.0, -1.0], [-2.0, -3.0]]],
+    ),
     "avg_pool with NaN": (lambda F, x: F.avg_pool2d(x, 1, 2), [[[NAN, 1.0], [2.0, 3.0]]]),
 }
 

@@ -79,32 +79,47 @@ def capturing() -> bool:
 
 OutOfMemoryError = MemoryError
 matmul = np.matmul
+columns = threads.columns
 
 
 # --- pieces of a batch ---------------------------------------------------------------------------
 
 
-def _blockwise(function: Callable[..., Array], *arrays: Array) -> Array:
-    """function(*arrays), for one that works elementwise on arrays of one shape and type.
+def _blockwise(function: Callable[..., Any], *arrays: Array) -> Array:
+    """What function(*arrays, out=…) computes, elementwise on arrays of one shape and type.
 
     Piece by piece, so that what is computed on the way stays in the cache, and on all threads.
     """
     first = arrays[0]
-    if not first.ndim:
-        return function(*arrays)
     out = np.empty_like(first)
+    if not first.ndim:
+        function(*arrays, out=out)
+        return out
 
     def work(run: Sequence[slice]) -> None:
         for piece in run:
-            out[piece] = function(*(a[piece] for a in arrays))
+            function(*(a[piece] for a in arrays), out=out[piece])
 
     share(work, pieces(len(out), out[:1].nbytes, threads.BLOCK_BYTES))
     return out
 
 
-def _above_zero(x: Array, out: Array | None = None) -> Array:
+def _above_zero(x: Array, out: Array) -> None:
     # NumPy's maximum() of an array and a number takes 3 times as long as its clip().
-    return np.clip(x, 0, np.inf, out=out) if x.dtype.kind == "f" else np.maximum(x, 0, out=out)
+    if x.dtype.kind == "f":
+        np.clip(x, 0, np.inf, out=out)
+    else:
+        np.maximum(x, 0, out=out)
+
+
+def _where(mask: Array, g: Array, out: Array | None = None) -> Array:
+    """g where the mask is true, 0 elsewhere."""
+    # On the bits: as fast as g·mask, which makes NaN of infinity; NumPy's where() takes 7 times
+    # as long.
+    bits = np.dtype(f"i{g.itemsize}")
+    kept = np.negative(mask.view(np.int8)).astype(bits)  # all bits are ones where it is true
+    np.bitwise_and(kept, g.view(bits), out=kept if out is None else out.view(bits))
+    return kept.view(g.dtype) if out is None else out
 
 
 def relu(x: Array) -> Array:
@@ -113,9 +128,8 @@ def relu(x: Array) -> Array:
 
 
 def relu_vjp(g: Array, y: Array) -> Array:
-    """g where the result y of relu is above 0 or NaN, 0 elsewhere."""
-    # A product with the mask: NumPy's where() takes 7 times as long.
-    return _blockwise(lambda g, y: g * ~(y <= 0), g, y)
+    """g where the result y of relu, which is never below 0, is above 0 or NaN; 0 elsewhere."""
+    return _blockwise(lambda g, y, out: _where(y != 0, g, out), g, y)
 
 
 def add_bias(y: Array, b: Array, relu: bool) -> None:
@@ -361,9 +375,9 @@ def max_unpool(
         for piece in run:
             for k, tap in enumerate(_taps(x[piece], kernel, stride, dilation)):
                 if apart:  # each element belongs to one window: 1.8 times as fast
-                    np.multiply(g[piece], place[piece] == k, out=tap)
+                    _where(place[piece] == k, g[piece], out=tap)
                 else:
-                    tap += g[piece] * (place[piece] == k)
+                    tap += _where(place[piece] == k, g[piece])
 
     share(work, pieces(len(x), x[:1].nbytes, threads.BLOCK_BYTES))
     return x

@@ -40,6 +40,9 @@ if hasattr(os, "register_at_fork"):
 
 PIECE_BYTES = 8 * 2**20  # what one thread works on at a time, where that is a matrix product
 BLOCK_BYTES = 2 * 2**20  # and where it is not
+CHANNELS = (
+    64  # of a matrix product's result, where that is used up at once and can stay in the cache
+)
 LEAST_BYTES = 2**18  # less than this is done before another thread has begun
 
 
@@ -89,6 +92,11 @@ def pieces(n: int, bytes_each: int, most: int | None = None) -> list[slice]:
     most, fair = most or PIECE_BYTES, -(-n // count())
     step = max(1, min(most // max(1, bytes_each), max(LEAST_BYTES // max(1, bytes_each), fair)))
     return [slice(i, i + step) for i in range(0, max(n, 1), step)]
+
+
+def columns(n: int) -> list[slice]:
+    """Cut the n columns of a matrix product into runs, at least one, of at most CHANNELS."""
+    return [slice(i, min(i + CHANNELS, n)) for i in range(0, max(n, 1), CHANNELS)]
 
 
 def share(work: Callable[[Sequence[Piece]], Result], pieces: Sequence[Piece]) -> list[Result]:

@@ -76,7 +76,9 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins, relu: bool = F
 
     With `relu`, which needs b, it is max(y, 0).
 
-    For the M tiles of a few images, and the t² products at a time as one stack of matrix products:
+    For the M tiles of a few images, and the t² products at a time as one stack of matrix products,
+    of which a few columns are made at a time, so that they are used while they are in the cache
+    (for 5×5 filters 0.9 of the time of all columns at once, forward and for either gradient):
 
         V = B x Bᵀ     (t², M, C)       dV = dP Uᵀ       dx = Bᵀ dV B
         U = G w Gᵀ     (t², C, O)       dU = Vᵀ dP       dw = Gᵀ dU G
@@ -96,8 +98,11 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins, relu: bool = F
     over = th * m - oh, tw * m - ow
     (top, bottom), (left, right) = margins
     reach = (top, bottom + over[0]), (left, right + over[1])
-    # V and P, and as much again on the way to them
-    cut = backend.pieces(n, 2 * th * tw * t * t * (c + o) * x.dtype.itemsize)
+
+    def cut(of: int, to: int) -> list[slice]:
+        # all of V or dP, some columns of a product with it, and as much again on the way to both
+        channels = of + backend.columns(to)[0].stop
+        return backend.pieces(n, 2 * th * tw * t * t * channels * x.dtype.itemsize)
 
     def tiles(piece: slice) -> Array:  # V
         gathered = backend.gather_tiles(pad(x[piece], reach), t, m)  # (t², M·C)
@@ -105,20 +110,24 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins, relu: bool = F
 
     def products(g: Array) -> Array:  # dP
         g = pad(g, ((0, over[0]), (0, over[1])))
-        squares = g.reshape(len(g), th, m, tw, m, o).transpose(2, 4, 0, 1, 3, 5)
-        return along_both(A, squares.reshape(m * m, -1)).reshape(t * t, -1, o)
+        squares = g.reshape(len(g), th, m, tw, m, g.shape[3]).transpose(2, 4, 0, 1, 3, 5)
+        return along_both(A, squares.reshape(m * m, -1)).reshape(t * t, -1, g.shape[3])
 
     y = xp.empty((n, oh, ow, o), x.dtype)
 
     def forward(run: Sequence[slice]) -> None:
         for piece in run:
-            P = times(tiles(piece), U).reshape(t * t, -1)
-            squares = along_both(A.T, P).reshape(m, m, -1, th, tw, o).transpose(2, 3, 0, 4, 1, 5)
-            y[piece] = squares.reshape(-1, th * m, tw * m, o)[:, :oh, :ow]
-            if b is not None:
-                backend.add_bias(y[piece].reshape(-1, o), b, relu)
+            V = tiles(piece)
+            for part in backend.columns(o):
+                P = times(V, U[:, :, part]).reshape(t * t, -1)
+                squares = along_both(A.T, P).reshape(m, m, -1, th, tw, part.stop - part.start)
+                rows = squares.transpose(2, 3, 0, 4, 1, 5).reshape(-1, squares.shape[5])
+                if b is not None:
+                    backend.add_bias(rows, b[part], relu)
+                image = rows.reshape(-1, th * m, tw * m, rows.shape[1])
+                y[piece, :, :, part] = image[:, :oh, :ow]
 
-    backend.share(forward, cut)
+    backend.share(forward, cut(c, o))
 
     # the gradient with respect to x ∗ w + b; y is kept for it only where there is a ReLU
     dz = once((lambda g: backend.relu_vjp(nhwc(g), y)) if relu else nhwc)
@@ -130,22 +139,28 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins, relu: bool = F
 
         def backward(run: Sequence[slice]) -> None:
             for piece in run:
-                dV = times(products(g[piece]), Ut).reshape(t * t, -1)
-                shape = (len(g[piece]), th * m + r - 1, tw * m + r - 1, c)
-                dpadded = backend.scatter_tiles(along_both(B.T, dV), shape, t, m)
-                dx[piece] = unpad(dpadded, reach)
+                dP = products(g[piece])
+                for part in backend.columns(c):
+                    dV = times(dP, Ut[:, :, part])
+                    shape = (len(g[piece]), th * m + r - 1, tw * m + r - 1, dV.shape[2])
+                    dtiles = along_both(B.T, dV.reshape(t * t, -1))
+                    dx[piece, :, :, part] = unpad(backend.scatter_tiles(dtiles, shape, t, m), reach)
 
-        backend.share(backward, cut)
+        backend.share(backward, cut(o, c))
         return nchw(dx)
 
     def vjp_w(g: Array) -> Array:
         g = dz(g)
 
         def work(piece: slice) -> Array:
-            return times(tiles(piece).transpose(0, 2, 1), products(g[piece]))
+            Vt = tiles(piece).transpose(0, 2, 1)
+            dw = xp.empty((o, r, r, c), x.dtype)
+            for part in backend.columns(o):
+                dU = times(Vt, products(g[piece, :, :, part]))
+                places = along_both(G.T, dU.reshape(t * t, -1)).reshape(r, r, c, dU.shape[2])
+                dw[part] = places.transpose(3, 0, 1, 2)
+            return dw
 
-        dU = total(work, cut, backend)
-        dw = along_both(G.T, dU.reshape(t * t, -1)).reshape(r, r, c, o)
-        return nchw(xp.ascontiguousarray(dw.transpose(3, 0, 1, 2)))
+        return nchw(total(work, cut(c, o), backend))
 
     return nchw(y), vjp_x, vjp_w, lambda g: sum_pixels(dz(g))
