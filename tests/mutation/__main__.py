@@ -15,22 +15,30 @@ The faults are planted in copies of the tree, one for each core. Left out are
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
-from minicnn.parallel import available_cores
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
 
 ROOT = Path(__file__).parents[2]
-SUITE = ("operations", "gradcheck", "autograd", "optim", "winograd", "nn", "parallel", "threads")
-MODULES = {  # and the tests to run, the likeliest to notice first; None is all of SUITE
+SUITE = (  # the quickest first
+    *("backends", "nn", "winograd", "parallel", "threads"),
+    *("optim", "gradcheck", "autograd", "operations"),
+)
+MODULES = {  # and the tests to run; None is all of SUITE
     "minicnn/operations/arithmetic.py": None,
     "minicnn/operations/convolution.py": None,
     "minicnn/operations/matrix.py": None,
@@ -38,81 +46,81 @@ MODULES = {  # and the tests to run, the likeliest to notice first; None is all 
     "minicnn/operations/shape.py": None,
     "minicnn/operations/softmax.py": None,
     "minicnn/operations/dropout.py": None,
-    "minicnn/autograd.py": ("autograd", *SUITE),
-    "minicnn/optim/sgd.py": ("optim",),  # nothing else can notice
+    "minicnn/operations/winograd.py": ("winograd", "threads", "parallel"),  # nothing else notices
+    "minicnn/autograd.py": None,
     "minicnn/backends/numpy.py": None,
-    "minicnn/nn/layers.py": ("nn", *SUITE),
-    "minicnn/operations/winograd.py": ("winograd", "threads", "parallel"),  # nor here
+    "minicnn/nn/layers.py": None,
+    "minicnn/optim/sgd.py": ("optim", "emulator:optim"),  # nor here
+    "minicnn/optim/flat.py": ("flat", "emulator:optim", "emulator:capture"),  # only a GPU uses it
 }
-ONE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # a core each
-ENVIRONMENT = {**os.environ, "HYPOTHESIS_PROFILE": "verdict", **dict.fromkeys(ONE, "1")}
-CONFIG = """
-[cosmic-ray]
-module-path = ["{module}"]
-timeout = 90.0
-excluded-modules = []
-test-command = "{python} -m tests.mutation.judge {tests}"
-[cosmic-ray.distributor]
-name = "local"
-[cosmic-ray.filters.operators-filter]
-exclude-operators = [
-    "core/ReplaceBinaryOperator_.*_(Mod|FloorDiv|Pow|LShift|RShift|BitOr|BitAnd|BitXor)",
-    "core/ReplaceBinaryOperator_BitOr_.*",
-]
-"""
+EXCLUDED = re.compile(
+    r"core/ReplaceBinaryOperator_(.*_(Mod|FloorDiv|Pow|LShift|RShift|BitOr|BitAnd|BitXor)|BitOr_.*)"
+)
+ENVIRONMENT = {  # a core for each tree, no example of a failure made smaller, no stale bytecode
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "HYPOTHESIS_PROFILE": "verdict",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
 
 
-def changes_nothing(old: str, new: str) -> bool:
+class Mutant(NamedTuple):
+    module: str
+    line: int
+    operator: str
+    code: str
+    diff: list[str]  # the lines that went and came, with - and + before them
+
+
+def changes_nothing(diff: list[str]) -> bool:
     """Whether a mutant is of a kind that is left out, from the line and what became of it."""
+    if len(diff) != 2:
+        return False
+    old, new = (line[1:] for line in diff)
     return "pieces(" in old or re.sub(r"(reshape\(.*)(~1|- 2)", r"\g<1>-1", new) == old
 
 
-def changed(diff: str) -> list[str]:
-    """The lines of a diff that went and came."""
-    lines = diff.splitlines()
-    return [text for text in lines if text[:1] in "+-" and text[:3] not in ("+++", "---")]
+def read(module: str) -> str:
+    return (ROOT / module).read_text(encoding="utf-8")
 
 
-def run(module: str) -> list[dict[str, str]]:
-    """Mutate a file in a copy of the tree; the place, outcome and diff of each mutant."""
-    with tempfile.TemporaryDirectory(prefix="mutants-") as name:
-        place = Path(name)
-        for part in ("minicnn", "nin", "benchmarks", "tests"):
-            ignore = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / part, place / part, ignore=ignore)
-        shutil.copy(ROOT / "pyproject.toml", place)
-        names = " ".join(dict.fromkeys(MODULES[module] or SUITE))
-        config = CONFIG.format(module=module, tests=names, python=sys.executable)
-        (place / "cr.toml").write_text(config)
-        tool = str(Path(sys.executable).with_name("cosmic-ray"))
-        filters = str(Path(sys.executable).with_name("cr-filter-operators"))
-        for command in (
-            [tool, "init", "cr.toml", "cr.sqlite"],
-            [filters, "cr.sqlite", "cr.toml"],
-            [tool, "exec", "cr.toml", "cr.sqlite"],
-        ):
-            subprocess.run(command, cwd=place, check=True, capture_output=True, env=ENVIRONMENT)
-        dump = subprocess.run(
-            [tool, "dump", "cr.sqlite"], cwd=place, check=True, capture_output=True, text=True
-        )
-    results = []
-    for line in dump.stdout.splitlines():
-        item, result = json.loads(line)
-        if result is None or result["worker_outcome"] == "skipped":
+def mutants(module: str) -> Iterator[Mutant]:
+    """All that can be made of a file."""
+    code = read(module)
+    for name in operator_names():
+        operator_class = get_operator(name)
+        if EXCLUDED.fullmatch(name) or operator_class.arguments():
             continue
-        mutation, lines = item["mutations"][0], changed(result["diff"] or "")
-        if len(lines) == 2 and changes_nothing(lines[0][1:], lines[1][1:]):
-            continue
-        results.append(
-            {
-                "module": mutation["module_path"],
-                "line": str(mutation["start_pos"][0]),
-                "operator": mutation["operator_name"].removeprefix("core/"),
-                "outcome": result["test_outcome"] or result["worker_outcome"],
-                "diff": result["diff"] or "",
-            }
-        )
-    return results
+        operator = operator_class()
+        places = [p for node in ast_nodes(get_ast(code)) for p in operator.mutation_positions(node)]
+        for i, ((line, _), _) in enumerate(places):
+            mutated = mutate_code(code, operator, i)
+            compared = difflib.unified_diff(code.splitlines(), mutated.splitlines(), n=0)
+            diff = [each for each in compared if not each.startswith(("---", "+++", "@@"))]
+            if not changes_nothing(diff):
+                yield Mutant(module, line, name.removeprefix("core/"), mutated, diff)
+
+
+def enter_a_copy(trees: Path) -> None:
+    """Make the current directory a copy of what the tests need."""
+    place = Path(tempfile.mkdtemp(dir=trees))
+    for part in ("minicnn", "nin", "benchmarks", "tests"):
+        shutil.copytree(ROOT / part, place / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", place)
+    os.chdir(place)
+
+
+def survives(mutant: Mutant) -> bool:
+    """Whether the tests pass in the current directory with this mutant in it."""
+    from .judge import passes  # here, as it imports NumPy, for which the environment must be set
+
+    file = Path(mutant.module)
+    original = file.read_text(encoding="utf-8")
+    file.write_text(mutant.code, encoding="utf-8")
+    try:
+        return passes(MODULES[mutant.module] or SUITE)
+    finally:
+        file.write_text(original, encoding="utf-8")
 
 
 def main() -> int:
@@ -120,28 +128,50 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("modules", nargs="*", default=list(MODULES), help="default: all of them")
-    parser.add_argument("--out", type=Path, help="write all results as JSON")
+    parser.add_argument("--out", type=Path, help="write the survivors as JSON, as they are found")
     args = parser.parse_args()
+    if unknown := set(args.modules) - set(MODULES):
+        parser.error(f"no tests are named for {', '.join(sorted(unknown))}; only for {[*MODULES]}")
 
-    results: list[dict[str, str]] = []
-    with ThreadPoolExecutor(available_cores()) as pool:  # a file at a time on each core
-        for part in pool.map(run, args.modules):
-            results += part
-            if args.out:
-                args.out.write_text(json.dumps(results, indent=1) + "\n")
+    chosen: list[str] = args.modules
+    os.environ.update(ENVIRONMENT)
+    total, survived = Counter[str](), Counter[str]()
+    survivors: list[Mutant] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="mutants-") as trees,
+        ProcessPoolExecutor(
+            len(os.sched_getaffinity(0)),
+            get_context("fork"),
+            initializer=enter_a_copy,
+            initargs=(Path(trees),),
+        ) as pool,
+    ):
+        unchanged = {MODULES[each] or SUITE: Mutant(each, 0, "", read(each), []) for each in chosen}
+        for mutant in unchanged.values():  # as what fails by itself would be counted as killed
+            if not pool.submit(survives, mutant).result():
+                parser.exit(1, f"the tests of {mutant.module} fail before anything is changed\n")
+        found = [mutant for module in chosen for mutant in mutants(module)]
+        futures = {pool.submit(survives, mutant): mutant for mutant in found}
+        for done, future in enumerate(as_completed(futures), 1):
+            mutant = futures[future]
+            total[mutant.module] += 1
+            if future.result():
+                survived[mutant.module] += 1
+                survivors.append(mutant)
+                print(f"{mutant.module}:{mutant.line} {mutant.operator}")
+                print("\n".join(f"    {line}" for line in mutant.diff), flush=True)
+                if args.out:
+                    kept = [m._replace(code="")._asdict() for m in survivors]
+                    args.out.write_text(json.dumps(kept, indent=1) + "\n")
+            if sys.stderr.isatty():
+                print(f"\r{done} of {len(found)}", end="", file=sys.stderr, flush=True)
 
-    total, survived = Counter(r["module"] for r in results), Counter[str]()
-    for r in results:
-        if r["outcome"] == "survived":
-            survived[r["module"]] += 1
-            print(f"{r['module']}:{r['line']} {r['operator']}")
-            print("\n".join(f"    {text}" for text in changed(r["diff"])))
     print()
-    for module in args.modules:
+    for module in chosen:
         print(f"{module:<40}{total[module] - survived[module]:>5} of {total[module]:>5} killed")
-    killed = sum(total.values()) - sum(survived.values())
-    print(f"{'all':<40}{killed:>5} of {sum(total.values()):>5} killed", end=" ")
-    print(f"({100 * killed / max(1, sum(total.values())):.1f}%)")
+    killed = total.total() - survived.total()
+    print(f"{'all':<40}{killed:>5} of {total.total():>5} killed", end=" ")
+    print(f"({100 * killed / max(1, total.total()):.1f}%)")
     return 0
 
 
