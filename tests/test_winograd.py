@@ -94,6 +94,26 @@ def test_a_large_batch_is_cut_into_pieces_with_the_same_numbers(monkeypatch):
         np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
 
 
+def test_many_channels_are_made_a_few_at_a_time_with_the_same_numbers(monkeypatch):
+    inputs = leaves(2, 5, 7, 3, 9, 9, minicnn.float64)
+    whole = derivatives(winograd.conv2d, inputs, ((1, 1), (1, 1)))
+    monkeypatch.setattr(threads, "CHANNELS", 2)
+    parts = derivatives(winograd.conv2d, inputs, ((1, 1), (1, 1)))
+    for got, want in zip(parts, whole, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["im2col", "winograd"])
+def test_another_gradient_sent_back_through_a_convolution_is_that_ones(algorithm, name):
+    algorithm(name)
+    x, w, b = leaves(1, 2, 2, 3, 6, 6, minicnn.float32)
+    y = F.conv2d(x, w, b)
+    y.backward(minicnn.ones(*y.shape), retain_graph=True)
+    first, x.grad = array(x.grad).copy(), None
+    y.backward(2 * minicnn.ones(*y.shape))
+    np.testing.assert_array_equal(array(x.grad), 2 * first)
+
+
 def test_filters_kept_for_a_step_are_forgotten_after_it():
     x, w, b = leaves(1, 2, 2, 3, 6, 6, minicnn.float64)
     with winograd.fixed_weights():

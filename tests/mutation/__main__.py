@@ -150,8 +150,9 @@ def main() -> int:
         for mutant in unchanged.values():  # as what fails by itself would be counted as killed
             if not pool.submit(survives, mutant).result():
                 parser.exit(1, f"the tests of {mutant.module} fail before anything is changed\n")
-        found = [mutant for module in chosen for mutant in mutants(module)]
-        futures = {pool.submit(survives, mutant): mutant for mutant in found}
+        futures = {
+            pool.submit(survives, mutant): mutant for module in chosen for mutant in mutants(module)
+        }
         for done, future in enumerate(as_completed(futures), 1):
             mutant = futures[future]
             total[mutant.module] += 1
@@ -164,7 +165,7 @@ def main() -> int:
                     kept = [m._replace(code="")._asdict() for m in survivors]
                     args.out.write_text(json.dumps(kept, indent=1) + "\n")
             if sys.stderr.isatty():
-                print(f"\r{done} of {len(found)}", end="", file=sys.stderr, flush=True)
+                print(f"\r{done} of {len(futures)}", end="", file=sys.stderr, flush=True)
 
     print()
     for module in chosen:
