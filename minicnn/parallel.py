@@ -86,8 +86,9 @@ class MicroBatches:
         """Call work(replica, piece) for all pieces of n images: the results of each thread."""
         modes = [module.training for module in self.model.modules()]
         generator, after = random.current().generator, []
-        size = max(1, min(self.micro_batch, -(-n // self.threads)))  # some for every thread
-        pieces = [slice(i, i + size) for i in range(0, n, size)]
+        rounds = -(-n // (self.micro_batch * self.threads))
+        count = min(n, rounds * self.threads)  # so that each thread gets as many images
+        pieces = [slice(i * n // count, (i + 1) * n // count) for i in range(count)]
 
         def take(thread: int) -> list[Any]:
             replica, parameters = self._replicas[thread]

@@ -96,7 +96,7 @@ article = Preset(
     batch_size=64,
     epochs=10,
     lr=0.1,
-    micro_batch=4,
+    micro_batch=3,
 )
 
 # Dive into Deep Learning, section 8.3.

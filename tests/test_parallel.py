@@ -61,7 +61,7 @@ def test_gradients_are_the_whole_batchs(threads, micro_batch, dtype, tolerance):
         assert np.linalg.norm(got - want) <= tolerance * np.linalg.norm(want)
 
 
-def test_loss_is_the_whole_batchs_though_the_last_piece_is_smaller():
+def test_loss_is_the_whole_batchs_though_pieces_differ_in_size():
     model, (x, y) = network(), batch(37)
     expected, _ = whole_batch(model, x, y)
     assert in_pieces(model, x, y, 1, 8)[0] == pytest.approx(expected, rel=1e-12)
@@ -109,6 +109,13 @@ def test_a_batch_below_the_micro_batch_is_shared_out_all_the_same():
 
     MicroBatches(Listening(), micro_batch=1000).predict(minicnn.zeros(64, 1))
     assert len(sizes) == min(64, available_cores())
+
+
+def test_every_thread_gets_as_many_images():
+    batches = MicroBatches(network(), threads=2, micro_batch=3)
+    done = batches._run(lambda model, piece: piece.stop - piece.start, 64)
+    assert [sum(sizes) for sizes in done] == [32, 32]
+    assert max(map(max, done)) == 3
 
 
 def test_weights_loaded_later_are_the_ones_used():
