@@ -57,11 +57,12 @@ def distance(a, b):
     r=st.sampled_from([3, 5]),
     size=st.tuples(st.integers(5, 11), st.integers(5, 11)),
     margins=st.tuples(st.tuples(margin, margin), st.tuples(margin, margin)),
+    relu=st.booleans(),
 )
-def test_any_map_batch_and_margins_give_im2cols_numbers(n, c, o, r, size, margins):
+def test_any_map_batch_and_margins_give_im2cols_numbers(n, c, o, r, size, margins, relu):
     inputs = leaves(n, c, o, r, *size, minicnn.float64)
-    got = derivatives(winograd.conv2d, inputs, margins)
-    want = derivatives(convolution.conv2d, inputs, (1, 1), margins, (1, 1))
+    got = derivatives(winograd.conv2d, inputs, margins, relu)
+    want = derivatives(convolution.conv2d, inputs, (1, 1), margins, (1, 1), relu)
     assert [g.shape for g in got] == [w.shape for w in want]
     assert max(distance(g, w) for g, w in zip(got, want, strict=True)) <= 1e-12
 

@@ -8,7 +8,7 @@ The faults are planted in copies of the tree, one for each core. Left out are
   floats they mostly raise, which would flatter the score, and each place has +, -, × and ÷ for one
   another already;
 - those of |, which stands in type annotations, where nothing can fail;
-- what changes only how a batch is cut into pieces, which is no derivative;
+- what changes only into which pieces the work is cut, which is no derivative;
 - other negative numbers for the -1 of a reshape, as NumPy takes any.
 """
 
@@ -77,7 +77,8 @@ def changes_nothing(diff: list[str]) -> bool:
     if len(diff) != 2:
         return False
     old, new = (line[1:] for line in diff)
-    return "pieces(" in old or re.sub(r"(reshape\(.*)(~1|- 2)", r"\g<1>-1", new) == old
+    cut = "pieces(" in old or "columns(" in old
+    return cut or re.sub(r"(reshape\(.*)(~1|- 2)", r"\g<1>-1", new) == old
 
 
 def read(module: str) -> str:
