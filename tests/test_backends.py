@@ -61,6 +61,7 @@ def test_the_last_place_of_a_large_window_is_found(backend, size):
     x = np.arange(size, dtype=np.float32).reshape(1, 1, size, 1)
     values, places = backend.max_pool(backend.from_host(x), (1, size), (1, 1), (1, 1))
     assert (values.item(), places.item()) == (size - 1, size - 1)
+    assert places.dtype.itemsize == (1 if size <= 256 else 2)
 
 
 @floats
