@@ -244,6 +244,12 @@ def test_edges_come_out_as_in_pytorch(edge):
         np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
+def test_relu_of_integers_is_of_integers():
+    y = F.relu(minicnn.tensor([-1, 0, 2]))
+    assert y.dtype == minicnn.int64
+    assert array(y).tolist() == [0, 0, 2]
+
+
 LOGITS = {
     "large": [[1e4, -1e4, 0.0], [-1e4, -1e4, 1e4]],
     "equal": [[3.0, 3.0, 3.0], [0.0, 0.0, 0.0]],

@@ -80,6 +80,13 @@ def test_blockwise_is_the_function_itself(monkeypatch, blas_threads):
     assert y.strides == x.strides
 
 
+def test_dropout_keeps_what_draws_its_probability(monkeypatch):
+    # At p = 0, where nothing is dropped, one in 2²⁴ is 0.
+    monkeypatch.setattr(host, "uniform", lambda key, shape, *rest: np.zeros(shape, "float32"))
+    drop = host.dropout((0, 0), (3,), "float32", 0.0, 0)
+    assert drop(np.ones(3, "float32")).tolist() == [1, 1, 1]
+
+
 def test_infinity_in_a_thread_does_not_warn(monkeypatch):
     monkeypatch.setattr(threads, "LEAST_BYTES", 1)
     x = minicnn.tensor([[[[np.inf]]], [[[1.0]]]])
