@@ -125,6 +125,14 @@ def test_relu_and_its_gradient(backend, dtype):
     same(host.relu_vjp(g, y), dx, backend)
 
 
+@pytest.mark.parametrize("columns", [1, 8192, 10_000])
+def test_along_both_multiplies_from_either_side(backend, columns):
+    m, x = rng.standard_normal((4, 6)), rng.standard_normal((36, columns))
+    want = np.einsum("ij,jkl,nk->inl", m, x.reshape(6, 6, columns), m)
+    got = backend.along_both(backend.from_host(m), backend.from_host(x))
+    np.testing.assert_allclose(backend.to_host(got), want.reshape(16, columns), atol=1e-12)
+
+
 def test_relu_keeps_the_layout(backend):
     x = backend.from_host(np.ones((2, 5, 4, 3))).transpose(0, 3, 1, 2)
     assert backend.relu(x).strides == backend.relu_vjp(x, x).strides == x.strides
