@@ -212,8 +212,72 @@ def test_a_state_of_other_parameters_is_refused_and_changes_nothing():
     mine, other = SGD(ours, lr=0.5), SGD(ours[:1], lr=0.1)
     with pytest.raises(ValueError, match=r"groups of \[1\] parameters for groups of \[2\]"):
         mine.load_state_dict(other.state_dict())
+    with pytest.raises(ValueError, match=r"groups of \[2\] parameters for groups of \[1\]"):
+        other.load_state_dict(mine.state_dict())
     reversed_ = SGD(ours[::-1], lr=0.1, momentum=0.9)
     step(reversed_, *ours)
+    state = reversed_.state_dict()
     with pytest.raises(ValueError, match=r"momentum 0 has shape \(2,\), its parameter \(3, 2\)"):
-        mine.load_state_dict(reversed_.state_dict())
+        mine.load_state_dict(state)
+    del state["state"][0]
+    with pytest.raises(ValueError, match=r"momentum 1 has shape \(3, 2\), its parameter \(2,\)"):
+        mine.load_state_dict(state)
     assert mine.param_groups[0]["lr"] == 0.5
+
+
+# --- parameters that come late, and memory laid flat ----------------------------------------------
+
+
+@pytest.fixture(params=[False, True], ids=["one by one", "flat"])
+def flat(request, monkeypatch):
+    """Whether all parameters of a group are updated as one array, as on a GPU."""
+    monkeypatch.setattr(minicnn.get_default_device().backend, "flat_updates", request.param)
+    return request.param
+
+
+LATE = {"lr": 0.1, "momentum": 0.9, "dampening": 0.3}  # a first velocity is not dampened
+
+
+def steps(optimizer, params, *gradients):
+    """A step for each pair of gradients: numbers, or None for a parameter that gets none."""
+    for pair in gradients:
+        for p, g in zip(params, pair, strict=True):
+            p.grad = None if g is None else (p * 0 + g).detach()
+        optimizer.step()
+
+
+def test_a_parameter_whose_first_gradient_comes_late_is_updated_as_in_pytorch(flat):
+    ours, theirs = parameters()
+    given = [(1.0, None), (1.0, 2.0), (None, 1.0), (3.0, 1.0), (1.0, 1.0)]
+    steps(SGD(ours, **LATE), ours, *given)
+    steps(torch.optim.SGD(theirs, **LATE), theirs, *given)
+    for p, q in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(array(p), array(q), rtol=1e-12)
+
+
+def test_a_group_without_gradients_does_not_keep_the_next_from_its_step(flat):
+    ours, theirs = parameters()
+    for params, optimizer in ((ours, SGD), (theirs, torch.optim.SGD)):
+        steps(optimizer([{"params": [p]} for p in params], lr=0.1), params, (None, 1.0))
+    for p, q in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(array(p), array(q), rtol=1e-12)
+
+
+@pytest.mark.parametrize("first", [(None, None), (1.0, None), (1.0, 2.0)], ids=str)
+def test_a_state_of_some_parameters_goes_on_as_in_pytorch(flat, first):
+    ours, theirs = parameters()
+    for params, optimizer in ((ours, SGD), (theirs, torch.optim.SGD)):
+        one, other = optimizer(params, **LATE), optimizer(params, **LATE)
+        steps(one, params, first)
+        steps(other, params, (5.0, 7.0))
+        other.load_state_dict(one.state_dict())
+        steps(other, params, (1.0, 1.0), (2.0, 1.0), (1.0, 3.0))
+    for p, q in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(array(p), array(q), rtol=1e-12)
+
+
+def test_parameters_of_one_type_are_laid_flat_where_that_is_faster(flat):
+    ours, _ = parameters()
+    assert bool(SGD(ours)._flat) == flat
+    mixed = [ours[0], nn.Parameter(minicnn.ones(2, dtype=minicnn.float32))]
+    assert not SGD(mixed)._flat

@@ -361,7 +361,7 @@ def scatter_tiles(tiles: Array, shape: Sequence[int], tile: int, step: int) -> A
 
 
 def along_both(m: Array, x: Array) -> Array:
-    """m X mᵀ for each of the L matrices X of x, stored as (k², L), where m is (j, k): (j², L)."""
+    """m X mᵀ for each of the L matrices X of x, stored as (k², …), where m is (j, k): (j², L)."""
     j, k = m.shape
     y = matmul(m, x.reshape(k, k, -1))  # (k, j, L)
     return matmul(m, y.reshape(k, -1)).reshape(j * j, -1)

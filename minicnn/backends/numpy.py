@@ -319,7 +319,7 @@ def scatter_tiles(tiles: Array, shape: Sequence[int], tile: int, step: int) -> A
 
 
 def along_both(m: Array, x: Array) -> Array:
-    """m X mᵀ for each of the L matrices X of x, stored as (k², L), where m is (j, k): (j², L).
+    """m X mᵀ for each of the L matrices X of x, stored as (k², …), where m is (j, k): (j², L).
 
     Two products rather than one with the Kronecker product of m with itself, which has k times as
     many multiplications; and for some columns at a time, so that what lies between the two stays in

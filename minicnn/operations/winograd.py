@@ -111,7 +111,7 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins, relu: bool = F
     def products(g: Array) -> Array:  # dP
         g = pad(g, ((0, over[0]), (0, over[1])))
         squares = g.reshape(len(g), th, m, tw, m, g.shape[3]).transpose(2, 4, 0, 1, 3, 5)
-        return along_both(A, squares.reshape(m * m, -1)).reshape(t * t, -1, g.shape[3])
+        return along_both(A, squares).reshape(t * t, -1, g.shape[3])
 
     y = xp.empty((n, oh, ow, o), x.dtype)
 
@@ -119,7 +119,7 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins, relu: bool = F
         for piece in run:
             V = tiles(piece)
             for part in backend.columns(o):
-                P = times(V, U[:, :, part]).reshape(t * t, -1)
+                P = times(V, U[:, :, part])
                 squares = along_both(A.T, P).reshape(m, m, -1, th, tw, part.stop - part.start)
                 rows = squares.transpose(2, 3, 0, 4, 1, 5).reshape(-1, squares.shape[5])
                 if b is not None:
@@ -143,7 +143,7 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins, relu: bool = F
                 for part in backend.columns(c):
                     dV = times(dP, Ut[:, :, part])
                     shape = (len(g[piece]), th * m + r - 1, tw * m + r - 1, dV.shape[2])
-                    dtiles = along_both(B.T, dV.reshape(t * t, -1))
+                    dtiles = along_both(B.T, dV)
                     dx[piece, :, :, part] = unpad(backend.scatter_tiles(dtiles, shape, t, m), reach)
 
         backend.share(backward, cut(o, c))
@@ -157,7 +157,7 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins, relu: bool = F
             dw = xp.empty((o, r, r, c), x.dtype)
             for part in backend.columns(o):
                 dU = times(Vt, products(g[piece, :, :, part]))
-                places = along_both(G.T, dU.reshape(t * t, -1)).reshape(r, r, c, dU.shape[2])
+                places = along_both(G.T, dU).reshape(r, r, c, dU.shape[2])
                 dw[part] = places.transpose(3, 0, 1, 2)
             return dw
 

@@ -159,7 +159,11 @@ class SGD:
         Where each operation costs a launch, all parameters as one array, otherwise one by one.
         """
         new = {p for p in params if momentum and p not in self._velocity}
-        flat = self._lay_flat(number, params) if len(new) in (0, len(params)) else None
+        flat = None
+        if len(new) in (0, len(params)):
+            flat = self._lay_flat(number, params)
+        else:
+            self._flat.pop(number, None)  # it would not know the velocities that follow
         if flat is not None:
             flat.collect_gradients()
             if momentum:
