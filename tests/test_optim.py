@@ -281,3 +281,15 @@ def test_parameters_of_one_type_are_laid_flat_where_that_is_faster(flat):
     assert bool(SGD(ours)._flat) == flat
     mixed = [ours[0], nn.Parameter(minicnn.ones(2, dtype=minicnn.float32))]
     assert not SGD(mixed)._flat
+
+
+def test_parameters_stay_flat_from_step_to_step(flat):
+    ours, _ = parameters()
+    optimizer = SGD(ours, **LATE)
+    steps(optimizer, ours, (1.0, 1.0), (1.0, 1.0))
+    assert bool(optimizer._flat) == flat
+
+
+def test_a_group_may_be_empty():
+    ours, _ = parameters()
+    steps(SGD([{"params": []}, {"params": ours}], lr=0.1), ours, (1.0, 2.0))
