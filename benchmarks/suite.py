@@ -101,7 +101,7 @@ def draw() -> None:
         colours = ["tab:blue" if n.startswith(("minicnn", "own")) else "silver" for n in shown]
         bars = axes.barh(shown, ratios, color=colours)
         axes.bar_label(bars, [f"{r:.2f}" for r in ratios], padding=3)
-        axes.axvline(1, color="black", linewidth=0.8)
+        axes.axvline(1, color="black", linewidth=0.8, zorder=0)
         axes.set_title(title)
         axes.margins(x=0.15)
         axes.spines[["top", "right"]].set_visible(False)

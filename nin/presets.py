@@ -128,7 +128,7 @@ paper = Preset(
     max_norm=1.0,
     lr_scheduler="MultiStepLR",
     milestones=(0.6, 0.85),
-    micro_batch=8,
+    micro_batch=16,
 )
 
 # As many epochs as five minutes on two cores hold. Flips and label smoothing pay off in longer

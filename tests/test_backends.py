@@ -10,6 +10,7 @@ from minicnn.backends import numpy as host
 WINDOWS = {  # shape, kernel, stride, dilation
     "overlapping": ((2, 9, 8, 3), (3, 2), (1, 1), (1, 1)),
     "apart and spread": ((1, 11, 7, 1), (3, 3), (2, 1), (2, 1)),
+    "side by side": ((2, 6, 5, 3), (2, 1), (2, 1), (1, 1)),
     "1×1": ((2, 6, 6, 4), (1, 1), (1, 1), (1, 1)),
     "1×1 at stride 2": ((2, 6, 6, 4), (1, 1), (2, 2), (1, 1)),
     "more than 256 places": ((1, 20, 20, 2), (18, 18), (1, 1), (1, 1)),
@@ -40,6 +41,16 @@ def test_im2col_and_its_transpose(backend, window, dtype):
     same(cols, backend.im2col(backend.from_host(x), *rest), backend)
     g = rng.standard_normal(cols.shape).astype(dtype)
     same(host.col2im(g, shape, *rest), backend.col2im(backend.from_host(g), shape, *rest), backend)
+
+
+@windows
+def test_col2im_is_the_transpose_of_im2col(backend, window):
+    shape, *rest = window
+    x = rng.standard_normal(shape)
+    cols = backend.to_host(backend.im2col(backend.from_host(x), *rest))
+    g = rng.standard_normal(cols.shape)
+    dx = backend.to_host(backend.col2im(backend.from_host(g), shape, *rest))
+    np.testing.assert_allclose((g * cols).sum(), (dx * x).sum(), atol=1e-10)
 
 
 @floats
