@@ -1,7 +1,7 @@
 # make train       train the default network on Fashion-MNIST
 # make test        the whole test suite, on NumPy and on the stand-in for CuPy
 # make gradcheck   every operation's gradients against three other ways to compute them
-# make mutants     how many small faults in the derivative code the suite catches (an hour)
+# make mutants     how many small faults in the derivative code the suite catches (40 minutes)
 # make bench       time and memory against other libraries (half an hour)
 # make bench-gpu   the same on a GPU, with the Python that has CuPy and PyTorch (ten minutes)
 # make docs        the pages of docs/ as a site, in build/site
