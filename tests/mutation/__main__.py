@@ -2,8 +2,8 @@
 
     python -m tests.mutation            all of it, on all cores; prints scores and survivors
 
-The faults are planted in copies of the tree, one for each core. A mutant whose tests take longer than
-90 seconds, which for the unchanged code is three times what is needed, counts as killed. Left out are
+The faults are planted in copies of the tree, one for each core. A mutant whose tests take longer
+than 90 seconds, three times what the unchanged code takes, counts as killed. Left out are
 
 - the replacements of an arithmetic operator by %, //, **, a shift or a bitwise one: on arrays of
   floats they mostly raise, which would flatter the score, and each place has +, -, × and ÷ for one
