@@ -48,7 +48,9 @@ FAULTS = [
         "lambda g: g.reshape(-1, w.shape[0]).sum(axis=0)",
         "lambda g: g.reshape(-1, w.shape[0])[0]",
     ),
-    Fault("a mask inverted", "backends/numpy.py", "g * ~(y <= 0)", "g * (y <= 0)"),
+    Fault(
+        "a mask inverted", "backends/numpy.py", "_where(y != 0, g, out)", "_where(y == 0, g, out)"
+    ),
     Fault(
         "padding off by one",
         "operations/convolution.py",
