@@ -86,19 +86,11 @@ def test_float32_is_within_1e_5_of_float64(r):
     assert max(distance(g, w) for g, w in zip(got, want, strict=True)) <= 1e-5
 
 
-def test_a_large_batch_is_cut_into_pieces_with_the_same_numbers(monkeypatch):
-    inputs = leaves(5, 2, 3, 3, 9, 9, minicnn.float64)
+@pytest.mark.parametrize(("limit", "value"), [("PIECE_BYTES", 1), ("CHANNELS", 2)])
+def test_images_and_channels_a_few_at_a_time_give_the_same_numbers(monkeypatch, limit, value):
+    inputs = leaves(5, 5, 7, 3, 9, 9, minicnn.float64)
     whole = derivatives(winograd.conv2d, inputs, ((1, 1), (1, 1)))
-    monkeypatch.setattr(threads, "PIECE_BYTES", 1)
-    pieces = derivatives(winograd.conv2d, inputs, ((1, 1), (1, 1)))
-    for got, want in zip(pieces, whole, strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
-
-
-def test_many_channels_are_made_a_few_at_a_time_with_the_same_numbers(monkeypatch):
-    inputs = leaves(2, 5, 7, 3, 9, 9, minicnn.float64)
-    whole = derivatives(winograd.conv2d, inputs, ((1, 1), (1, 1)))
-    monkeypatch.setattr(threads, "CHANNELS", 2)
+    monkeypatch.setattr(threads, limit, value)
     parts = derivatives(winograd.conv2d, inputs, ((1, 1), (1, 1)))
     for got, want in zip(parts, whole, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)

@@ -136,13 +136,15 @@ def main() -> int:
         parser.error(f"no tests are named for {', '.join(sorted(unknown))}; only for {[*MODULES]}")
 
     chosen: list[str] = args.modules
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    cores = len(affinity(0)) if affinity else os.cpu_count()
     os.environ.update(ENVIRONMENT)
     total, survived = Counter[str](), Counter[str]()
     survivors: list[Mutant] = []
     with (
         tempfile.TemporaryDirectory(prefix="mutants-") as trees,
         ProcessPoolExecutor(
-            len(os.sched_getaffinity(0)),
+            cores,
             get_context("fork"),
             initializer=enter_a_copy,
             initargs=(Path(trees),),
