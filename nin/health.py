@@ -9,7 +9,7 @@ when they don't.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ EARLY = 500  # the steps during which a look is taken
 EVERY = 25  # so many steps, and later at each epoch's end
 IMAGES = 64  # that a look is taken with
 MARGIN = 0.02  # nats below ln(classes) from which on a loss is better than guessing
-PLATEAU = 100  # steps without that are a plateau
+PLATEAU = 50  # steps without that are a plateau: 45 seconds of article on two cores
 PATIENCE = 1000  # and so many mean that it is stuck
 
 
@@ -48,7 +48,10 @@ class Look:
 
 @dataclass(frozen=True)
 class Finding:
-    """What there is to say, in plain words; `kind` is plateau, left, stuck, dead or diverged."""
+    """What there is to say, in plain words.
+
+    `kind` is plateau, left, silent, stuck, dead or diverged.
+    """
 
     kind: str
     text: str
@@ -187,22 +190,35 @@ class Monitor:
     def _tell(self, look: Look) -> Finding | None:
         if look.loss < self.ceiling(look):
             waited, self.plateau_since = self.plateau_since, None
-            if waited is not None and self.told == ["plateau"]:
+            if waited is not None and self.told[-1:] == ["plateau"]:
                 self.told.append("left")
                 text = f"Step {look.step}: off the plateau: the loss is {look.loss:.3f}."
                 return Finding("left", text)
         elif self.plateau_since is None:
             self.plateau_since = look.step
         waited = 0 if self.plateau_since is None else look.step - self.plateau_since
-        finding = diagnose(look, waited, self.training.preset.lr)
+        finding = diagnose(look, waited, silent(self.looks), self.training.preset.lr)
         if finding is None or finding.kind in self.told:
             return None
         self.told.append(finding.kind)
         return finding
 
 
-def diagnose(look: Look, waited: int, lr: float) -> Finding | None:
-    """What a look means, when the loss has been no better than guessing for `waited` steps."""
+def silent(looks: Sequence[Look]) -> int:
+    """For how many steps no class has come back whose logit is 0 for every image; 0 without any."""
+    last = since = looks[-1]
+    for each in reversed(looks):
+        if not 0 < each.dead_logits <= last.dead_logits:
+            break
+        since = each
+    return last.step - since.step
+
+
+def diagnose(look: Look, waited: int, silent: int, lr: float) -> Finding | None:
+    """What a look means, when the loss has been no better than guessing for `waited` steps.
+
+    `silent` is for how many steps there have been classes whose logit is 0 for every image.
+    """
     ceiling = math.log(look.classes)
     if look.not_finite or not math.isfinite(look.loss):
         where = look.not_finite or "none of the layers, by now"
@@ -221,24 +237,41 @@ def diagnose(look: Look, waited: int, lr: float) -> Finding | None:
                 " was too long, or the initial weights too small: try --on-stuck reinit,"
                 f" --init kaiming_normal, --lr {lr / 5:g}, or --max-norm 1.",
             )
-    if waited < PLATEAU:
-        return None
-    seen = [f"the loss is {look.loss:.3f}, and to guess gives ln {look.classes} = {ceiling:.3f}"]
+    advice = "--init kaiming_centred, another --seed, or --on-stuck reinit"
+    logits = f"{look.dead_logits} of the {look.classes} logits"
     if look.dead_logits:
+        logits += f" (layer {list(look.dead)[-1]})"
+    if waited >= PLATEAU:
+        seen = [
+            f"the loss is {look.loss:.3f}, and to guess gives ln {look.classes} = {ceiling:.3f}"
+        ]
+        if look.dead_logits:
+            seen.append(f"{logits} are 0 for every image, and their classes learn nothing")
+        if look.equal_predictions:
+            seen.append("all predictions are equal")
+        weakest = min(look.gradient_norm, key=lambda path: look.gradient_norm[path])
         seen.append(
-            f"{look.dead_logits} of the {look.classes} logits (layer {list(look.dead)[-1]}) are 0"
-            " for every image, and their classes learn nothing"
+            f"the smallest gradient is layer {weakest}'s, {look.gradient_norm[weakest]:.1e}"
         )
-    if look.equal_predictions:
-        seen.append("all predictions are equal")
-    weakest = min(look.gradient_norm, key=lambda path: look.gradient_norm[path])
-    seen.append(f"the smallest gradient is layer {weakest}'s, {look.gradient_norm[weakest]:.1e}")
-    what = f"after {waited} steps {'; '.join(seen)}."
-    advice = "--on-stuck reinit, --init kaiming_normal, or another --seed"
-    if waited < PATIENCE:
+        what = f"after {waited} steps {'; '.join(seen)}."
+        if waited >= PATIENCE:
+            return Finding("stuck", f"Step {look.step}: stuck: {what} Try {advice}.")
         return Finding(
             "plateau",
             f"Step {look.step}: a plateau: {what} This is no death yet: gradients still reach every"
             f" layer, and many runs get away after some hundred steps. If it lasts, try {advice}.",
         )
-    return Finding("stuck", f"Step {look.step}: stuck: {what} Try {advice}.")
+    if silent >= PLATEAU:
+        what = (
+            f"{logits} have been 0 for every image for {silent} steps. A ReLU that gives 0 passes"
+            " no gradient, so their classes learn nothing."
+        )
+        if silent >= PATIENCE:
+            return Finding("stuck", f"Step {look.step}: stuck: {what} Try {advice}.")
+        return Finding(
+            "silent",
+            f"Step {look.step}: silent classes: {what} Usually the first steps were too long, or"
+            " the initial weights made all images look alike. If it lasts, try"
+            f" --lr {lr / 5:g}, or {advice}.",
+        )
+    return None

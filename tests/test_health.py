@@ -10,7 +10,7 @@ import pytest
 import minicnn
 from minicnn import nn
 from nin import train
-from nin.health import PATIENCE, PLATEAU, Look, diagnose, look
+from nin.health import PATIENCE, PLATEAU, Look, diagnose, look, silent
 
 HEALTHY = Look(
     step=100,
@@ -93,27 +93,53 @@ def test_a_look_changes_neither_mode_nor_random_numbers():
 
 
 def test_a_good_loss_is_nothing_to_speak_of():
-    assert diagnose(replace(HEALTHY, loss=1.0), 0, 0.1) is None
+    assert diagnose(replace(HEALTHY, loss=1.0), 0, 0, 0.1) is None
 
 
 def test_a_short_plateau_is_nothing_to_speak_of():
-    assert diagnose(HEALTHY, PLATEAU - 1, 0.1) is None
+    assert diagnose(HEALTHY, PLATEAU - 1, PLATEAU - 1, 0.1) is None
 
 
 def test_a_plateau_is_no_death():
-    finding = diagnose(HEALTHY, PLATEAU, 0.1)
+    finding = diagnose(HEALTHY, PLATEAU, 0, 0.1)
     assert (finding.kind, finding.final) == ("plateau", False)
     for part in ("ln 10 = 2.303", "6 of the 10 logits (layer 1.1)", "all predictions are equal"):
         assert part in finding.text
 
 
 def test_a_plateau_that_lasts_is_stuck():
-    finding = diagnose(HEALTHY, PATIENCE, 0.1)
+    finding = diagnose(HEALTHY, PATIENCE, 0, 0.1)
     assert (finding.kind, finding.final) == ("stuck", True)
 
 
+def test_silent_classes_are_spoken_of_where_the_loss_is_better_than_guessing():
+    finding = diagnose(replace(HEALTHY, loss=1.5), 0, PLATEAU, 0.1)
+    assert (finding.kind, finding.final) == ("silent", False)
+    assert "6 of the 10 logits (layer 1.1) have been 0 for every image" in finding.text
+
+
+def test_classes_that_stay_silent_are_stuck():
+    finding = diagnose(replace(HEALTHY, loss=1.5), 0, PATIENCE, 0.1)
+    assert (finding.kind, finding.final) == ("stuck", True)
+
+
+@pytest.mark.parametrize(
+    ("dead", "steps"),
+    [
+        ([0, 3, 3], 25),
+        ([3, 4, 4], 50),  # a class more is no reason to begin counting again
+        ([4, 4, 3], 0),  # a class has come back
+        ([3, 3, 0], 0),
+        ([3, 0, 3], 0),
+    ],
+)
+def test_silence_is_counted_from_when_a_class_last_came_back(dead, steps):
+    looks = [replace(HEALTHY, step=25 * i, dead_logits=n) for i, n in enumerate(dead)]
+    assert silent(looks) == steps
+
+
 def test_a_layer_without_a_living_unit_is_dead_at_once():
-    finding = diagnose(replace(HEALTHY, dead={"0.1": 1.0, "1.1": 0.0}), 0, 0.1)
+    finding = diagnose(replace(HEALTHY, dead={"0.1": 1.0, "1.1": 0.0}), 0, 0, 0.1)
     assert (finding.kind, finding.final) == ("dead", True)
     assert "the ReLU 0.1 gives 0 for every image" in finding.text
     assert "--on-stuck reinit" in finding.text
@@ -121,7 +147,7 @@ def test_a_layer_without_a_living_unit_is_dead_at_once():
 
 def test_nan_is_divergence_with_a_layer_and_a_flag_to_try():
     seen = replace(HEALTHY, loss=float("nan"), not_finite="the output of layer 0.0, Conv2d(…)")
-    finding = diagnose(seen, 0, 0.1)
+    finding = diagnose(seen, 0, 0, 0.1)
     assert (finding.kind, finding.final) == ("diverged", True)
     for part in ("the output of layer 0.0", "--lr 0.02", "--max-norm 1"):
         assert part in finding.text
