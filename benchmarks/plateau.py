@@ -1,10 +1,10 @@
 """How often, and for how long, a preset's training sits on the plateau of ln(classes).
 
-    python -m benchmarks.plateau [--preset article] [--seeds 10] [--steps 300]
+    python -m benchmarks.plateau [--preset article] [--seeds 10] [--steps 300] [--init NAME]
 
 Each seed is trained for some steps, watched by nin's monitor as in `nin.train`: the step from which
 on the loss was better than guessing, how many logits were dead in the end, and what the monitor
-said, and when.
+said, and when. With `--init`, from other initial weights, such as those that the monitor advises.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from minicnn import backends
 from nin import data
 from nin.fit import Training
 from nin.health import Monitor
-from nin.presets import PRESETS, Preset
+from nin.presets import INITS, PRESETS, Preset
 
 from .machine import describe
 
@@ -77,10 +77,12 @@ def main() -> None:
     parser.add_argument("--preset", choices=PRESETS, default="article")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--init", choices=INITS, help="default: the preset's")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
     backends.conv_algorithm = "auto"
     preset = PRESETS[args.preset]
+    preset = replace(preset, init=args.init or preset.init)
     sets, preset = data.load(preset)
     rows = []
     for seed in range(args.seeds):
@@ -89,8 +91,14 @@ def main() -> None:
         rows.append(row)
         left = f"left after {row['left_after']}" if row["left_after"] else "still there"
         print(f"  loss {row['loss']:.3f}, {row['dead_logits']} dead logits, {left}", flush=True)
-        result = {"preset": args.preset, "steps": args.steps, "rows": rows, "machine": describe()}
-        path = args.out / f"plateau-{args.preset}.json"
+        result = {
+            "preset": args.preset,
+            "init": preset.init,
+            "steps": args.steps,
+            "rows": rows,
+            "machine": describe(),
+        }
+        path = args.out / f"plateau-{args.preset}-{preset.init}.json"
         path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
