@@ -60,7 +60,7 @@ def health(looks: Sequence[Look], title: str) -> bytes:
         gradients.set_yscale("log")  # which wants something to show: after NaN there may be nothing
     for axes in (loss, dead, gradients):
         axes.set(xlabel="step", xscale="log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
