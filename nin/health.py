@@ -237,7 +237,7 @@ def diagnose(look: Look, waited: int, silent: int, lr: float) -> Finding | None:
                 " was too long, or the initial weights too small: try --on-stuck reinit,"
                 f" --init kaiming_normal, --lr {lr / 5:g}, or --max-norm 1.",
             )
-    advice = "--init kaiming_centred, another --seed, or --on-stuck reinit"
+    advice = "--init kaiming_centred --max-norm 1, another --seed, or --on-stuck reinit"
     logits = f"{look.dead_logits} of the {look.classes} logits"
     if look.dead_logits:
         logits += f" (layer {list(look.dead)[-1]})"
