@@ -11,6 +11,8 @@ import minicnn
 from nin import config
 from nin.presets import PRESETS, Preset, centre_filters_
 
+from .arrays import array
+
 
 @pytest.fixture
 def toml(tmp_path):
@@ -72,7 +74,7 @@ def test_a_file_that_is_not_there_is_refused_by_name(tmp_path):
 def test_centred_filters_have_mean_0_and_the_variance_that_centred_relus_need():
     weight = minicnn.rand(3, 4, 5, 5)
     centre_filters_(weight)
-    filters = weight.numpy().reshape(3, 100)
+    filters = array(weight).reshape(3, 100)
     np.testing.assert_allclose(filters.mean(1), 0, atol=1e-6)
     np.testing.assert_allclose(filters.var(1) * 100, 2 / (1 - 1 / np.pi), rtol=1e-5)
 
@@ -81,7 +83,7 @@ def test_no_class_of_paper_is_silent_at_first():
     images = minicnn.rand(8, 1, 28, 28)
     for seed in range(3):
         minicnn.manual_seed(seed)
-        logits = PRESETS["paper"].build().eval()(images).detach().numpy()
+        logits = array(PRESETS["paper"].build().eval()(images))
         assert (logits != 0).any(0).all()
 
 
