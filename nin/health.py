@@ -197,14 +197,14 @@ class Monitor:
         elif self.plateau_since is None:
             self.plateau_since = look.step
         waited = 0 if self.plateau_since is None else look.step - self.plateau_since
-        finding = diagnose(look, waited, silent(self.looks), self.training.preset.lr)
+        finding = diagnose(look, waited, silent_steps(self.looks), self.training.preset.lr)
         if finding is None or finding.kind in self.told:
             return None
         self.told.append(finding.kind)
         return finding
 
 
-def silent(looks: Sequence[Look]) -> int:
+def silent_steps(looks: Sequence[Look]) -> int:
     """For how many steps no class has come back whose logit is 0 for every image; 0 without any."""
     last = since = looks[-1]
     for each in reversed(looks):
@@ -228,16 +228,16 @@ def diagnose(look: Look, waited: int, silent: int, lr: float) -> Finding | None:
             f" in {where}. Usually the steps were too long, each overshooting further than the"
             f" last: try --lr {lr / 5:g}, or --max-norm 1.",
         )
+    advice = "--init kaiming_centred --max-norm 1, another --seed, or --on-stuck reinit"
     for path, share in look.dead.items():
         if share == 1:
             return Finding(
                 "dead",
                 f"Step {look.step}: dead. Every unit of the ReLU {path} gives 0 for every image, so"
                 " no gradient gets past it, and no layer before it can learn again. Usually a step"
-                " was too long, or the initial weights too small: try --on-stuck reinit,"
-                f" --init kaiming_normal, --lr {lr / 5:g}, or --max-norm 1.",
+                " was too long, or the initial weights too small: try"
+                f" --lr {lr / 5:g}, or {advice}.",
             )
-    advice = "--init kaiming_centred --max-norm 1, another --seed, or --on-stuck reinit"
     logits = f"{look.dead_logits} of the {look.classes} logits"
     if look.dead_logits:
         logits += f" (layer {list(look.dead)[-1]})"

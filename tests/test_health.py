@@ -10,7 +10,7 @@ import pytest
 import minicnn
 from minicnn import nn
 from nin import train
-from nin.health import PATIENCE, PLATEAU, Look, diagnose, look, silent
+from nin.health import PATIENCE, PLATEAU, Look, diagnose, look, silent_steps
 
 HEALTHY = Look(
     step=100,
@@ -135,7 +135,7 @@ def test_classes_that_stay_silent_are_stuck():
 )
 def test_silence_is_counted_from_when_a_class_last_came_back(dead, steps):
     looks = [replace(HEALTHY, step=25 * i, dead_logits=n) for i, n in enumerate(dead)]
-    assert silent(looks) == steps
+    assert silent_steps(looks) == steps
 
 
 def test_a_layer_without_a_living_unit_is_dead_at_once():
