@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -89,8 +90,11 @@ def main() -> None:
         print(f"seed {seed}", flush=True)
         row = watch(replace(preset, seed=seed), sets.train, sets.test, args.steps)
         rows.append(row)
-        left = f"left after {row['left_after']}" if row["left_after"] else "still there"
-        print(f"  loss {row['loss']:.3f}, {row['dead_logits']} dead logits, {left}", flush=True)
+        if not math.isfinite(row["loss"]):
+            end = "diverged"
+        else:
+            end = f"left after {row['left_after']}" if row["left_after"] else "still there"
+        print(f"  loss {row['loss']:.3f}, {row['dead_logits']} dead logits, {end}", flush=True)
         result = {
             "preset": args.preset,
             "init": preset.init,

@@ -60,7 +60,7 @@ def load_model(directory: str | Path, device: Any = "cpu") -> tuple[nn.Sequentia
     path = directory / MODEL
     if not path.exists():
         raise RunError(
-            f"{path} is missing: no epoch has finished;"
+            f"{path} is missing: no epoch has finished, or the model could not be written;"
             f" python -m nin.train --resume {directory} goes on"
         )
     try:
