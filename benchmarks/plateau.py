@@ -1,10 +1,11 @@
 """How often, and for how long, a preset's training sits on the plateau of ln(classes).
 
-    python -m benchmarks.plateau [--preset article] [--seeds 10] [--steps 300] [--init NAME]
+    python -m benchmarks.plateau [--preset article] [--seeds 10] [--steps 300]
+                                [--init NAME] [--last-bias X]
 
 Each seed is trained for some steps, watched by nin's monitor as in `nin.train`: the step from which
 on the loss was better than guessing, how many logits were dead in the end, and what the monitor
-said, and when. With `--init`, from other initial weights, such as those that the monitor advises.
+said, and when. With `--init` and `--last-bias`, from other initial values than the preset's.
 """
 
 from __future__ import annotations
@@ -79,11 +80,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--init", choices=INITS, help="default: the preset's")
+    parser.add_argument("--last-bias", type=float, help="default: the preset's")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
     backends.conv_algorithm = "auto"
     preset = PRESETS[args.preset]
-    preset = replace(preset, init=args.init or preset.init)
+    if args.init is not None:
+        preset = replace(preset, init=args.init)
+    if args.last_bias is not None:
+        preset = replace(preset, last_bias=args.last_bias)
     sets, preset = data.load(preset)
     rows = []
     for seed in range(args.seeds):
@@ -98,11 +103,13 @@ def main() -> None:
         result = {
             "preset": args.preset,
             "init": preset.init,
+            "last_bias": preset.last_bias,
             "steps": args.steps,
             "rows": rows,
             "machine": describe(),
         }
-        path = args.out / f"plateau-{args.preset}-{preset.init}.json"
+        bias = f"-bias-{args.last_bias:g}" if args.last_bias is not None else ""
+        path = args.out / f"plateau-{args.preset}-{preset.init}{bias}.json"
         path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

@@ -79,12 +79,19 @@ def test_centred_filters_have_mean_0_and_the_variance_that_centred_relus_need():
     np.testing.assert_allclose(filters.var(1) * 100, 2 / (1 - 1 / np.pi), rtol=1e-5)
 
 
-def test_no_class_of_paper_is_silent_at_first():
+def test_the_relu_on_the_logits_of_paper_is_open_at_first():
     images = minicnn.rand(8, 1, 28, 28)
     for seed in range(3):
         minicnn.manual_seed(seed)
         logits = array(PRESETS["paper"].build().eval()(images))
-        assert (logits != 0).any(0).all()
+        assert (logits > 0).all()
+
+
+def test_last_bias_is_where_the_biases_of_the_classes_start_and_no_others():
+    minicnn.manual_seed(0)
+    *others, bias = Preset(network="quick", init="kaiming_normal", last_bias=2).build().parameters()
+    np.testing.assert_array_equal(array(bias), np.full(10, 2))
+    assert not any(array(each).any() for each in others if each.ndim == 1)
 
 
 def test_lists_and_whole_numbers_become_the_settings_types():
