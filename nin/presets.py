@@ -25,7 +25,7 @@ class Preset:
 
     network: str = setting("quick", "network", choices=tuple(NETWORKS))
     init: str = setting("default", "initial weights", choices=INITS)
-    last_bias: float = setting(0.0, "what the classes' own biases start at")
+    last_bias: float = setting(0.0, "the classes' biases start at this; 0 for as init says")
     dataset: str = setting(
         "auto", "auto is fashion-mnist, or silhouettes if that can't be had", choices=DATASETS
     )
@@ -63,8 +63,8 @@ class Preset:
         """The network, with initial values drawn from the default generator."""
         model = NETWORKS[self.network]().apply(self.initialise)
         if self.last_bias:
-            # Above 0, it opens the ReLU on the logits for every class, and none can fall silent
-            # before it has learned. The softmax doesn't see what is the same for all classes.
+            # Above 0, it opens the ReLU on the logits for every class, so that the first steps
+            # silence none. The softmax doesn't see what is the same for all classes.
             *_, bias = model.parameters()
             nn.init.constant_(bias, self.last_bias)
         return model
