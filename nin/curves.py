@@ -10,11 +10,11 @@ from typing import Any
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
+    EngFormatter,
     LogLocator,
     MaxNLocator,
     NullFormatter,
     PercentFormatter,
-    StrMethodFormatter,
 )
 
 from .health import Look
@@ -61,7 +61,7 @@ def health(looks: Sequence[Look], title: str) -> bytes:
     for axes in (loss, dead, gradients):
         axes.set(xlabel="step", xscale="log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
     figure.suptitle(title)
