@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
-from .layers import Conv2d, ReLU
 from .module import Module
 
 
 class Sequential(Module):
-    """Modules applied one after another: `Sequential(a, b, …)` or `Sequential(OrderedDict(…))`.
-
-    A `ReLU` that follows a `Conv2d` is left to the convolution, which applies it in the same pass
-    over memory as its bias.
-    """
+    """Modules applied one after another: `Sequential(a, b, …)` or `Sequential(OrderedDict(…))`."""
 
     def __init__(self, *modules: Any) -> None:
         super().__init__()
@@ -31,15 +25,10 @@ class Sequential(Module):
                 )
             setattr(self, name, module)
 
-    def forward(self, x: Any) -> Any:
-        modules = list(self._modules.values())
-        fused = [type(a) is Conv2d and type(b) is ReLU for a, b in pairwise(modules)]
-        for module, with_next, with_last in zip(
-            modules, [*fused, False], [False, *fused], strict=False
-        ):
-            if not with_last:
-                x = module(x, relu=True) if with_next else module(x)
-        return x
+    def forward(self, input: Any) -> Any:
+        for module in self:
+            input = module(input)
+        return input
 
     def append(self, module: Module) -> Sequential:
         setattr(self, str(len(self)), module)

@@ -93,10 +93,8 @@ class Conv2d(Module):
         """Draw new initial values."""
         _default_init(self.weight, self.bias)
 
-    def forward(self, input: Tensor, relu: bool = False) -> Tensor:
-        return F.conv2d(
-            input, self.weight, self.bias, self.stride, self.padding, self.dilation, relu=relu
-        )
+    def forward(self, input: Tensor) -> Tensor:
+        return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation)
 
     def extra_repr(self) -> str:
         text = (
