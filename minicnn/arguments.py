@@ -1,0 +1,103 @@
+"""Numbers and sizes as arguments: what is accepted, and how the rest is refused.
+
+A size is whatever `operator.index` takes, a number whatever `numbers.Real` is: Python's own,
+NumPy's, a fraction. They become Python's at the door, because a NumPy float64 beside a float32
+array makes a float64 array. An answer that is no number is refused here, by the argument's name.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+Pair = tuple[int, int]
+
+
+class ArgumentError(RuntimeError, ValueError):
+    """An argument that can't be used.
+
+    PyTorch raises RuntimeError for some of these and ValueError for others; this is both, so that
+    a program that catches either catches it.
+    """
+
+
+def number(value: Any) -> bool | int | float:
+    """A number as Python's own: whole numbers stay whole, other real ones become floats.
+
+    Raises TypeError for what is not a real number.
+    """
+    if isinstance(value, (bool, int, float)) and type(value) in (bool, int, float):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if getattr(getattr(value, "dtype", None), "kind", "") == "b" and getattr(value, "ndim", 1) == 0:
+        return bool(value)  # NumPy's bool is no numbers.Number
+    raise TypeError(f"expected a number, got {type(value).__module__}.{type(value).__qualname__}")
+
+
+def real(
+    name: str,
+    argument: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+) -> float:
+    """A real number, in the bounds given, as a float. NaN is in no bounds.
+
+    Raises ArgumentError, naming the argument, for one out of bounds and for what is no number.
+    """
+    try:
+        x = float(number(value))
+        fits = (
+            x == x
+            and (least is None or x >= least)
+            and (above is None or x > above)
+            and (most is None or x <= most)
+        )
+    except TypeError:
+        fits = False
+    if not fits:
+        bounds = [
+            f"{words} {bound:g}"
+            for words, bound in (("at least", least), ("above", above), ("at most", most))
+            if bound is not None
+        ]
+        what = " ".join(["a number", " and ".join(bounds)]).strip()
+        raise ArgumentError(f"{name}: {argument} must be {what}, got {value!r}")
+    return x
+
+
+def whole(name: str, argument: str, value: Any, least: int | None = None) -> int:
+    """A whole number of at least `least`, as an int: whatever `operator.index` takes.
+
+    Raises ArgumentError, naming the argument, for one below and for what is no whole number.
+    """
+    try:
+        n = operator.index(value)
+    except TypeError:
+        n = None
+    if n is None or (least is not None and n < least):
+        bound = "" if least is None else f" ≥ {least}"
+        raise ArgumentError(f"{name}: {argument} must be an int{bound}, got {value!r}")
+    return n
+
+
+def pair(name: str, argument: str, value: Any, least: int) -> Pair:
+    """A whole number, or two of them, as (vertical, horizontal), each at least `least`.
+
+    Raises ArgumentError, naming the argument, for anything else.
+    """
+    both = tuple(value) if isinstance(value, Sequence) else (value, value)
+    try:
+        first, second = (whole(name, argument, v, least) for v in both)
+    except (ArgumentError, ValueError):
+        raise ArgumentError(
+            f"{name}: {argument} must be an int ≥ {least} or two, got {value!r}"
+        ) from None
+    return first, second
