@@ -101,7 +101,7 @@ def test_workers_change_nothing_not_even_random_transforms(workers):
 
 def test_a_dataset_with_samples_only_is_collated():
     x, y = next(iter(DataLoader(Squares(), batch_size=3)))
-    assert (x.tolist(), x.dtype) == ([0, 1, 4], minicnn.float32)
+    assert (x.tolist(), x.dtype) == ([0, 1, 4], minicnn.float64)
     assert (y.tolist(), y.dtype) == ([0, 1, 2], minicnn.int64)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import operator
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
+from ...arguments import ArgumentError
 from ...backends import host
 from ...creation import stack, tensor
 from ...device import device as Device
+from ...device import get_default_device
+from ...dtype import float64
 from ...random import Generator
 from ...tensor import Tensor
 
@@ -23,7 +28,8 @@ class Dataset:
         raise NotImplementedError(f"{type(self).__name__} defines no __getitem__")
 
     def __len__(self) -> int:
-        raise NotImplementedError(f"{type(self).__name__} defines no __len__")
+        # TypeError is what list() and others expect of an object without a length.
+        raise TypeError(f"{type(self).__name__} defines no __len__")
 
     def get_batch(self, indices: Any, rng: Generator) -> Any:
         """The samples at `indices` (an int64 array) as a batch; random choices come from `rng`.
@@ -34,15 +40,21 @@ class Dataset:
 
 
 class TensorDataset(Dataset):
-    """Tensors of one length; sample i is (t[i] for each). Raises ValueError for uneven lengths."""
+    """Tensors of one length; sample i is (t[i] for each), and so for a slice or a list of i.
 
-    def __init__(self, *tensors: Tensor) -> None:
-        if not tensors or len({len(t) for t in tensors}) != 1:
-            raise ValueError(f"TensorDataset: lengths {[len(t) for t in tensors]} must be equal")
-        self.tensors = tensors
+    Arrays become tensors in the same memory. Raises ArgumentError for uneven lengths.
+    """
 
-    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        return tuple(t[index] for t in self.tensors)
+    def __init__(self, *tensors: Any) -> None:
+        self.tensors = tuple(map(as_tensor, tensors))
+        lengths = [len(t) if t.ndim else None for t in self.tensors]
+        if None in lengths or len(set(lengths)) != 1:
+            raise ArgumentError(f"TensorDataset: needs tensors of one length, got {lengths}")
+
+    def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
+        many = isinstance(index, (slice, list)) or getattr(index, "ndim", 0) > 0
+        at = index if many else sample_number("TensorDataset", index, len(self))
+        return tuple(t[at] for t in self.tensors)
 
     def __len__(self) -> int:
         return len(self.tensors[0])
@@ -52,20 +64,25 @@ class TensorDataset(Dataset):
 
 
 class Subset(Dataset):
-    """The samples of a dataset at the given indices, in that order."""
+    """The samples of a dataset at the given indices, in that order.
 
-    def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
-        self.dataset: Any = dataset
-        self.indices = host.asarray([int(i) for i in indices], dtype="int64")
-        if len(self.indices) and not (
-            self.indices.min() >= -len(dataset) and self.indices.max() < len(dataset)
-        ):
-            raise IndexError(f"Subset: indices must lie within the {len(dataset)} samples")
+    `indices` are whole numbers: a list, a range, an array or a tensor. A slice or a list of places
+    in the subset asks the dataset for a list of samples, as in PyTorch. Raises TypeError for an
+    index that is no whole number, such as those of a mask, and IndexError for one out of range.
+    """
+
+    def __init__(self, dataset: Any, indices: Iterable[Any]) -> None:
+        self.dataset, n = dataset, len(dataset)
+        numbers = indices.tolist() if hasattr(indices, "tolist") else indices
+        if not isinstance(numbers, Iterable):
+            raise TypeError(f"Subset: indices must be several numbers, got {indices!r}")
+        checked = [sample_number("Subset", i, n) for i in numbers]
+        self.indices = host.asarray(checked, dtype="int64")
 
     @property
     def device(self) -> Device:
         """Where the dataset is; the host, if it does not say."""
-        return getattr(self.dataset, "device", Device("cpu"))
+        return device_of(self.dataset) or Device("cpu")
 
     def to(self, device: Any) -> Subset:
         """The same samples of `dataset.to(device)`."""
@@ -73,33 +90,125 @@ class Subset(Dataset):
         moved.indices = moved.device.backend.asarray(self.indices)
         return moved
 
-    def __getitem__(self, index: int) -> Any:
-        return self.dataset[int(self.indices[index])]
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, (slice, list)):
+            return self.dataset[self.indices[index].tolist()]
+        return self.dataset[int(self.indices[sample_number("Subset", index, len(self))])]
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def get_batch(self, indices: Any, rng: Generator) -> Any:
-        if not hasattr(self.dataset, "get_batch"):
-            return collate([self[int(i)] for i in indices])
-        return self.dataset.get_batch(self.indices[indices], rng)
+        return batch_of(self.dataset, self.indices[indices], rng)
 
 
-def collate(samples: list[Any]) -> Any:
-    """Samples as one batch: tensors, arrays and numbers stacked, tuples and dicts part by part."""
-    first = samples[0]
-    if isinstance(first, Tensor):
-        return stack(samples)
-    if isinstance(first, (tuple, list)):
-        return [collate(list(part)) for part in zip(*samples, strict=True)]
-    if isinstance(first, dict):
-        return {key: collate([sample[key] for sample in samples]) for key in first}
-    if isinstance(first, str):
-        return samples
+def sample_number(name: str, index: Any, n: int) -> int:
+    """The number of one of n samples, which may be counted from the end, as an int from 0 on.
+
+    It is whatever `operator.index` takes but a bool, which is more likely part of a mask. Raises
+    TypeError for anything else, and IndexError, which ends a loop, for a sample that isn't there.
+    """
+    dtype = getattr(index, "dtype", None)
     try:
-        return tensor(host.asarray(samples)) if hasattr(first, "dtype") else tensor(samples)
+        if isinstance(index, bool) or getattr(dtype, "kind", "") == "b":
+            raise TypeError
+        i = operator.index(index)
+    except TypeError:
+        raise TypeError(f"{name}: the number of a sample must be an int, got {index!r}") from None
+    if not -n <= i < n:
+        raise IndexError(f"{name}: there is no sample {i} within the {n} samples")
+    return i % n
+
+
+def device_of(dataset: Any) -> Device | None:
+    """Where a dataset says it is; None for one, such as an array, that says it otherwise."""
+    device = getattr(dataset, "device", None)
+    return device if isinstance(device, Device) else None
+
+
+def many_at_once(thing: Any, many: str, one: str) -> bool:
+    """Whether the method `many` does what the method `one` does for one after another.
+
+    It does where both are of one class, or `many` of the more special: a subclass that defines
+    only the other one anew means it.
+    """
+    names = [vars(kind) for kind in type(thing).__mro__]
+    first = [next((i for i, d in enumerate(names) if n in d), len(names)) for n in (many, one)]
+    return first[0] < len(names) and first[0] <= first[1]
+
+
+def batch_of(dataset: Any, indices: Any, rng: Generator) -> Any:
+    """The samples at `indices` as a batch: at once where the dataset can, else collated."""
+    if many_at_once(dataset, "get_batch", "__getitem__"):
+        return dataset.get_batch(indices, rng)
+    return collate([dataset[int(i)] for i in indices])
+
+
+def as_tensor(values: Any) -> Tensor:
+    """A Tensor as it is, an array as one in the same memory, and a copy of other numbers.
+
+    Raises TypeError for what is not numbers.
+    """
+    if isinstance(values, Tensor):
+        return values
+    if not hasattr(values, "dtype"):
+        return tensor(values)
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"expected numbers, got {type(values).__name__} ({values.dtype})")
+    if isinstance(values, (host.ArrayType, host.xp.generic)):
+        values = host.asarray(values)  # of a subclass, such as a memory map, the array itself
+    return Tensor(values)
+
+
+def collate(samples: Sequence[Any]) -> Any:
+    """Samples as one batch, of the types that `torch.utils.data.default_collate` gives.
+
+    Tensors, arrays and numbers are stacked (Python's floats as float64), tuples, lists and mappings
+    go part by part, strings and bytes stay a list. Raises ArgumentError, which names the sample,
+    where one's shape or parts differ from the first's, and TypeError for other things.
+    """
+    if not len(samples):
+        raise ArgumentError("collate: there are no samples to make a batch of")
+    first = samples[0]
+    if isinstance(first, (str, bytes)):
+        return list(samples)
+    if isinstance(first, Mapping):
+        _alike(samples, Mapping, lambda sample: f"of the keys {sorted(map(repr, sample))}")
+        parts = {key: collate([sample[key] for sample in samples]) for key in first}
+        if not isinstance(first, MutableMapping):
+            return parts
+        batch = copy.copy(first)  # an OrderedDict stays one
+        batch.update(parts)
+        return batch
+    if isinstance(first, Sequence):
+        _alike(samples, Sequence, lambda sample: f"of {len(sample)} parts")
+        lists = [collate(part) for part in zip(*samples, strict=True)]
+        return type(first)(*lists) if hasattr(first, "_fields") else lists
+    _alike(samples, object, _shape)
+    if all(isinstance(s, Tensor) for s in samples):
+        return stack(samples)
+    try:
+        if hasattr(first, "dtype"):
+            return stack([as_tensor(sample) for sample in samples]).to(get_default_device())
+        return tensor(list(samples), dtype=float64 if isinstance(first, float) else None)
     except TypeError:
         raise TypeError(
             f"collate: can't make a batch of {type(first).__name__}; a transform such as ToTensor"
             " makes tensors of images"
         ) from None
+
+
+def _shape(sample: Any) -> str:
+    if hasattr(sample, "shape") or isinstance(sample, (bool, int, float)):
+        return f"of shape {tuple(getattr(sample, 'shape', ()))}"
+    return type(sample).__name__
+
+
+def _alike(samples: Sequence[Any], kind: type, describe: Callable[[Any], str]) -> None:
+    """Refuse samples that are not all of one kind and of one description."""
+    found = [describe(s) if isinstance(s, kind) else type(s).__name__ for s in samples]
+    for i, description in enumerate(found):
+        if description != found[0]:
+            raise ArgumentError(
+                f"collate: sample {i} of the batch is {description}, sample 0 {found[0]}"
+            )

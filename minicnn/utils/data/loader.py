@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from ...arguments import ArgumentError, whole
 from ...backends import host
 from ...random import Generator, default_generator
-from .dataset import collate
+from .dataset import batch_of, device_of
 
 PREFETCH = 2  # batches in preparation for each worker, as in PyTorch
 
@@ -22,7 +23,8 @@ class DataLoader:
     `generator` (the default one, `manual_seed`, unless given) and do not depend on the workers.
     Batches of a dataset that is on a device, as its `device` says, are made there. `pin_memory` and
     `persistent_workers` are accepted; there is nothing for them to do.
-    Raises ValueError for a batch size below 1 or a negative number of workers.
+    Raises ArgumentError for a batch size below 1 or a negative number of workers, and TypeError for
+    a dataset without a length or a generator of another kind.
     """
 
     def __init__(
@@ -37,37 +39,47 @@ class DataLoader:
         pin_memory: bool = False,
         persistent_workers: bool = False,
     ) -> None:
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"DataLoader: batch_size must be a positive int, got {batch_size!r}")
-        if not isinstance(num_workers, int) or num_workers < 0:
-            raise ValueError(f"DataLoader: num_workers must be at least 0, got {num_workers!r}")
-        self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
-        self.num_workers, self.drop_last, self.generator = num_workers, drop_last, generator
+        for method in ("__len__", "__getitem__"):
+            if not hasattr(type(dataset), method):
+                raise TypeError(
+                    f"DataLoader: the dataset must have {method}, got {type(dataset).__name__}"
+                )
+        for name, value in (("shuffle", shuffle), ("drop_last", drop_last)):
+            if value not in (False, True, None):
+                raise ArgumentError(f"DataLoader: {name} must be True or False, got {value!r}")
+        if not isinstance(generator, Generator | None):
+            raise TypeError(
+                "DataLoader: generator must be a minicnn.Generator, got"
+                f" {type(generator).__module__}.{type(generator).__qualname__}"
+            )
+        self.dataset, self.generator = dataset, generator
+        self.batch_size = whole("DataLoader", "batch_size", batch_size, 1)
+        self.num_workers = whole("DataLoader", "num_workers", num_workers, 0)
+        self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.dataset), self.batch_size)
-        return whole + (rest > 0 and not self.drop_last)
+        full, rest = divmod(len(self.dataset), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Any]:
         return self.batches()
 
     def batches(self, start: int = 0) -> Iterator[Any]:
         """The batches from number `start` on, the same as after `start` others."""
-        generator = self.generator or default_generator
+        generator = default_generator if self.generator is None else self.generator
         n = len(self.dataset)
         order = host.permutation(generator.next_key(), n) if self.shuffle else host.xp.arange(n)
         rng = generator.split()
-        if hasattr(self.dataset, "device"):
-            order = self.dataset.device.backend.from_host(order)
+        if device := device_of(self.dataset):
+            order = device.backend.from_host(order)
 
         def make(batch: int) -> Any:
             indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            if hasattr(self.dataset, "get_batch"):
-                return self.dataset.get_batch(indices, rng.at(batch))
-            return collate([self.dataset[int(i)] for i in indices])
+            return batch_of(self.dataset, indices, rng.at(batch))
 
         if not self.num_workers:
-            return map(make, range(start, len(self)))
+            # No map(), which a StopIteration from a sample would end without a word.
+            return (make(batch) for batch in range(start, len(self)))
         return self._ahead(make, start)
 
     def _ahead(self, make: Any, start: int) -> Iterator[Any]:
