@@ -108,10 +108,10 @@ def test_zero_grad_forgets_all_gradients():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lr": -1}, "lr must be at least 0, got -1"),
-        ({"lr": float("nan")}, "lr must be at least 0, got nan"),
-        ({"momentum": -0.5}, "momentum must be at least 0"),
-        ({"weight_decay": -1}, "weight_decay must be at least 0"),
+        ({"lr": -1}, "lr must be a number at least 0, got -1"),
+        ({"lr": float("nan")}, "lr must be a number at least 0, got nan"),
+        ({"momentum": -0.5}, "momentum must be a number at least 0"),
+        ({"weight_decay": -1}, "weight_decay must be a number at least 0"),
         ({"nesterov": True}, "nesterov needs momentum"),
         ({"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "dampening 0"),
         ({"nesterov": True, "momentum": 0.9, "dampening": -0.1}, "dampening 0"),
@@ -141,14 +141,14 @@ def test_no_parameters_are_refused():
 
 
 def test_what_is_no_parameter_is_refused():
-    with pytest.raises(TypeError, match="expected Parameters, got Tensor"):
+    with pytest.raises(TypeError, match="expected Parameters, got a Tensor that requires no"):
         SGD([minicnn.zeros(2)])
 
 
 # --- clipping ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("max_norm", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize("max_norm", [0, 0.01, 1.0, np.float64(1), np.float32(1), 100, float("inf")])
 def test_clipping_is_pytorchs(max_norm):
     ours, theirs = parameters()
     loss(*ours).backward()
@@ -158,11 +158,6 @@ def test_clipping_is_pytorchs(max_norm):
     assert norm.item() == pytest.approx(other.item(), rel=1e-6)
     for p, q in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(array(p.grad), array(q.grad), rtol=1e-9)
-
-
-def test_clipping_to_nothing_is_refused():
-    with pytest.raises(ValueError, match="max_norm must be positive, got 0"):
-        nn.utils.clip_grad_norm_([], 0)
 
 
 # --- state ---------------------------------------------------------------------------------------
@@ -217,10 +212,10 @@ def test_a_state_of_other_parameters_is_refused_and_changes_nothing():
     reversed_ = SGD(ours[::-1], lr=0.1, momentum=0.9)
     step(reversed_, *ours)
     state = reversed_.state_dict()
-    with pytest.raises(ValueError, match=r"momentum 0 has shape \(2,\), its parameter \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"momentum 0 has shape \(2,\), the model's is \(3, 2\)"):
         mine.load_state_dict(state)
     del state["state"][0]
-    with pytest.raises(ValueError, match=r"momentum 1 has shape \(3, 2\), its parameter \(2,\)"):
+    with pytest.raises(ValueError, match=r"momentum 1 has shape \(3, 2\), the model's is \(2,\)"):
         mine.load_state_dict(state)
     assert mine.param_groups[0]["lr"] == 0.5
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..arguments import ArgumentError
 from .module import Module
 
 
@@ -19,11 +21,7 @@ class Sequential(Module):
         else:
             named = {str(i): module for i, module in enumerate(modules)}
         for name, module in named.items():
-            if not isinstance(module, Module):
-                raise TypeError(
-                    f"Sequential: {name!r} must be a Module, got {type(module).__name__}"
-                )
-            setattr(self, name, module)
+            self.add_module(name, module)
 
     def forward(self, input: Any) -> Any:
         for module in self:
@@ -31,17 +29,58 @@ class Sequential(Module):
         return input
 
     def append(self, module: Module) -> Sequential:
-        setattr(self, str(len(self)), module)
+        """Put a module at the end. Raises ArgumentError if its number is another one's name."""
+        name = str(len(self))
+        if name in self._modules:
+            raise ArgumentError(
+                f"Sequential: append: layer {name!r} is there already, as the layers'"
+                f" names are {', '.join(self._modules)}"
+            )
+        self.add_module(name, module)
+        return self
+
+    def extend(self, sequential: Iterable[Module]) -> Sequential:
+        """Put modules at the end."""
+        for module in list(sequential):
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> Sequential:
+        """Put a module before the one at `index`; all are numbered anew."""
+        modules, n = list(self), len(self)
+        if not -n <= index <= n:
+            raise IndexError(f"Sequential: insert: {index} is out of range for {n} layers")
+        self.append(module)  # which refuses what can't be there
+        modules.insert(index, module)
+        self._renumber(modules)
         return self
 
     def __len__(self) -> int:
         return len(self._modules)
 
-    def __iter__(self) -> Iterator[Module]:
-        return self.children()
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._modules.values())
 
-    def __getitem__(self, index: int | slice) -> Module:
-        """One module, or a Sequential of several, which shares them."""
+    def __getitem__(self, index: int | slice) -> Any:
+        """One module, or a container of several, which shares them and keeps their names."""
         if isinstance(index, slice):
-            return Sequential(OrderedDict(list(self._modules.items())[index]))
-        return list(self._modules.values())[index]
+            return type(self)(OrderedDict(list(self._modules.items())[index]))
+        return self._modules[self._name(index)]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        setattr(self, self._name(index), module)
+
+    def __delitem__(self, index: int | slice) -> None:
+        """Take out modules; those that stay are numbered anew."""
+        modules = list(self)
+        del modules[index]
+        self._renumber(modules)
+
+    def _name(self, index: int) -> str:
+        i, n = operator.index(index), len(self)
+        if not -n <= i < n:
+            raise IndexError(f"Sequential: {i} is out of range for {n} layers")
+        return list(self._modules)[i]
+
+    def _renumber(self, modules: Iterable[Module | None]) -> None:
+        self._modules = {str(i): module for i, module in enumerate(modules)}

@@ -6,8 +6,10 @@ import math
 import threading
 
 from .. import autograd
-from ..backends import backend_of
-from ..random import Generator, default_generator
+from ..arguments import ArgumentError, real
+from ..backends import backend_of, host
+from ..dtype import is_floating
+from ..random import Generator, Key, default_generator
 from ..tensor import Tensor
 
 
@@ -21,7 +23,7 @@ mode = _Mode()
 def _fans(tensor: Tensor) -> tuple[int, int]:
     """How many inputs an output is the sum of, and how many outputs an input goes to."""
     if tensor.ndim < 2:
-        raise ValueError(f"init: fan in and out need at least 2 axes, got shape {tensor.shape}")
+        raise ArgumentError(f"init: fan in and out need at least 2 axes, got shape {tensor.shape}")
     window = math.prod(tensor.shape[2:])
     return tensor.shape[1] * window, tensor.shape[0] * window
 
@@ -30,22 +32,37 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """The factor that keeps the variance through a nonlinearity (He et al. 2015, section 2.2)."""
     gains = {"linear": 1.0, "conv2d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2)}
     if nonlinearity == "leaky_relu":
-        slope = 0.01 if param is None else param
+        slope = 0.01 if param is None else real("calculate_gain", "param", param)
         return math.sqrt(2 / (1 + slope**2))
     if nonlinearity not in gains:
         names = ", ".join([*gains, "leaky_relu"])
-        raise ValueError(f"init: nonlinearity must be one of {names}, got {nonlinearity!r}")
+        raise ArgumentError(f"init: nonlinearity must be one of {names}, got {nonlinearity!r}")
     return gains[nonlinearity]
+
+
+def _key(name: str, tensor: Tensor, generator: Generator | None) -> Key:
+    """The key of a draw that will fill the tensor. What is refused has used up none."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name}: expected a Tensor, got {type(tensor).__name__}")
+    if not is_floating(tensor.dtype):
+        raise NotImplementedError(f"{name}: expected a floating-point tensor, got {tensor.dtype}")
+    if generator is not None and not isinstance(generator, Generator):
+        raise TypeError(f"{name}: generator must be a Generator, got {type(generator).__name__}")
+    return (generator or default_generator).next_key()
 
 
 def uniform_(
     tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
     """Uniform on [a, b)."""
-    key = (generator or default_generator).next_key()
+    most = float(host.xp.finfo(tensor.dtype).max) if is_floating(tensor.dtype) else None
+    a = real("uniform_", "a", a, least=most and -most)
+    b = real("uniform_", "b", b, least=a, most=most)
+    width = real("uniform_", "b - a", b - a, most=most)
+    key = _key("uniform_", tensor, generator)
     drawn = backend_of(tensor.array).uniform(key, tensor.shape, tensor.dtype)
     with autograd.no_grad():
-        tensor.copy_(Tensor(drawn) * (b - a) + a)
+        tensor.copy_(Tensor(drawn) * width + a)
     return tensor
 
 
@@ -53,7 +70,8 @@ def normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
     """Normal, with the given mean and standard deviation."""
-    key = (generator or default_generator).next_key()
+    mean, std = real("normal_", "mean", mean), real("normal_", "std", std, least=0)
+    key = _key("normal_", tensor, generator)
     drawn = backend_of(tensor.array).normal(key, tensor.shape, tensor.dtype)
     with autograd.no_grad():
         tensor.copy_(Tensor(drawn) * std + mean)
@@ -74,7 +92,8 @@ def ones_(tensor: Tensor) -> Tensor:
 
 
 def _xavier_std(tensor: Tensor, gain: float) -> float:
-    return gain * math.sqrt(2 / sum(_fans(tensor)))
+    # Without elements there may be no fan either, and nothing to fill.
+    return real("init", "gain", gain, least=0) * math.sqrt(2 / max(sum(_fans(tensor)), 1))
 
 
 def xavier_uniform_(
@@ -92,8 +111,9 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | Non
 
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f"init: mode must be 'fan_in' or 'fan_out', got {mode!r}")
-    return calculate_gain(nonlinearity, a) / math.sqrt(_fans(tensor)[mode == "fan_out"])
+        raise ArgumentError(f"init: mode must be 'fan_in' or 'fan_out', got {mode!r}")
+    fan = _fans(tensor)[mode == "fan_out"]
+    return calculate_gain(nonlinearity, a) / math.sqrt(max(fan, 1))  # 0 where nothing is to fill
 
 
 def kaiming_uniform_(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from .. import functional as F
+from ..arguments import ArgumentError, pair, real, whole
 from ..backends import Array
 from ..device import place
 from ..dtype import DType, float32
@@ -25,7 +27,8 @@ def _default_init(weight: Parameter, bias: Parameter | None) -> None:
     init.kaiming_uniform_(weight, a=math.sqrt(5))
     if bias is not None:
         fan_in = math.prod(weight.shape[1:])
-        init.uniform_(bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
+        bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
+        init.uniform_(bias, -bound, bound)
 
 
 def _empty(shape: tuple[int, ...], device: Any, dtype: DType) -> Parameter:
@@ -40,17 +43,17 @@ def _empty(shape: tuple[int, ...], device: Any, dtype: DType) -> Parameter:
     return Parameter(Tensor(array))
 
 
-def _sizes(module: str, **sizes: int) -> None:
-    for name, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{module}: {name} must be a positive int, got {value!r}")
+def _size(name: str, argument: str, value: Any, least: int) -> Any:
+    """An int, or two, at least `least`, as Python's own: one stays one, as it shows in the repr."""
+    both = pair(name, argument, value, least)
+    return both if isinstance(value, Sequence) else both[0]
 
 
 class Conv2d(Module):
     """`conv2d` with a weight (out_channels, in_channels, kh, kw) and a bias (out_channels,).
 
     Both start uniform on ±1/√(in_channels·kh·kw), as in PyTorch. `groups` other than 1 and
-    `padding_mode` other than "zeros" raise NotImplementedError.
+    `padding_mode` other than "zeros" raise NotImplementedError where PyTorch has them.
     """
 
     def __init__(
@@ -68,20 +71,26 @@ class Conv2d(Module):
         dtype: DType = None,
     ) -> None:
         super().__init__()
-        _sizes("Conv2d", in_channels=in_channels, out_channels=out_channels)
+        in_channels = whole("Conv2d", "in_channels", in_channels, 1)
+        out_channels = whole("Conv2d", "out_channels", out_channels, 1)
+        groups = whole("Conv2d", "groups", groups)
         if groups != 1:
-            raise NotImplementedError(f"Conv2d: groups must be 1, got {groups}")
+            possible = groups > 0 == in_channels % groups == out_channels % groups
+            error = NotImplementedError if possible else ArgumentError
+            raise error(f"Conv2d: groups must be 1, got {groups}")
         if padding_mode != "zeros":
-            raise NotImplementedError(f"Conv2d: padding_mode must be 'zeros', got {padding_mode!r}")
+            possible = padding_mode in ("reflect", "replicate", "circular")
+            error = NotImplementedError if possible else ArgumentError
+            raise error(f"Conv2d: padding_mode must be 'zeros', got {padding_mode!r}")
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size = F.pair("Conv2d", "kernel_size", kernel_size, 1)
-        self.stride = F.pair("Conv2d", "stride", stride, 1)
-        self.dilation = F.pair("Conv2d", "dilation", dilation, 1)
+        self.kernel_size = pair("Conv2d", "kernel_size", kernel_size, 1)
+        self.stride = pair("Conv2d", "stride", stride, 1)
+        self.dilation = pair("Conv2d", "dilation", dilation, 1)
         F.conv_margins(
             padding, self.kernel_size, self.stride, self.dilation
         )  # refused here, or never
         self.padding = (
-            padding if isinstance(padding, str) else F.pair("Conv2d", "padding", padding, 0)
+            padding if isinstance(padding, str) else pair("Conv2d", "padding", padding, 0)
         )
         self.weight = _empty((out_channels, in_channels, *self.kernel_size), device, dtype)
         self.register_parameter("bias", _empty((out_channels,), device, dtype) if bias else None)
@@ -123,7 +132,8 @@ class Linear(Module):
         dtype: DType = None,
     ) -> None:
         super().__init__()
-        _sizes("Linear", in_features=in_features, out_features=out_features)
+        in_features = whole("Linear", "in_features", in_features, 0)
+        out_features = whole("Linear", "out_features", out_features, 0)
         self.in_features, self.out_features = in_features, out_features
         self.weight = _empty((out_features, in_features), device, dtype)
         self.register_parameter("bias", _empty((out_features,), device, dtype) if bias else None)
@@ -178,9 +188,13 @@ class MaxPool2d(Module):
         super().__init__()
         if return_indices:
             raise NotImplementedError("MaxPool2d: return_indices is not supported")
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding, self.dilation, self.ceil_mode = padding, dilation, ceil_mode
+        self.ceil_mode = ceil_mode
+        self.kernel_size = _size("MaxPool2d", "kernel_size", kernel_size, 1)
+        self.stride = (
+            self.kernel_size if stride is None else _size("MaxPool2d", "stride", stride, 1)
+        )
+        self.padding = _size("MaxPool2d", "padding", padding, 0)
+        self.dilation = _size("MaxPool2d", "dilation", dilation, 1)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.max_pool2d(
@@ -207,9 +221,15 @@ class AvgPool2d(Module):
         divisor_override: int | None = None,
     ) -> None:
         super().__init__()
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding, self.ceil_mode = padding, ceil_mode
+        self.kernel_size = _size("AvgPool2d", "kernel_size", kernel_size, 1)
+        self.stride = (
+            self.kernel_size if stride is None else _size("AvgPool2d", "stride", stride, 1)
+        )
+        self.padding, self.ceil_mode = _size("AvgPool2d", "padding", padding, 0), ceil_mode
+        if divisor_override is not None:
+            divisor_override = whole("AvgPool2d", "divisor_override", divisor_override)
+            if divisor_override == 0:
+                raise ArgumentError("AvgPool2d: divisor_override must not be 0")
         self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
 
     def forward(self, input: Tensor) -> Tensor:
@@ -232,7 +252,16 @@ class AdaptiveAvgPool2d(Module):
 
     def __init__(self, output_size: Any) -> None:
         super().__init__()
-        self.output_size = output_size
+        one = not isinstance(output_size, Sequence)
+        sizes = [
+            None if size is None else whole("AdaptiveAvgPool2d", "output_size", size, 0)
+            for size in ([output_size] if one else output_size)
+        ]
+        if not one and len(sizes) != 2:
+            raise ArgumentError(
+                f"AdaptiveAvgPool2d: output_size must be one or two, got {output_size!r}"
+            )
+        self.output_size = sizes[0] if one else tuple(sizes)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(input, self.output_size)
@@ -246,9 +275,7 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p must be between 0 and 1, got {p}")
-        self.p, self.inplace = p, inplace
+        self.p, self.inplace = real("Dropout", "p", p, least=0, most=1), inplace
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout(input, self.p, self.training)
@@ -262,7 +289,8 @@ class Flatten(Module):
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
-        self.start_dim, self.end_dim = start_dim, end_dim
+        self.start_dim = whole("Flatten", "start_dim", start_dim)
+        self.end_dim = whole("Flatten", "end_dim", end_dim)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.flatten(input, self.start_dim, self.end_dim)
@@ -276,7 +304,7 @@ class Softmax(Module):
 
     def __init__(self, dim: int | None = None) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim = None if dim is None else whole("Softmax", "dim", dim)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softmax(input, self.dim)
@@ -286,20 +314,40 @@ class Softmax(Module):
 
 
 class CrossEntropyLoss(Module):
-    """`cross_entropy` with the arguments given."""
+    """`cross_entropy` with the arguments given; `weight` (C,) is a buffer.
+
+    `size_average` and `reduce`, which PyTorch has for old programs, raise NotImplementedError.
+    """
 
     def __init__(
         self,
         weight: Tensor | None = None,
+        size_average: None = None,
         ignore_index: int = -100,
+        reduce: None = None,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        self.weight, self.ignore_index = weight, ignore_index
-        self.reduction, self.label_smoothing = reduction, label_smoothing
+        for argument, value in (("size_average", size_average), ("reduce", reduce)):
+            if value is not None:
+                raise NotImplementedError(
+                    f"CrossEntropyLoss: {argument} is not supported, got {value!r};"
+                    " reduction='mean', 'sum' or 'none' says the same"
+                )
+        self.register_buffer("weight", weight)
+        self.ignore_index = whole("CrossEntropyLoss", "ignore_index", ignore_index)
+        self.reduction = reduction
+        self.label_smoothing = real("CrossEntropyLoss", "label_smoothing", label_smoothing)
+
+    weight: Tensor | None
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(
-            input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
         )

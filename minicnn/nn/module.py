@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
-from ..backends import backend_of
+from ..arguments import ArgumentError
+from ..autograd import changed_in_place
+from ..backends import Array, as_array, backend_of, host, is_array
+from ..creation import zeros
 from ..dtype import float32, float64, is_floating
 from ..functional import ShapeError
 from ..tensor import Tensor
@@ -18,10 +21,24 @@ class Parameter(Tensor):
     """A tensor that a module learns: found by `parameters()`, with `requires_grad` set."""
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
+        if not isinstance(data, Tensor):
+            raise TypeError(f"Parameter: expected a Tensor, got {_kind(data)}")
         super().__init__(data.array, requires_grad)
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
+
+
+class IncompatibleKeys(NamedTuple):
+    """What `load_state_dict` returns: names that it didn't find, and names it had no use for."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+    def __repr__(self) -> str:
+        if not self.missing_keys and not self.unexpected_keys:
+            return "<All keys matched successfully>"
+        return f"_IncompatibleKeys{tuple.__repr__(self)}"
 
 
 class Module:
@@ -29,6 +46,9 @@ class Module:
 
     A subclass calls `super().__init__()`, sets parameters and modules as attributes, and defines
     `forward`. Modules are called like functions.
+
+    What is set as an attribute is kept once: a parameter, a module, or a tensor that is part of the
+    state without being learnt (a buffer) in a registry of its kind, anything else as usual.
     """
 
     training: bool
@@ -36,25 +56,91 @@ class Module:
     def __init__(self) -> None:
         self.training = True
         self._parameters: dict[str, Parameter | None] = {}
-        self._modules: dict[str, Module] = {}
+        self._buffers: dict[str, Tensor | None] = {}
+        self._modules: dict[str, Module | None] = {}
+
+    # --- attributes ------------------------------------------------------------------------------
+
+    def _registry_of(self, name: str) -> str | None:
+        return next((r for r in _REGISTRIES if name in self.__dict__.get(r, ())), None)
+
+    def __getattr__(self, name: str) -> Any:
+        registry = self._registry_of(name)
+        if registry is not None:
+            return self.__dict__[registry][name]
+        hint = "; call super().__init__() first" if name in _REGISTRIES else ""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, (Parameter, Module)):
-            if "_modules" not in self.__dict__:
-                raise AttributeError(
-                    f"{type(self).__name__}: call super().__init__() before setting {name!r}"
-                )
-            (self._parameters if isinstance(value, Parameter) else self._modules)[name] = value  # type: ignore[assignment]
-        elif name in self.__dict__.get("_parameters", ()):
-            if value is not None:
-                raise TypeError(f"{name} must be a Parameter or None, got {type(value).__name__}")
-            self._parameters[name] = None
-        object.__setattr__(self, name, value)
+        """Register a parameter or module; None in the place of one leaves the name without it.
 
-    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
-        """Set a parameter, or None where a layer goes without it, as for bias=False."""
-        self._parameters[name] = parameter
-        object.__setattr__(self, name, parameter)
+        Raises TypeError for anything else in the place of what is registered.
+        """
+        registry = self._registry_of(name)
+        if isinstance(value, Parameter):
+            registry = "_parameters"
+        elif isinstance(value, Module) and registry != "_parameters":
+            registry = "_modules"
+        if registry is None:
+            object.__setattr__(self, name, value)
+        else:
+            self._register(registry, name, value, hasattr(type(self), name))
+
+    def __delattr__(self, name: str) -> None:
+        registry = self._registry_of(name)
+        if registry is None:
+            object.__delattr__(self, name)
+        else:
+            del self.__dict__[registry][name]
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
+
+    def _register(self, registry: str, name: str, value: Any, taken: bool | None = None) -> None:
+        kind, own = _REGISTRIES[registry], self.__dict__.get(registry)
+        where = f"{type(self).__name__}: {name}"
+        if own is None:
+            raise AttributeError(f"{where}: call super().__init__() before setting it")
+        if not isinstance(name, str):
+            raise TypeError(f"{where}: a name must be a str, got {_kind(name)}")
+        if not name or "." in name:
+            raise KeyError(f"{where!r}: a name must not be empty or contain a dot")
+        if hasattr(self, name) and name not in own if taken is None else taken:
+            raise KeyError(f"{where}: there is an attribute of this name")
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{where} must be a {kind.__name__} or None, got {_kind(value)}")
+        if isinstance(value, Module) and any(module is self for module in value.modules()):
+            raise ArgumentError(f"{where}: a module can't contain itself")
+        for other in (self.__dict__, *(self.__dict__[r] for r in _REGISTRIES if r != registry)):
+            other.pop(name, None)
+        own[name] = value
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Set a parameter, or None where a layer goes without it, as for bias=False.
+
+        Like `register_buffer` and `add_module`, raises KeyError for a name that is empty, has a dot
+        or is in use for something else, and TypeError for a value of another kind.
+        """
+        self._register("_parameters", name, param)
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Set a tensor that is saved and moved with the module, but not learnt."""
+        if not persistent:
+            raise NotImplementedError(
+                "register_buffer: persistent must be True; what is not to be saved can be a plain"
+                " attribute"
+            )
+        self._register("_buffers", name, tensor)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Set a module, or None."""
+        self._register("_modules", name, module)
+
+    def register_module(self, name: str, module: Module | None) -> None:
+        """The same as `add_module`."""
+        self.add_module(name, module)
+
+    # --- calls -----------------------------------------------------------------------------------
 
     def forward(self, *inputs: Any) -> Any:
         """What the module computes; subclasses define it."""
@@ -72,87 +158,161 @@ class Module:
 
     # --- the tree --------------------------------------------------------------------------------
 
-    def children(self) -> Iterator[Module]:
-        return iter(self._modules.values())
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules right below, each once, with their names."""
+        seen: set[Module] = set()
+        for name, module in self._modules.items():
+            if module is not None and module not in seen:
+                seen.add(module)
+                yield name, module
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all below it, with their paths: "", "0", "0.weight"'s "0", …"""
+    def children(self) -> Iterator[Module]:
+        return (module for _, module in self.named_children())
+
+    def named_modules(
+        self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """This module and all below it, with their paths: "", "0", "0.weight"'s "0", …
+
+        One that is in several places comes once, by its first path, unless `remove_duplicate` is
+        off. Those in `memo` are passed over.
+        """
+        memo = set() if memo is None else memo
+        if self in memo:
+            return
+        if remove_duplicate:
+            memo.add(self)
         yield prefix, self
         for name, child in self._modules.items():
-            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+            if child is not None:
+                path = f"{prefix}.{name}" if prefix else name
+                yield from child.named_modules(memo, path, remove_duplicate)
 
-    def modules(self) -> Iterator[Module]:
-        return (module for _, module in self.named_modules())
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
+        return (module for _, module in self.named_modules(remove_duplicate=remove_duplicate))
 
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Every parameter once, with its path."""
+    def _named(
+        self, registry: str, prefix: str, recurse: bool, remove_duplicate: bool
+    ) -> Iterator[tuple[str, Any]]:
+        places = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
         seen: set[int] = set()
-        for path, module in self.named_modules():
-            for name, parameter in module._parameters.items():
-                if parameter is not None and id(parameter) not in seen:
-                    seen.add(id(parameter))
-                    yield (f"{path}.{name}" if path else name), parameter
+        for path, module in places if recurse else [(prefix, self)]:
+            for name, value in module.__dict__[registry].items():
+                if value is not None and id(value) not in seen:
+                    if remove_duplicate:
+                        seen.add(id(value))
+                    yield (f"{path}.{name}" if path else name), value
 
-    def parameters(self) -> Iterator[Parameter]:
-        return (parameter for _, parameter in self.named_parameters())
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """Every parameter once, with its (first) path; `recurse=False` for this module's own."""
+        return self._named("_parameters", prefix, recurse, remove_duplicate)
 
-    def apply(self: Self, function: Callable[[Module], Any]) -> Self:
-        """Call function(module) on every module below and then on this one."""
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Every buffer once, with its (first) path."""
+        return self._named("_buffers", prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
+
+    def apply(self: Self, fn: Callable[[Module], Any]) -> Self:
+        """Call fn(module) on every module below and then on this one."""
         for child in self.children():
-            child.apply(function)
-        function(self)
+            child.apply(fn)
+        fn(self)
         return self
 
     # --- state -----------------------------------------------------------------------------------
 
-    def state_dict(self) -> OrderedDict[str, Tensor]:
-        """The parameters by path, detached, in shared memory."""
-        return OrderedDict((name, p.detach()) for name, p in self.named_parameters())
+    def state_dict(self, *, prefix: str = "") -> OrderedDict[str, Tensor]:
+        """Parameters and buffers by path, detached, in shared memory.
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
-        """Copy values, Tensors or NumPy arrays by path, into the parameters.
-
-        Raises RuntimeError, and changes nothing, if a shape differs or, when `strict`, if a name is
-        missing or unexpected.
+        What is in several places has as many entries, as in PyTorch.
         """
-        own = dict(self.named_parameters())
+        state = OrderedDict()
+        for path, module in self.named_modules(remove_duplicate=False):
+            for registry in ("_parameters", "_buffers"):
+                for name, value in module._named(registry, path, False, False):
+                    state[prefix + name] = value.detach()
+        return state
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
+        """Copy values, Tensors or arrays by path, into the parameters and buffers.
+
+        Raises RuntimeError, and changes nothing, if a shape differs, a value can't be taken over
+        (a list, complex numbers, or whole ones that the parameter's type doesn't hold) or, when
+        `strict`, if a name is missing or unexpected.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"load_state_dict: expected values by name, got {_kind(state_dict)}")
+        if assign:
+            raise NotImplementedError(
+                "load_state_dict: assign must be False: values are copied into the parameters"
+            )
+        own = self.state_dict()
+        missing = [name for name in own if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in own]
         problems = []
         if strict:
-            problems += [f"missing {name!r}" for name in own if name not in state_dict]
-            problems += [f"unexpected {name!r}" for name in state_dict if name not in own]
-        for name, value in state_dict.items():
-            if name in own and tuple(value.shape) != own[name].shape:
-                problems.append(
-                    f"{name!r} has shape {tuple(value.shape)}, the model's is {own[name].shape}"
-                )
+            problems += [f"missing {name!r}" for name in missing]
+            problems += [f"unexpected {name!r}" for name in unexpected]
+        values = {}  # all in memory of their own, as they may share that of the parameters
+        for name in own:
+            if name in state_dict:
+                try:
+                    values[name] = value_for(own[name], state_dict[name])
+                except ArgumentError as error:
+                    problems.append(f"{name!r} {error}")
         if problems:
-            raise RuntimeError(f"load_state_dict: {type(self).__name__}: " + "; ".join(problems))
-        for name, value in state_dict.items():
-            if name in own:
-                backend = backend_of(own[name].array)
-                if isinstance(value, Tensor):
-                    value = value.to(own[name].device).array
-                own[name].array[...] = backend.asarray(value, dtype=own[name].dtype)
+            raise ArgumentError(f"load_state_dict: {type(self).__name__}: " + "; ".join(problems))
+        for name, value in values.items():
+            own[name].array[...] = value
+            changed_in_place(own[name].array, "load_state_dict")
+        return IncompatibleKeys(missing, unexpected)
 
     def train(self: Self, mode: bool = True) -> Self:
         """Training behaviour (dropout drops) here and below, or with mode=False that of `eval`."""
-        for module in self.modules():
-            module.training = mode
+        if not isinstance(mode, bool):
+            raise ArgumentError(f"train: mode must be True or False, got {mode!r}")
+        self.training = mode
+        for child in self.children():
+            child.train(mode)
         return self
 
     def eval(self: Self) -> Self:
         """Evaluation behaviour here and below."""
         return self.train(False)
 
-    def to(self: Self, *targets: Any, **named: Any) -> Self:
-        """Move the parameters, in place, to a device or a floating-point dtype."""
+    def requires_grad_(self: Self, requires_grad: bool = True) -> Self:
+        """Collect gradients for all parameters, or freeze them."""
         for parameter in self.parameters():
-            moved = parameter.detach().to(*targets, **named)
-            if not is_floating(moved.dtype):
-                raise TypeError(f"to(): a module can't be {moved.dtype}, only floating point")
-            parameter.data = moved
-            if parameter.grad is not None:
-                parameter.grad = parameter.grad.to(*targets, **named)
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def to(self: Self, *targets: Any, **named: Any) -> Self:
+        """Move parameters and buffers, in place, to a device, or to float32 or float64.
+
+        What holds whole numbers stays of its type. Raises TypeError for another type.
+        """
+        dtype = zeros(()).to(*targets, **named).dtype
+        if dtype not in (float32, float64):
+            raise TypeError(f"to(): a module can be float32 or float64, got {dtype}")
+        for tensor in (*self.parameters(), *self.buffers()):
+            moved = tensor.detach().to(*targets, **named)
+            if not is_floating(tensor.dtype):
+                moved = tensor.detach().to(moved.device)
+            if moved.array is not tensor.array:
+                tensor.data, tensor.grad_home = moved, None
+                if tensor.grad is not None:
+                    tensor.grad = tensor.grad.to(*targets, **named)
         return self
 
     def cuda(self: Self) -> Self:
@@ -167,19 +327,65 @@ class Module:
     def double(self: Self) -> Self:
         return self.to(float64)
 
-    def zero_grad(self) -> None:
-        """Forget all gradients."""
-        for parameter in self.parameters():
-            parameter.grad = None
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients, or fill them with 0."""
+        zero_grad(self.parameters(), set_to_none)
 
     def extra_repr(self) -> str:
         """What stands between the brackets of a layer's repr."""
         return ""
 
     def __repr__(self) -> str:
+        name, extra = type(self).__name__, self.extra_repr()
         if not self._modules:
-            return f"{type(self).__name__}({self.extra_repr()})"
-        lines = [
+            return f"{name}({extra})"
+        lines = [f"  {line}" for line in extra.splitlines()] + [
             f"  ({name}): " + repr(m).replace("\n", "\n  ") for name, m in self._modules.items()
         ]
-        return f"{type(self).__name__}(\n" + "\n".join(lines) + "\n)"
+        return f"{name}(\n" + "\n".join(lines) + "\n)"
+
+
+_REGISTRIES: dict[str, type] = {"_parameters": Parameter, "_buffers": Tensor, "_modules": Module}
+
+
+def zero_grad(parameters: Iterable[Tensor], set_to_none: bool) -> None:
+    """Forget the gradients of parameters, or fill them with 0."""
+    for p in parameters:
+        if set_to_none:
+            p.grad_array = None
+        elif p.grad_array is not None:
+            p.grad_array[...] = 0
+            changed_in_place(p.grad_array, "zero_grad")
+
+
+def _kind(thing: Any) -> str:
+    return type(thing).__name__
+
+
+def value_for(target: Tensor, value: Any) -> Array:
+    """A value for a parameter: in memory of its own, on its device, of its type.
+
+    Raises ArgumentError, to be read after the parameter's name, for one that does not fit.
+    """
+    try:
+        if not isinstance(value, Tensor):
+            ours = is_array(value) or isinstance(value, host.ArrayType)
+            foreign = hasattr(value, "__array__") and not ours  # another library's
+            value = Tensor(as_array(host.asarray(value) if foreign else value))
+    except TypeError as error:
+        raise ArgumentError(f"must be a Tensor or an array: {error}") from None
+    if value.shape != target.shape:
+        raise ArgumentError(f"has shape {value.shape}, the model's is {target.shape}")
+    x, dtype = value.detach().to(target.device).array, target.dtype
+    backend = backend_of(x)
+    if x.dtype.kind == "c" != dtype.kind:
+        raise ArgumentError(f"is {x.dtype}, the model's is {dtype}")
+    with backend.quiet():
+        y = x.astype(dtype)
+        if is_floating(x.dtype) and is_floating(dtype):
+            kept = backend.xp.isfinite(x) == backend.xp.isfinite(y)
+        else:
+            kept = y.astype(x.dtype) == x
+    if not kept.all():
+        raise ArgumentError(f"is {x.dtype} and has numbers that {dtype} can't hold")
+    return y

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..backends import Array, backend_of
-from ..nn.module import Parameter
+from ..tensor import Tensor
 
 
 def _part(whole: Array, start: int, like: Array) -> Array:
@@ -24,14 +24,14 @@ class Flat:
     be of one dtype and on one device.
     """
 
-    def __init__(self, parameters: Sequence[Parameter], velocity: dict[Parameter, Array]) -> None:
+    def __init__(self, parameters: Sequence[Tensor], velocity: dict[Tensor, Array]) -> None:
         first = parameters[0].array
         xp, size = backend_of(first).xp, sum(p.array.size for p in parameters)
         self.values, self.gradients, self.velocities = (
             xp.zeros(size, first.dtype) for _ in range(3)
         )
-        self._parts: list[tuple[Parameter, Array, Array]] = []
-        self.velocity: dict[Parameter, Array] = {}
+        self._parts: list[tuple[Tensor, Array, Array]] = []
+        self.velocity: dict[Tensor, Array] = {}
         start = 0
         for p in parameters:
             value, gradient, moving = (
@@ -46,7 +46,7 @@ class Flat:
             self.velocity[p] = moving
             start += value.size
 
-    def holds(self, parameters: Sequence[Parameter]) -> bool:
+    def holds(self, parameters: Sequence[Tensor]) -> bool:
         """Whether it is made of these parameters, and all are still where they were put."""
         return len(parameters) == len(self._parts) and all(
             p is q and p.array is value

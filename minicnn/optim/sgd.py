@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..arguments import ArgumentError, real, whole
+from ..autograd import changed_in_place
 from ..backends import Array, backend_of
-from ..nn.module import Parameter
+from ..nn.module import Parameter, value_for, zero_grad
 from ..tensor import Tensor
 from .flat import Flat
+
+Group = dict[str, Any]  # "params", and options
+
+NUMBERS = ("lr", "momentum", "dampening", "weight_decay")
+OFF = ("maximize", "foreach", "differentiable", "fused")  # what PyTorch has and this hasn't
+SCHEDULED = ("initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum")
 
 
 class SGD:
@@ -22,9 +30,13 @@ class SGD:
         p ← p - lr·d
 
     `params` is an iterable of parameters, or of dicts {"params": …, "lr": …} with options of their
-    own. The options in use are in `param_groups`, where a schedule may change them. Sutskever et
-    al. 2013, "On the importance of initialization and momentum in deep learning", section 2.
-    Raises ValueError for an option out of range.
+    own. The options in use are in `param_groups`, where a schedule or a program may change them.
+    Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning",
+    section 2.
+
+    Raises ArgumentError for an option that is unknown or out of range, for a parameter given twice
+    and for a tensor with a history, TypeError for what is no parameter, and NotImplementedError for
+    PyTorch's `maximize`, `foreach`, `differentiable` and `fused`, unless they are off.
     """
 
     def __init__(
@@ -35,62 +47,93 @@ class SGD:
         dampening: float = 0,
         weight_decay: float = 0,
         nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "dampening": dampening,
-            "weight_decay": weight_decay,
-            "nesterov": nesterov,
-        }
-        groups = list(params)
-        if not groups:
-            raise ValueError("SGD: got no parameters")
-        if not isinstance(groups[0], dict):
-            groups = [{"params": groups}]
-        self.param_groups = [{**defaults, **g, "params": list(g["params"])} for g in groups]
-        for group in self.param_groups:
-            for option in ("lr", "momentum", "weight_decay"):
-                if not group[option] >= 0:
-                    raise ValueError(f"SGD: {option} must be at least 0, got {group[option]}")
-            if group["nesterov"] and (not group["momentum"] or group["dampening"]):
-                raise ValueError("SGD: nesterov needs momentum above 0 and dampening 0")
-            for p in group["params"]:
-                if not isinstance(p, Parameter):
-                    raise TypeError(f"SGD: expected Parameters, got {type(p).__name__}")
-        self._velocity: dict[Parameter, Array] = {}
+        self.defaults = _options(
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "nesterov": nesterov,
+                "maximize": maximize,
+                "foreach": foreach,
+                "differentiable": differentiable,
+                "fused": fused,
+            }
+        )
+        self.param_groups: list[Group] = []
+        self._velocity: dict[Tensor, Array] = {}
         self._flat: dict[int, Flat] = {}  # by the number of the group
-        self._rates: dict[int, Any] = {}
-        for number, group in enumerate(self.param_groups):
-            self._lay_flat(number, group["params"])
+        self._rates: dict[Any, Any] = {}
+        groups = _listed(params)
+        if not groups:
+            raise ArgumentError("SGD: got no parameters")
+        for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
+            self.add_param_group(group)
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
+    def add_param_group(self, param_group: Group) -> None:
+        """Take over further parameters, {"params": …, "lr": …}; what is left out is as before."""
+        if not isinstance(param_group, dict):
+            raise TypeError(f"SGD: expected a group, a dict, got {type(param_group).__name__}")
+        if "params" not in param_group:
+            raise KeyError("SGD: a group has no 'params'")
+        given = param_group["params"]
+        params = [given] if isinstance(given, Tensor) else _listed(given)
+        options = _options({**self.defaults, **param_group}, known=())
+        known = {id(p) for group in self.param_groups for p in group["params"]}
+        for p in params:
+            if not isinstance(p, Tensor) or not (isinstance(p, Parameter) or p.requires_grad):
+                what = "a Tensor that requires no grad" if isinstance(p, Tensor) else ""
+                raise TypeError(f"SGD: expected Parameters, got {what or type(p).__name__}")
+            if not p.is_leaf:
+                raise ArgumentError(f"SGD: a tensor of shape {p.shape} has a history ({p.grad_fn})")
+            if id(p) in known:
+                raise ArgumentError(f"SGD: a parameter of shape {p.shape} is given twice")
+            known.add(id(p))
+        self.param_groups.append({**options, "params": params})
+        self._lay_flat(len(self.param_groups) - 1, params)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters, or fill them with 0."""
         for group in self.param_groups:
-            for p in group["params"]:
-                p.grad = None
+            zero_grad(group["params"], set_to_none)
 
     def step(self) -> None:
-        """Change each parameter that has a gradient, in place."""
+        """Change each parameter that has a gradient, in place.
+
+        Raises ArgumentError, and changes nothing, if an option has become one that can't be, or a
+        gradient is not of its parameter's shape and type.
+        """
+        work = []
         for number, group in enumerate(self.param_groups):
             params = [p for p in group["params"] if p.grad_array is not None]
-            if not params:
-                continue
-            backend = backend_of(params[0].array)
-            if not backend.capturing():
-                self.set_rates()
-            with backend.quiet():
-                for p, g, v, new in self._updates(number, params, group["momentum"]):
+            if params:
+                work.append((number, params, _options(group)))
+                for p in params:
+                    self._fit(p)
+        if not any(backend_of(p.array).capturing() for _, (p, *_), _ in work):
+            self.set_rates()
+        for number, params, options in work:
+            for p, g, v, new in self._updates(number, params, options["momentum"]):
+                backend = backend_of(p)
+                with backend.quiet():
                     backend.sgd(
                         p,
                         g,
                         v,
-                        self._rates[number],
-                        momentum=group["momentum"],
-                        share=1 if new else 1 - group["dampening"],
-                        weight_decay=group["weight_decay"],
-                        nesterov=group["nesterov"],
+                        self._rates[_rate_key(number, p)],
+                        momentum=options["momentum"],
+                        share=1 if new else 1 - options["dampening"],
+                        weight_decay=options["weight_decay"],
+                        nesterov=options["nesterov"],
                     )
+            for p in params:
+                changed_in_place(p.array, "SGD.step")
 
     def state_dict(self) -> dict[str, Any]:
         """The momentum of each parameter, by number, and the groups' options, as PyTorch has them.
@@ -117,28 +160,45 @@ class SGD:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what `state_dict` gave, in copies.
 
-        Raises ValueError, and changes nothing, if groups or shapes are not this optimiser's.
+        Raises ArgumentError, and changes nothing, if it is not the state of such an optimiser: if
+        something is missing, unknown, out of range or of another size.
         """
-        groups, state = state_dict["param_groups"], state_dict["state"]
-        sizes = [[len(g["params"]) for g in side] for side in (self.param_groups, groups)]
+        groups, state = _part(state_dict, "param_groups", list), _part(state_dict, "state", dict)
+        numbers = [_part(group, "params", list) for group in groups]
+        sizes = [[len(n) for n in numbers], [len(g["params"]) for g in self.param_groups]]
         if sizes[0] != sizes[1]:
-            raise ValueError(f"SGD: groups of {sizes[1]} parameters for groups of {sizes[0]}")
+            raise ArgumentError(f"SGD: groups of {sizes[0]} parameters for groups of {sizes[1]}")
+        options = [
+            _options(group, known=own) for own, group in zip(self.param_groups, groups, strict=True)
+        ]
+        every = [whole("SGD", "a parameter's number", i, 0) for group in numbers for i in group]
+        if len(set(every)) < len(every):
+            raise ArgumentError(f"SGD: parameters' numbers must differ, got {every}")
         parameters = [p for group in self.param_groups for p in group["params"]]
+        numbered = dict(zip(every, parameters, strict=True))
         velocity = {}
-        for i, each in state.items():
-            p, v = parameters[i], each["momentum_buffer"]
-            if v.shape != p.shape:
-                raise ValueError(f"SGD: momentum {i} has shape {v.shape}, its parameter {p.shape}")
+        for i in state:
+            p, entry = numbered.get(i), _part(state, i, dict)
+            if p is None or entry.keys() - {"momentum_buffer"}:
+                raise ArgumentError(
+                    f"SGD: state {i!r} is of no parameter, or holds more: {[*entry]}"
+                )
+            if entry.get("momentum_buffer") is None:
+                continue
+            try:
+                value = value_for(p, entry["momentum_buffer"])
+            except ArgumentError as error:
+                raise ArgumentError(f"SGD: momentum {i} {error}") from None
             velocity[p] = backend_of(p.array).xp.empty_like(p.array)
-            velocity[p][...] = v.to(p.device).array
+            velocity[p][...] = value
         for flat in self._flat.values():  # in their own memory, which a graph may know already
             for p, own in flat.velocity.items():
                 own[...] = velocity.get(p, 0)
                 if p in velocity:
                     velocity[p] = own
         self._velocity = velocity
-        for own, other in zip(self.param_groups, groups, strict=True):
-            own.update({**other, "params": own["params"]})
+        for group, loaded in zip(self.param_groups, options, strict=True):
+            group.update(loaded)
 
     def set_rates(self) -> None:
         """Put the groups' learning rates where the updates read them; `step` does, itself.
@@ -146,13 +206,32 @@ class SGD:
         A captured graph does not: whoever launches one that holds a step calls this before.
         """
         for number, group in enumerate(self.param_groups):
-            for p in group["params"][:1]:
-                self._rates[number] = backend_of(p.array).rate(
-                    group["lr"], p.dtype, self._rates.get(number)
-                )
+            lr = real("SGD", "lr", group["lr"], least=0)
+            for key, array in {
+                _rate_key(number, p.array): p.array for p in group["params"]
+            }.items():
+                rate = backend_of(array).rate(lr, array.dtype, self._rates.get(key))
+                self._rates[key] = rate
+
+    def _fit(self, p: Tensor) -> None:
+        """Refuse a gradient that is not p's; bring the velocity to where p has gone since."""
+        g: Array = p.grad_array
+        v = self._velocity.get(p)
+        if (g.shape, g.dtype, type(g)) != (p.shape, p.dtype, type(p.array)):
+            raise ArgumentError(
+                f"SGD: a gradient of shape {g.shape} and {g.dtype} for a parameter of {p.shape} and"
+                f" {p.dtype}; zero_grad() forgets those from before a change"
+            )
+        if v is not None and v.shape != p.shape:
+            raise ArgumentError(
+                f"SGD: a parameter of shape {p.shape} had {v.shape} before, and has momentum of"
+                " that; a new optimiser begins anew"
+            )
+        if v is not None and (v.dtype, type(v)) != (p.dtype, type(p.array)):
+            self._velocity[p] = Tensor(v).to(p.device, p.dtype).array
 
     def _updates(
-        self, number: int, params: list[Parameter], momentum: float
+        self, number: int, params: list[Tensor], momentum: float
     ) -> list[tuple[Array, Array, Array | None, bool]]:
         """What is to be updated: values, gradients, velocities, and whether these are new.
 
@@ -175,7 +254,7 @@ class SGD:
         velocity = self._velocity if momentum else {}
         return [(p.array, p.grad_array, velocity.get(p), p in new) for p in params]
 
-    def _lay_flat(self, number: int, params: list[Parameter]) -> Flat | None:
+    def _lay_flat(self, number: int, params: list[Tensor]) -> Flat | None:
         """The group's parameters one after another in memory, where that makes updates faster."""
         kinds = {(backend_of(p.array), p.dtype) for p in params}
         if len(kinds) != 1 or not next(iter(kinds))[0].flat_updates:
@@ -183,3 +262,52 @@ class SGD:
         if number not in self._flat or not self._flat[number].holds(params):
             self._flat[number] = Flat(params, self._velocity)
         return self._flat[number]
+
+
+def _options(group: Mapping[str, Any], known: Iterable[str] | None = None) -> Group:
+    """A group's options as Python's own numbers, without "params".
+
+    With `known`, all that it may hold beside SGD's options and those that schedules keep there, an
+    option of another name is refused.
+    """
+    for name in OFF:
+        if group.get(name):
+            raise NotImplementedError(f"SGD: {name} is not supported, got {group[name]!r}")
+    for name in (*NUMBERS, "nesterov"):
+        if name not in group:
+            raise ArgumentError(f"SGD: a group has no {name!r}")
+    names = [name for name in (*NUMBERS, *SCHEDULED) if name in group]
+    options: Group = {
+        name: real("SGD", name, group[name], least=None if name == "dampening" else 0)
+        for name in names
+    }
+    if not isinstance(group["nesterov"], bool):
+        raise ArgumentError(f"SGD: nesterov must be True or False, got {group['nesterov']!r}")
+    options["nesterov"] = group["nesterov"]
+    if options["nesterov"] and (not options["momentum"] or options["dampening"]):
+        raise ArgumentError("SGD: nesterov needs momentum above 0 and dampening 0")
+    if known is not None:
+        unknown = group.keys() - {*options, *OFF, "params", *known}
+        if unknown:
+            raise ArgumentError(f"SGD: there is no option {next(iter(unknown))!r}")
+    return options
+
+
+def _rate_key(number: int, array: Array) -> tuple[int, str, Any]:
+    """Groups have a rate for each device and type among their parameters."""
+    return number, backend_of(array).device_type, array.dtype
+
+
+def _listed(params: Any) -> list[Any]:
+    if isinstance(params, (Tensor, set)) or not isinstance(params, Iterable):
+        raise TypeError(f"SGD: expected a list of parameters, got {type(params).__name__}")
+    return list(params)
+
+
+def _part(state: Any, name: Any, kind: type) -> Any:
+    """A part of a state that is to be loaded. Raises ArgumentError if it isn't of this kind."""
+    part = state.get(name) if isinstance(state, Mapping) else None
+    if not isinstance(part, kind):
+        got = type(part if isinstance(state, Mapping) else state).__name__
+        raise ArgumentError(f"SGD: a state has a {kind.__name__} {name!r}, got {got}")
+    return part

@@ -2,29 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from ...backends import backend_of
+from ...arguments import ArgumentError, real
+from ...autograd import changed_in_place, common_backend
+from ...backends import Array
 from ...creation import zeros
 from ...tensor import Tensor
 
 
-def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor],
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: Any = None,
+) -> Tensor:
     """Scale all gradients together, in place, so that their norm is at most max_norm.
 
     The norm is that of all gradients as one vector; it is returned as it was before. Pascanu,
-    Mikolov and Bengio 2013, section 3.2. Raises ValueError for a max_norm that is not positive.
+    Mikolov and Bengio 2013, section 3.2.
+
+    Raises ArgumentError for a max_norm that is negative or no number, for a parameter given twice
+    and for gradients on different devices, RuntimeError for a norm that is NaN or infinite if
+    `error_if_nonfinite`, and NotImplementedError for a norm_type other than 2. Warns (UserWarning)
+    of an iterator that has nothing to give, as it may have been used up before.
     """
-    if not max_norm > 0:
-        raise ValueError(f"clip_grad_norm_: max_norm must be positive, got {max_norm}")
-    gradients = [p.grad_array for p in parameters if p.grad_array is not None]
-    if not gradients:
+    limit = max_norm.item() if isinstance(max_norm, Tensor) else max_norm
+    limit = real("clip_grad_norm_", "max_norm", limit, least=0)
+    if norm_type != 2:
+        raise NotImplementedError(f"clip_grad_norm_: norm_type must be 2, got {norm_type!r}")
+    if foreach:
+        raise NotImplementedError("clip_grad_norm_: foreach is not supported")
+    given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    if isinstance(parameters, Iterator) and not given:
+        warnings.warn("clip_grad_norm_: an iterator without parameters", stacklevel=2)
+    for p in given:
+        if not isinstance(p, Tensor):
+            raise TypeError(f"clip_grad_norm_: expected Tensors, got {type(p).__name__}")
+    if len({id(p) for p in given}) < len(given):
+        raise ArgumentError("clip_grad_norm_: a parameter is given twice")
+    with_gradient = [p for p in given if p.grad_array is not None]
+    if not with_gradient:
         return zeros(())
-    backend = backend_of(gradients[0])
+    gradients: list[Array] = [p.grad_array for p in with_gradient]
+    backend = common_backend("clip_grad_norm_", *with_gradient)
     xp = backend.xp
     with backend.quiet():  # and without asking the device for a number, so that a graph can hold it
         norm = xp.sqrt(sum((g * g).sum() for g in gradients))
-        factor = xp.minimum(max_norm / (norm + 1e-6), 1)
+        if error_if_nonfinite and not xp.isfinite(norm):
+            raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {float(norm)}")
+        factor = xp.minimum(limit / (norm + 1e-6), 1)
         for g in gradients:
             g *= factor.astype(g.dtype)
+            changed_in_place(g, "clip_grad_norm_")
     return Tensor(xp.asarray(norm))
