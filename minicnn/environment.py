@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 
 from . import backends
+from .console import printable
 from .parallel import available_cores
 
 # Variables that change which kernels run, on what, and on how many threads.
@@ -17,10 +19,10 @@ WIDTH = 80
 
 def processor() -> str:
     """The processor's name, as the system gives it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
 
 
@@ -53,7 +55,7 @@ def show_config() -> None:
             start = f"{name:<14}"
             print(
                 textwrap.fill(
-                    value,
+                    printable(value),
                     WIDTH,
                     initial_indent=start,
                     subsequent_indent=" " * len(start),

@@ -148,7 +148,9 @@ def test_a_header_that_promises_much_reserves_no_memory(tmp_path):
 @pytest.fixture
 def places(tmp_path, monkeypatch):
     """The stand-in in the table; directories of ours in place of Debian's and the user's cache."""
-    places = {name: tmp_path / name for name in ("root", "named", "debian", "cache")}
+    places = {name: tmp_path / name for name in ("root", "named", "debian")}
+    places["cache"] = tmp_path / "xdg" / "minicnn" / "fashion-mnist"
+    places["cache"].parent.mkdir(parents=True)
     places["torchvision"] = places["root"] / "FashionMNIST" / "raw"
     shapes = {True: [SHAPE, (20,)], False: [(10, 28, 28), (10,)]}
     names = {True: (IMAGES, LABELS), False: ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}
@@ -161,7 +163,7 @@ def places(tmp_path, monkeypatch):
     }
     monkeypatch.setattr(datasets, "FILES", table)
     monkeypatch.setattr(datasets, "DEBIAN", places["debian"])
-    monkeypatch.setattr(datasets, "CACHE", places["cache"])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.setattr(datasets, "ADDRESS", "http://127.0.0.1:9/")  # nobody answers here
     monkeypatch.setenv("FASHION_MNIST_DIR", str(places["named"]))
     monkeypatch.setenv("no_proxy", "127.0.0.1")

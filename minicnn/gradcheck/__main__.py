@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .. import backends, functional
+from .. import backends, console, functional
 from ..backends import host
 from ..device import device
 from ..dtype import float32, float64
@@ -18,6 +17,7 @@ from ..tensor import Tensor
 from . import GradcheckError, gradcheck
 from .cases import CASES, Case
 
+PROG = "python -m minicnn.gradcheck"
 DIFFERENCES, COMPLEX = 1e-6, 1e-12  # largest errors that pass
 TORCH64, TORCH32 = 1e-10, 1e-5
 
@@ -113,11 +113,9 @@ def check(names: list[str], where: device, torch: Any, out: Callable[[str], None
     return passed
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status: 0 all passed, 1 some failed, 2 wrong use."""
-    names = list(dict.fromkeys([*(case.name for case in CASES), "dropout"]))
-    parser = argparse.ArgumentParser(
-        prog="python -m minicnn.gradcheck",
+def _parser(names: Sequence[str]) -> console.Parser:
+    parser = console.Parser(
+        prog=PROG,
         description="Compare every operation's gradients with central differences, the complex"
         " step and, where it is installed, PyTorch (float64 and float32).",
     )
@@ -125,22 +123,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--backend", choices=("numpy", "cupy"), default="numpy", help="default: numpy"
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def gradients(argv: Sequence[str] | None) -> int:
+    """Do what the command line says; status 1 if some gradients are wrong."""
+    names = list(dict.fromkeys([*(case.name for case in CASES), "dropout"]))
+    args = _parser(names).parse_args(argv)
     for name in args.operation:
         if name not in names:
-            print(f"python -m minicnn.gradcheck: no operation {name!r}", file=sys.stderr)
-            return 2
+            raise console.UsageError(f"no operation {name!r}")
     where = device("cpu" if args.backend == "numpy" else "cuda")
     try:
         backends.load(where.type)
     except backends.BackendError as error:
-        print(f"python -m minicnn.gradcheck: --backend {args.backend}: {error}", file=sys.stderr)
-        return 2
+        raise console.UsageError(f"--backend {args.backend}: {error}") from None
     try:
         import torch
     except ImportError:
         torch = None  # type: ignore[assignment]
-    return 0 if check(args.operation, where, torch, print) else 1
+    return console.DONE if check(args.operation, where, torch, print) else console.FAILED
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status: 0 all passed, 1 some failed, 2 wrong use."""
+    return console.run(PROG, lambda: gradients(argv))
 
 
 if __name__ == "__main__":

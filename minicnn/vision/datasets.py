@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,13 +18,13 @@ from ..backends import Array
 from ..dtype import int64
 from .idx import DatasetError as DatasetError
 from .idx import read_idx
-from .image_dataset import ImageDataset
+from .image_dataset import CLASSES, ImageDataset
 from .silhouettes import Silhouettes as Silhouettes
 
 ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 TIMEOUT = 30  # seconds without an answer, or without another byte
+DEADLINE = 900  # seconds for a file, the largest of 26 MB
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # the package dataset-fashion-mnist
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "minicnn/fashion-mnist"
 
 
 class DatasetNotFound(DatasetError):
@@ -87,24 +89,34 @@ class FashionMNIST(ImageDataset):
         target_transform: Callable[[int], Any] | None = None,
         download: bool = False,
     ) -> None:
-        places = _places(Path(root).expanduser())
+        places = _places(root)
         (images, first), (labels, second) = (
             _load(file, places, download) for file in FILES[bool(train)]
         )
+        if labels.size and labels.max() >= len(CLASSES):
+            raise DatasetError(f"{second}: a label is {labels.max()}, of {len(CLASSES)} classes")
         super().__init__(images, labels.astype(int64), transform, target_transform)
         self.train = bool(train)
         self.source = str(first) if first == second else f"{first} and {second}"
 
 
-def _places(root: Path) -> list[Path]:
+def _cache() -> Path | None:
+    """The directory for downloads; None for a user who has no home directory."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    home = os.path.expanduser(base)  # unlike Path.expanduser, leaves what it does not know
+    return None if home.startswith("~") else Path(home) / "minicnn" / "fashion-mnist"
+
+
+def _places(root: str | os.PathLike[str]) -> list[Path]:
     """The directories to look in, in this order."""
+    given, cache = Path(os.path.expanduser(root)), _cache()
     named = os.environ.get("FASHION_MNIST_DIR")
     return [
-        root,
-        root / "FashionMNIST" / "raw",
-        *([Path(named).expanduser()] if named else []),
+        given,
+        given / "FashionMNIST" / "raw",
+        *([Path(os.path.expanduser(named))] if named else []),
         DEBIAN,
-        CACHE,
+        *([cache] if cache else []),
     ]
 
 
@@ -112,30 +124,36 @@ def _load(file: IdxFile, places: list[Path], download: bool) -> tuple[Array, Pat
     """The content of a file, and the directory it was found in."""
     for place in places:
         for path in (place / file.name, place / f"{file.name}.gz"):
-            if not os.path.isfile(path):
+            if not os.path.lexists(path):
                 continue
             try:
                 return read_idx(path, file.shape, file.sha256), place
             except DatasetError:
-                if place != CACHE or not download:
+                if place != _cache() or not download:
                     raise
                 with suppress(OSError):
                     path.unlink()
     if download:
-        return _download(file), CACHE
+        return _download(file)
     raise DatasetNotFound(
         f"Fashion-MNIST: no {file.name}[.gz] in {', '.join(map(str, places))}; use download=True,"
         " or apt-get install dataset-fashion-mnist, or set FASHION_MNIST_DIR to where it is"
     )
 
 
-def _download(file: IdxFile) -> Array:
+def _download(file: IdxFile) -> tuple[Array, Path]:
     """Fetch a file into the cache; it gets its name there only after it has been verified."""
     name = f"{file.name}.gz"
     url = ADDRESS + name
+    cache = _cache()
+    if cache is None:
+        raise DatasetNotFound(
+            f"{url}: can't be downloaded: this user has no home directory with a cache; set"
+            " XDG_CACHE_HOME to a directory"
+        )
     try:
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=CACHE) as directory:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as directory:
             beside = Path(directory) / name
             _fetch(url, beside, file)
             try:
@@ -143,10 +161,10 @@ def _download(file: IdxFile) -> Array:
             except DatasetError as error:
                 what = str(error).removeprefix(f"{beside}: ")
                 raise DatasetNotFound(f"{url}: what came is not the data set: {what}") from None
-            beside.replace(CACHE / name)
+            beside.replace(cache / name)
     except OSError as error:  # requests' errors, too, are OSErrors
         raise DatasetNotFound(f"{url}: can't be downloaded: {_reason(error)}") from None
-    return array
+    return array, cache
 
 
 def _fetch(url: str, path: Path, file: IdxFile) -> None:
@@ -154,15 +172,44 @@ def _fetch(url: str, path: Path, file: IdxFile) -> None:
 
     # gzip hardly makes a file larger, so more than this can't be the right one.
     limit = math.prod(file.shape) + 1024
-    # disable=None: no bar where there is no terminal. pooch sets the total, and wants one before.
+    hidden = sys.stderr is None or not sys.stderr.isatty()
+    # pooch sets the total of the bar, and wants one before.
     with (
         tqdm(
-            desc=path.name, total=limit, unit="B", unit_scale=True, leave=False, disable=None
+            desc=path.name, total=limit, unit="B", unit_scale=True, leave=False, disable=hidden
         ) as bar,
         path.open("wb") as disk,
     ):
         fetch = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=TIMEOUT)
-        fetch(url, _Limited(disk, url, limit), None)
+        _within(DEADLINE, lambda: fetch(url, _Limited(disk, url, limit), None))
+
+
+def _within(seconds: float, call: Callable[[], Any]) -> None:
+    """Call a function in a thread, and wait for it only so long. Raises what it raises.
+
+    A server that sends a byte now and then runs into no timeout of the connection's. A thread that
+    is given up ends with its next write, to a file that is closed then, or with the process.
+    """
+    outcome: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            call()
+            outcome.append(None)
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not outcome:
+        raise TimeoutError(f"it takes longer than {seconds:g} seconds")
+    error = outcome.pop()
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame: a cycle, and what it holds would stay open
 
 
 class _Limited:

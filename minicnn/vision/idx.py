@@ -12,11 +12,11 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..backends import Array, host
+from ..files import open_regular
 
 UINT8 = 0x08  # the type code of unsigned bytes, the only type that images and labels have
 PIECE = 1 << 20  # bytes read, and hashed, at a time
@@ -35,10 +35,12 @@ def read_idx(
     from the file, so no more than one byte beyond it is ever decompressed, whatever the file holds.
     Raises DatasetError, naming the file, if it can't be read or is anything but that array.
     """
-    opener: Callable[..., Any] = gzip.open if Path(path).suffix == ".gz" else open
     try:
-        with opener(path, "rb") as file:
-            return _read(file, shape, sha256)
+        with open_regular(path) as file:
+            if Path(path).suffix != ".gz":
+                return _read(file, shape, sha256)
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                return _read(unpacked, shape, sha256)
     except EOFError:
         raise DatasetError(f"{path}: the gzip data ends early") from None
     except (zlib.error, gzip.BadGzipFile) as error:

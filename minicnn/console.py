@@ -1,0 +1,156 @@
+"""What a command owes a console: text that any can show, and an end in one line.
+
+A console may know ASCII alone, be closed, or leave in the middle; and what is said may hold file
+names that are no text, or that would move its cursor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import IO, Any, NoReturn
+
+from .arguments import ArgumentError
+
+DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+REPORT = (
+    "this is a fault of the program's own; please report it, with the lines above and what"
+    " python -m minicnn prints"
+)
+
+# What tables are made of, for a console whose characters these are not. A letter of a name is no
+# other letter: it is written as an escape.
+ASCII = {
+    "█": "#",
+    "–": "-",
+    "—": "-",
+    "×": "x",
+    "·": "*",
+    "→": "->",
+    "±": "+-",
+    "≤": "<=",
+    "≥": ">=",
+    "‖": "||",
+    "ᵀ": "T",
+    "…": "...",
+    "’": "'",
+}
+
+
+class UsageError(Exception):
+    """Something in the command that can't be done: one line, and exit status 2."""
+
+
+class Failure(Exception):
+    """Something that went wrong although the command was right: one line, and exit status 1."""
+
+
+def printable(text: object) -> str:
+    """The text in one line, with escapes for what a terminal would obey, hide or not know.
+
+    Those are control characters, line ends among them, marks that turn the direction of writing,
+    and the bytes of file names that are not UTF-8.
+    """
+    return "".join(c if c.isprintable() else _escape(c) for c in str(text))
+
+
+def _escape(c: str) -> str:
+    if "\udc80" <= c <= "\udcff":  # how Python holds a byte of a name that is not UTF-8
+        return f"\\x{ord(c) - 0xDC00:02x}"
+    return c.encode("unicode_escape").decode("ascii")
+
+
+def _replace(error: UnicodeError) -> tuple[str, int]:
+    """For codecs: ASCII that stands for the characters that an encoding lacks."""
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    return "".join(ASCII.get(c) or _escape(c) for c in lacking), error.end
+
+
+codecs.register_error("minicnn.console", _replace)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        text = f"{self.prog}: {printable(message)} (--help shows what is possible)\n"
+        self.exit(WRONG_USE, text)
+
+
+def run(prog: str, command: Callable[[], int]) -> int:
+    """Call a command; return its exit status, with one line on stderr if it failed.
+
+    A traceback is for a fault of the program's own, and is followed by a line that asks to report
+    it. A reader that has seen enough, such as head, ends the command without a word. SystemExit,
+    which the parsing of flags raises, goes through.
+    """
+    with _streams():
+        try:
+            status = command()
+            sys.stdout.flush()
+            return status
+        except UsageError as error:
+            return _end(WRONG_USE, f"{prog}: {printable(error)}")
+        except (Failure, ArgumentError) as error:
+            return _end(FAILED, f"{prog}: {printable(error)}")
+        except KeyboardInterrupt:
+            # A terminal has just shown ^C.
+            return _end(INTERRUPTED, "\nInterrupted." if sys.stderr.isatty() else "Interrupted.")
+        except BrokenPipeError:
+            return FAILED
+        except OSError as error:
+            where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+            return _end(FAILED, f"{prog}: {printable(f'{where}{error.strerror or error}')}")
+        except MemoryError as error:  # a GPU's, too
+            return _end(FAILED, f"{prog}: {printable(f'out of memory: {error}'.rstrip(': '))}")
+        except RecursionError:
+            return _end(FAILED, f"{prog}: what was read is nested too deeply")
+        except Exception:
+            lines = map(printable, traceback.format_exc().splitlines())
+            return _end(FAILED, "\n".join([*lines, f"{prog}: {REPORT}"]))
+
+
+def _end(status: int, text: str) -> int:
+    with suppress(OSError, ValueError):  # a stderr that is full or gone
+        print(text, file=sys.stderr, flush=True)
+    return status
+
+
+@contextmanager
+def _streams() -> Iterator[None]:
+    """stdout and stderr as streams that take any text, and warnings as lines."""
+    with ExitStack() as after:
+        after.callback(setattr, warnings, "formatwarning", warnings.formatwarning)
+        warnings.formatwarning = lambda message, *_, **__: f"Warning: {printable(message)}\n"
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            if stream is None:  # closed by whoever called, as pythonw does
+                nowhere = after.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                after.callback(setattr, sys, name, None)
+                setattr(sys, name, nowhere)
+                continue
+            if hasattr(stream, "reconfigure"):
+                # Where it can't be flushed, the command's own writing will say so.
+                with suppress(OSError, ValueError):
+                    stream.reconfigure(errors="minicnn.console")
+            after.callback(_settle, stream)
+        yield
+
+
+def _settle(stream: IO[Any]) -> None:
+    """Flush a stream; what can't be flushed is dropped, so that Python's end tries no more."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
