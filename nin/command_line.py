@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import json
+import math
+import reprlib
 import textwrap
-import warnings
 from collections.abc import Callable
 from dataclasses import Field, fields
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any
 
 import minicnn
-from minicnn import backends
+from minicnn import backends, console
+from minicnn.console import DONE as DONE
+from minicnn.console import FAILED as FAILED
+from minicnn.console import INTERRUPTED as INTERRUPTED
+from minicnn.console import WRONG_USE as WRONG_USE
+from minicnn.console import Failure as Failure
+from minicnn.console import UsageError as UsageError
+from minicnn.console import printable as printable
+from minicnn.console import run as run
 
 from . import settings
 from .presets import PRESETS, Preset
 
-DONE, FAILED, WRONG_USE, STUCK, INTERRUPTED = 0, 1, 2, 3, 130
+STUCK = 3
 
 DEVICES = {"numpy": "cpu", "cupy": "cuda"}
 
 
-class UsageError(Exception):
-    """Something in the command that can't be done: one line, and exit status 2."""
-
-
-class Failure(Exception):
-    """Something that went wrong although the command was right: one line, and exit status 1."""
-
-
-class Parser(argparse.ArgumentParser):
+class Parser(console.Parser):
     """A parser that says what is wrong in one line; `examples` stand at the end of --help."""
 
     def __init__(
@@ -45,9 +47,6 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
 
-    def error(self, message: str) -> NoReturn:
-        self.exit(WRONG_USE, f"{self.prog}: {message} (--help shows what is possible)\n")
-
     def add_backend(self) -> None:
         self.add_argument(
             "--backend",
@@ -56,26 +55,34 @@ class Parser(argparse.ArgumentParser):
         )
 
 
-def at_least(least: float, kind: Callable[[str], Any], above: bool = False) -> Callable[[str], Any]:
-    """An argument type: a number of this kind that is at least (or above) `least`."""
+def at_least(
+    least: float, kind: Callable[[str], Any], above: bool = False, most: float = 10**9
+) -> Callable[[str], Any]:
+    """An argument type: a number of this kind that is at least (or above) `least`, at most `most`.
+
+    The default for `most` is more than any flag has a use for.
+    """
 
     def parse(text: str) -> Any:
         try:
             value = kind(text)
         except ValueError:
-            value = None
-        if (
-            value is None
-            or not (least < value if above else least <= value)
-            or value == float("inf")
-        ):
+            value = math.nan
+        if not (least < value <= most if above else least <= value <= most):
             what = "a whole number" if kind is int else "a number"
-            raise argparse.ArgumentTypeError(
-                f"must be {what} {'above' if above else 'of at least'} {least}, got {text!r}"
-            )
+            bound = f"{'above' if above else 'of at least'} {least}"
+            bound += f" and at most {most:,}" if value > most else ""
+            raise argparse.ArgumentTypeError(f"must be {what} {bound}, got {reprlib.repr(text)}")
         return value
 
     return parse
+
+
+def path(text: str) -> Path:
+    """An argument type: the path of a file or a directory."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"must be a path, got {text!r}")
+    return Path(text)
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -131,17 +138,14 @@ def device_of(backend: str) -> minicnn.device:
     return minicnn.device(DEVICES[backend])
 
 
-def run(prog: str, command: Callable[[], int]) -> int:
-    """Call a command; return its exit status, with one line on stderr if it failed."""
-    warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
-    try:
-        return command()
-    except UsageError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return WRONG_USE
-    except Failure as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
-        return INTERRUPTED
+def as_json(value: Any, **options: Any) -> str:
+    """JSON, which knows no NaN and no infinity: those are null in it."""
+    return json.dumps(_finite(value), allow_nan=False, **options)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

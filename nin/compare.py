@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
-from . import atomic, command_line, curves
-from .command_line import Failure
+from . import command_line, drawing
+from .command_line import Failure, UsageError, path, printable
 from .presets import Preset
 from .run import RunError, read_metrics, read_preset
 
@@ -33,9 +30,9 @@ def _parser() -> argparse.ArgumentParser:
         """,
     )
     add = parser.add_argument
-    add("runs", type=Path, nargs="+", metavar="RUN", help="directory of a training")
+    add("runs", type=path, nargs="+", metavar="RUN", help="directory of a training")
     add("--json", action="store_true", help="print JSON (default: a table)")
-    add("--out", type=Path, default=Path("compare.png"), help="picture (default: compare.png)")
+    add("--out", type=path, default=Path("compare.png"), help="picture (default: compare.png)")
     return parser
 
 
@@ -43,7 +40,7 @@ def names(paths: Sequence[Path]) -> list[str]:
     """What to call the runs: the last parts of their paths, as many as tell them apart."""
     parts = [path.resolve().parts for path in paths]
     for n in range(1, max(map(len, parts)) + 1):
-        short = ["/".join(p[-n:]) for p in parts]
+        short = [printable("/".join(p[-n:])) for p in parts]
         if len(set(short)) == len(short):
             return short
     raise Failure("a run was named twice")
@@ -71,13 +68,16 @@ def summary(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def draw(runs: Runs) -> bytes:
     """A PNG: training and test losses, and test accuracies, by epoch."""
-    figure = Figure(figsize=(9, 4.2), dpi=120, layout="constrained")
+    from matplotlib.ticker import MaxNLocator
+
+    figure = drawing.figure(9, 4.2, dpi=120)
     losses, accuracy = figure.subplots(1, 2)
     for i, (name, (_, rows)) in enumerate(runs.items()):
         x, colour = [row["epoch"] for row in rows], f"C{i % 10}"
         losses.plot(x, [row["train_loss"] for row in rows], "-", color=colour, lw=1)
         losses.plot(x, [row["test_loss"] for row in rows], "--", color=colour, lw=1)
-        accuracy.plot(x, [100 * r["accuracy"] for r in rows], ".-", color=colour, label=name)
+        accuracies = [100 * row["accuracy"] for row in rows]
+        accuracy.plot(x, accuracies, ".-", color=colour, label=drawing.label(name))
     losses.set(title="Loss (dashed: test)", ylabel="cross-entropy (nats)")
     accuracy.set(title="Accuracy", ylabel="test accuracy (%)")
     accuracy.legend(fontsize="small")
@@ -85,7 +85,7 @@ def draw(runs: Runs) -> bytes:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-    return curves.png(figure)
+    return drawing.png(figure)
 
 
 def report(runs: Runs) -> str:
@@ -111,9 +111,14 @@ def report(runs: Runs) -> str:
 def compare(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     try:
-        found = [(read_preset(path), read_metrics(path)) for path in args.runs]
+        found = [(read_preset(run), read_metrics(run)) for run in args.runs]
     except RunError as error:
         raise Failure(str(error)) from None
+    for run, (_, rows) in zip(args.runs, found, strict=True):
+        if not all(math.isfinite(row["epoch"]) for row in rows):
+            raise Failure(f"{run}: an epoch of its metrics has no number")
+    if args.out.is_dir():
+        raise UsageError(f"--out: {args.out} is a directory, not the name of a picture")
     runs: Runs = dict(zip(names(args.runs), found, strict=True))
     if args.json:
         different = differences([preset for preset, _ in found])
@@ -121,21 +126,18 @@ def compare(args: argparse.Namespace) -> int:
             {"run": name, **summary(rows), "settings": settings}
             for (name, (_, rows)), settings in zip(runs.items(), different, strict=True)
         ]
-        print(json.dumps(table))
+        print(command_line.as_json(table))
     else:
         print(report(runs))
-    try:
-        atomic.write(args.out, draw(runs))
-    except OSError as error:
-        raise Failure(f"--out: {error}") from None
-    print(f"Picture: {args.out}", file=sys.stderr)
+    sys.stdout.flush()  # before what may fail
+    if drawing.write(args.out, lambda: draw(runs)):
+        print(f"Picture: {printable(args.out)}", file=sys.stderr)
     return command_line.DONE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status (nin/command_line.py)."""
-    args = _parser().parse_args(argv)
-    return command_line.run(PROG, lambda: compare(args))
+    return command_line.run(PROG, lambda: compare(_parser().parse_args(argv)))
 
 
 if __name__ == "__main__":

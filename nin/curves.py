@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from matplotlib import colormaps
-from matplotlib.figure import Figure
-from matplotlib.ticker import (
-    EngFormatter,
-    LogLocator,
-    MaxNLocator,
-    NullFormatter,
-    PercentFormatter,
-)
-
+from . import drawing
 from .health import Look
 
 
 def epochs(history: Sequence[dict[str, float]], title: str) -> bytes:
     """A PNG of the rows of metrics.csv: training and test loss, and test accuracy."""
+    from matplotlib.ticker import MaxNLocator
+
     x = [row["epoch"] for row in history]
-    figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
+    figure = drawing.figure(9, 3.6, dpi=120)
     losses, accuracy = figure.subplots(1, 2)
     losses.plot(x, [row["train_loss"] for row in history], "o-", label="training")
     losses.plot(x, [row["test_loss"] for row in history], "s--", label="test")
@@ -37,13 +29,15 @@ def epochs(history: Sequence[dict[str, float]], title: str) -> bytes:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
     figure.suptitle(title)
-    return png(figure)
+    return drawing.png(figure)
 
 
 def health(looks: Sequence[Look], title: str) -> bytes:
     """A PNG of what was seen: the loss, the dead units and the gradients of each layer, by step."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
+
     steps = [each.step for each in looks]
-    figure = Figure(figsize=(12, 3.8), dpi=120, layout="constrained")
+    figure = drawing.figure(12, 3.8, dpi=120)
     loss, dead, gradients = figure.subplots(1, 3)
     loss.plot(steps, [each.loss for each in looks], ".-")
     loss.set(title="Training loss", ylabel="cross-entropy (nats)")
@@ -65,11 +59,13 @@ def health(looks: Sequence[Look], title: str) -> bytes:
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
     figure.suptitle(title)
-    return png(figure)
+    return drawing.png(figure)
 
 
 def _by_layer(axes: Any, steps: list[int], figures: list[dict[str, float]]) -> None:
     """A line for each layer, darker the nearer it is to the images."""
+    from matplotlib import colormaps
+
     paths = list(figures[0])
     for i, path in enumerate(paths):
         shade = 0.05 + 0.85 * i / max(1, len(paths) - 1)
@@ -82,10 +78,3 @@ def _by_layer(axes: Any, steps: list[int], figures: list[dict[str, float]]) -> N
             lw=1,
         )
     axes.legend(title="layer", fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
-
-
-def png(figure: Figure) -> bytes:
-    """The picture as a file's content, which depends on nothing but what is drawn."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, replace
 
 from minicnn.backends import Array
+from minicnn.console import printable
 from minicnn.utils.data import Dataset, Subset
 from minicnn.vision import datasets
 
@@ -25,7 +27,7 @@ class Data:
     pictures: Array  # of the test set, as they are without any transform: (N, 28, 28) uint8
 
 
-def load(preset: Preset, directory: str = "data") -> tuple[Data, Preset]:
+def load(preset: Preset, directory: str | os.PathLike[str] = "data") -> tuple[Data, Preset]:
     """The data, transformed as the preset says, and the preset with its `dataset` settled.
 
     Fashion-MNIST is looked for in `directory` first. Where `dataset` is "auto" and Fashion-MNIST is
@@ -45,7 +47,8 @@ def load(preset: Preset, directory: str = "data") -> tuple[Data, Preset]:
             if name == "fashion-mnist":
                 raise
             print(
-                f"Fashion-MNIST can't be had here, so this is done on silhouettes: {error}",
+                "Fashion-MNIST can't be had here, so this is done on silhouettes:"
+                f" {printable(error)}",
                 file=sys.stderr,
             )
             name = "silhouettes"

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
-
-from matplotlib.figure import Figure
 
 from minicnn import log_softmax
 from minicnn.backends import host
@@ -18,11 +14,11 @@ from minicnn.utils.data import DataLoader, Dataset
 from minicnn.vision.datasets import DatasetError
 from minicnn.vision.image_dataset import CLASSES
 
-from . import atomic, command_line, curves
+from . import command_line, drawing, trained
 from . import data as datasets
-from .command_line import Failure, UsageError, at_least
+from .command_line import Failure, UsageError, at_least, path, printable
 from .fit import Batches, batches_for
-from .run import RunError, load_model
+from .run import RunError
 
 xp = host.xp
 PROG = "python -m nin.evaluate"
@@ -42,11 +38,11 @@ def _parser() -> argparse.ArgumentParser:
         "Writes confusion.png and mistakes.png. Any backend will do, whichever trained it.",
     )
     add = parser.add_argument
-    add("run", type=Path, metavar="RUN", help="directory of a training")
+    add("run", type=path, metavar="RUN", help="directory of a training")
     add("--json", action="store_true", help="print JSON (default: tables)")
-    add("--out", type=Path, help="directory for the pictures (default: RUN)")
+    add("--out", type=path, help="directory for the pictures (default: RUN)")
     add("--limit-test", type=at_least(1, int), metavar="N", help="first N images (default: all)")
-    add("--data-dir", default="data", help="where to look for Fashion-MNIST first (default: data)")
+    add("--data-dir", type=path, default="data", help="where Fashion-MNIST is (default: data)")
     parser.add_backend()
     return parser
 
@@ -70,18 +66,18 @@ def confusion(truth: Any, answers: Any, classes: int) -> Any:
 
 
 def figures(logp: Any, truth: Any) -> dict[str, Any]:
-    """Loss, accuracy, and for each class precision and recall, None where they are 0 of 0."""
+    """Loss, accuracy, and for each class precision and recall, None for what is 0 of 0."""
     counts = confusion(truth, logp.argmax(1), logp.shape[1])
     right, asked, said = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
     return {
         "images": len(truth),
-        "loss": float(-logp[xp.arange(len(truth)), truth].mean(dtype="float64")),
-        "accuracy": float(right.sum() / len(truth)),
+        "loss": _share(-logp[xp.arange(len(truth)), truth].sum(dtype="float64"), len(truth)),
+        "accuracy": _share(right.sum(), len(truth)),
         "classes": [
             {
                 "name": name,
-                "precision": float(right[i] / said[i]) if said[i] else None,
-                "recall": float(right[i] / asked[i]) if asked[i] else None,
+                "precision": _share(right[i], said[i]),
+                "recall": _share(right[i], asked[i]),
                 "images": int(asked[i]),
             }
             for i, name in enumerate(CLASSES)
@@ -90,11 +86,19 @@ def figures(logp: Any, truth: Any) -> dict[str, Any]:
     }
 
 
+def _share(part: Any, whole: Any) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def _percent(share: float | None, digits: int) -> str:
+    return "–" if share is None else f"{100 * share:.{digits}f}%"
+
+
 def draw_confusion(counts: Sequence[Sequence[int]], title: str) -> bytes:
     """A PNG of the confusion matrix: rows are what it was, columns what it was taken for."""
     table = xp.asarray(counts)
     shares = table / xp.maximum(1, table.sum(axis=1, keepdims=True))
-    figure = Figure(figsize=(7.4, 6.4), dpi=120, layout="constrained")
+    figure = drawing.figure(7.4, 6.4, dpi=120)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for i, j in xp.ndindex(*table.shape):
@@ -104,7 +108,7 @@ def draw_confusion(counts: Sequence[Sequence[int]], title: str) -> bytes:
     axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=40, ha="right")
     axes.set_yticks(range(len(CLASSES)), CLASSES)
     axes.set(xlabel="taken for", ylabel="was", title=title)
-    return curves.png(figure)
+    return drawing.png(figure)
 
 
 def draw_mistakes(images: Any, logp: Any, truth: Any, title: str) -> bytes:
@@ -113,7 +117,7 @@ def draw_mistakes(images: Any, logp: Any, truth: Any, title: str) -> bytes:
     sure = xp.exp(logp.max(axis=1))
     wrong = xp.flatnonzero(answers != truth)
     worst = wrong[xp.argsort(-sure[wrong], kind="stable")[:MISTAKES]]
-    figure = Figure(figsize=(9, 8.4), dpi=120, layout="constrained")
+    figure = drawing.figure(9, 8.4, dpi=120)
     figure.suptitle(title)
     for axes, i in zip(figure.subplots(4, 5).flat, worst, strict=False):
         axes.imshow(images[i], cmap="gray_r", vmin=0, vmax=255)
@@ -123,23 +127,21 @@ def draw_mistakes(images: Any, logp: Any, truth: Any, title: str) -> bytes:
         )
     for axes in figure.axes:
         axes.set_axis_off()
-    return curves.png(figure)
+    return drawing.png(figure)
 
 
 def report(result: dict[str, Any]) -> str:
     """The figures as tables of 80 columns."""
+    loss = "–" if result["loss"] is None else f"{result['loss']:.4f}"
     lines = [
-        f"Test Loss: {result['loss']:.4f}, Acc: {100 * result['accuracy']:.2f}%"
-        f" of {result['images']:,} images",
+        f"Test Loss: {loss}, Acc: {_percent(result['accuracy'], 2)} of {result['images']:,} images",
         "",
         f"{'':12}  precision  recall  images  most often taken for",
     ]
     for i, each in enumerate(result["classes"]):
         others = [(n, j) for j, n in enumerate(result["confusion"][i]) if j != i and n]
         n, j = max(others, default=(0, 0))
-        shares = [
-            "    –" if v is None else f"{100 * v:.1f}%" for v in (each["precision"], each["recall"])
-        ]
+        shares = [_percent(each["precision"], 1), _percent(each["recall"], 1)]
         lines.append(
             f"{each['name']:12}  {shares[0]:>9}  {shares[1]:>6}  {each['images']:>6,}"
             + (f"  {CLASSES[j]} ({n})" if n else "")
@@ -152,7 +154,7 @@ def evaluate(args: argparse.Namespace) -> int:
     device = command_line.device_of(args.backend or "numpy")
     out = args.out or args.run
     try:
-        model, preset = load_model(args.run, device)
+        model, preset = trained.network(args.run, device)
         if args.limit_test:
             preset = replace(preset, limit_test=args.limit_test)
         data, _ = datasets.load(preset, args.data_dir)
@@ -160,27 +162,27 @@ def evaluate(args: argparse.Namespace) -> int:
         raise Failure(str(error)) from None
     except DatasetError as error:
         raise UsageError(str(error)) from None
+    out.mkdir(parents=True, exist_ok=True)
     logp, truth = probabilities(batches_for(model, preset), data.test)
+    if xp.isnan(logp).any():
+        raise Failure(f"{args.run}: its network's answers are NaN; the training diverged")
     result = figures(logp, truth)
-    print(json.dumps(result) if args.json else report(result))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        title = f"{preset.network} on {data.name}: {100 * result['accuracy']:.2f}%"
-        atomic.write(out / "confusion.png", draw_confusion(result["confusion"], title))
-        atomic.write(
-            out / "mistakes.png",
-            draw_mistakes(data.pictures, logp, truth, f"{title}. The most confident mistakes"),
-        )
-    except OSError as error:
-        raise Failure(f"the pictures could not be written: {error}") from None
-    print(f"Pictures: {out / 'confusion.png'} and mistakes.png beside it", file=sys.stderr)
+    print(command_line.as_json(result) if args.json else report(result), flush=True)
+    title = f"{preset.network} on {data.name}: {_percent(result['accuracy'], 2)}"
+    certain = f"{title}. The most confident mistakes"
+    pictures = {
+        out / "confusion.png": lambda: draw_confusion(result["confusion"], title),
+        out / "mistakes.png": lambda: draw_mistakes(data.pictures, logp, truth, certain),
+    }
+    written = [str(file) for file, draw in pictures.items() if drawing.write(file, draw)]
+    if written:
+        print(f"Pictures: {printable(', '.join(written))}", file=sys.stderr)
     return command_line.DONE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status (nin/command_line.py)."""
-    args = _parser().parse_args(argv)
-    return command_line.run(PROG, lambda: evaluate(args))
+    return command_line.run(PROG, lambda: evaluate(_parser().parse_args(argv)))
 
 
 if __name__ == "__main__":

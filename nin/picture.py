@@ -7,13 +7,26 @@ the middle of a square, grey, and negated, so that the background is 0 (Xiao, Ra
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from minicnn.backends import Array, host
+from minicnn.files import open_regular
 
 SIDE = 28
+PIXELS = 1 << 26  # of a picture at most: some 67 million, and about 600 MB while it is read
+LARGE = 1024  # pixels a side that are enough: larger pictures are first made smaller
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # by the orientation of EXIF
 FAINT = 0.1  # of the contrast: what differs less from the background is taken for it
 
 
@@ -27,15 +40,8 @@ def read(path: Path) -> Array:
     The background is what the picture's edge shows: a dark thing on light is negated, a light one
     on dark is not. A picture of 28×28 with a black edge is taken as it is. Raises PictureError.
     """
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as opened:
-            grey = _grey(ImageOps.exif_transpose(opened))
-    except FileNotFoundError:
-        raise PictureError(f"{path}: there is no such file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        what = "is not a PNG or JPEG" if "cannot identify" in str(error) else f"is broken: {error}"
-        raise PictureError(f"{path} {what}") from None
     xp = host.xp
+    grey = xp.array(_decoded(path), dtype="float64")
     edge = xp.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     background = float(xp.median(edge))
     if grey.shape == (SIDE, SIDE) and background == 0:
@@ -56,15 +62,52 @@ def read(path: Path) -> Array:
     return xp.array(square)
 
 
-def _grey(image: Image.Image) -> Array:
-    """Brightness 0 … 255 as float (H, W); what is transparent is white."""
+def _decoded(path: Path) -> Image.Image:
+    """The picture in shades of grey, the right way up, and not much larger than it has to be."""
+    try:
+        file = open_regular(path)
+    except FileNotFoundError:
+        raise PictureError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise PictureError(f"{path}: {error.strerror}") from None
+    with file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd things in a file that can be read nevertheless
+        try:
+            image = Image.open(file, formats=("PNG", "JPEG"))
+            size = image.size
+            if size[0] * size[1] <= PIXELS:
+                grey = _upright(_grey(image), image)
+                return grey.reduce(max(1, max(size) // LARGE))
+        except UnidentifiedImageError:
+            raise PictureError(f"{path} is not a PNG or JPEG") from None
+        except Image.DecompressionBombError:
+            raise PictureError(f"{path} is too large: more than {PIXELS:,} pixels") from None
+        except MemoryError:
+            raise
+        except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
+            raise PictureError(f"{path} is broken: {error}") from None
+    raise PictureError(f"{path} is too large: {size[0]}×{size[1]}, more than {PIXELS:,} pixels")
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    """Brightness, a byte a pixel; what is transparent is white."""
     if image.mode.startswith("I"):  # 16 bits
-        return host.xp.array(image, dtype="float64") / 257
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(paper, image)
-    return host.xp.array(image.convert("L"), dtype="float64")
+        return Image.fromarray((host.xp.array(image) // 257).clip(0, 255).astype("uint8"))
+    if not image.has_transparency_data:
+        return image.convert("L")
+    colours = image.convert("RGBA")
+    paper = Image.new("L", image.size, "white")
+    paper.paste(colours.convert("L"), mask=colours.getchannel("A"))
+    return paper
+
+
+def _upright(grey: Image.Image, original: Image.Image) -> Image.Image:
+    """The picture as the camera was held, where the original's notes say so and can be read."""
+    try:
+        turn = original.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # as with a broken picture; but this one is whole, without its notes
+        return grey
+    return grey if turn not in TURNS else grey.transpose(TURNS[turn])
 
 
 def as_text(image: Array) -> str:

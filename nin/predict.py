@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from minicnn import Generator, Tensor, softmax
 from minicnn.backends import host
 from minicnn.vision.image_dataset import CLASSES
 
-from . import command_line
-from .command_line import Failure
+from . import command_line, trained
+from .command_line import Failure, path, printable
 from .fit import batches_for
 from .picture import PictureError, as_text, read
-from .run import RunError, load_model
+from .run import RunError
 
 PROG = "python -m nin.predict"
 
@@ -35,8 +34,8 @@ def _parser() -> argparse.ArgumentParser:
         "\nthe network has learned from; what it saw is printed too.",
     )
     add = parser.add_argument
-    add("run", type=Path, metavar="RUN", help="directory of a training")
-    add("images", type=Path, nargs="+", metavar="IMAGE", help="a PNG or JPEG file")
+    add("run", type=path, metavar="RUN", help="directory of a training")
+    add("images", type=path, nargs="+", metavar="IMAGE", help="a PNG or JPEG file")
     add("--json", action="store_true", help="print JSON, without the pictures (default: text)")
     parser.add_backend()
     return parser
@@ -46,29 +45,33 @@ def report(prediction: dict[str, Any], image: Any) -> str:
     """What was seen, and the classes, most likely first, with a bar for each."""
     ranked = sorted(prediction["probabilities"].items(), key=lambda each: -each[1])
     rows = [f"{name:12} {100 * p:5.1f}% {'█' * round(30 * p)}".rstrip() for name, p in ranked]
-    return "\n".join([f"{prediction['file']}: {prediction['class']}", as_text(image), *rows, ""])
+    title = f"{printable(prediction['file'])}: {prediction['class']}"
+    return "\n".join([title, as_text(image), *rows, ""])
 
 
 def predict(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     device = command_line.device_of(args.backend or "numpy")
     try:
-        model, preset = load_model(args.run, device)
-        images = [read(path) for path in args.images]
+        model, preset = trained.network(args.run, device)
+        images = [read(image) for image in args.images]
     except (RunError, PictureError) as error:
         raise Failure(str(error)) from None
     x = preset.transform(train=False).batch(host.xp.stack(images), Generator())
-    p = softmax(batches_for(model, preset).predict(Tensor(x).to(device)), 1).cpu().tolist()
+    p = softmax(batches_for(model, preset).predict(Tensor(x).to(device)), 1).cpu()
+    if not host.xp.isfinite(p.numpy()).all():
+        raise Failure(f"{args.run}: its network's answers are NaN; the training diverged")
     predictions = [
         {
-            "file": str(path),
+            # Where a name is not UTF-8, with escapes: JSON can't say such bytes.
+            "file": os.fsencode(file).decode("utf-8", "backslashreplace"),
             "class": CLASSES[row.index(max(row))],
             "probabilities": dict(zip(CLASSES, row, strict=True)),
         }
-        for path, row in zip(args.images, p, strict=True)
+        for file, row in zip(args.images, p.tolist(), strict=True)
     ]
     if args.json:
-        print(json.dumps(predictions))
+        print(command_line.as_json(predictions))
     else:
         for prediction, image in zip(predictions, images, strict=True):
             print(report(prediction, image))
@@ -77,8 +80,7 @@ def predict(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status (nin/command_line.py)."""
-    args = _parser().parse_args(argv)
-    return command_line.run(PROG, lambda: predict(args))
+    return command_line.run(PROG, lambda: predict(_parser().parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from .fit import Row
@@ -17,11 +18,17 @@ class Board:
         self.writer = SummaryWriter(str(directory / "tensorboard"), purge_step=epochs_done + 1)
 
     def add(self, row: Row) -> None:
-        """One epoch's row; `dead:0.1` becomes dead/0.1, so that layers share a section."""
-        for name, value in row.items():
-            if name != "epoch":
-                self.writer.add_scalar(name.replace(":", "/"), value, int(row["epoch"]))
-        self.writer.flush()
+        """One epoch's row; `dead:0.1` becomes dead/0.1, so that layers share a section.
+
+        Where they can't be written, a warning says so, and the training goes on.
+        """
+        try:
+            for name, value in row.items():
+                if name != "epoch":
+                    self.writer.add_scalar(name.replace(":", "/"), value, int(row["epoch"]))
+            self.writer.flush()
+        except OSError as error:
+            warnings.warn(f"the event files could not be written: {error}", stacklevel=2)
 
     def close(self) -> None:
         self.writer.close()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import minicnn
@@ -15,7 +13,7 @@ from minicnn import backends
 from minicnn.parallel import available_cores
 
 from .. import command_line
-from ..command_line import UsageError, at_least
+from ..command_line import UsageError, at_least, path
 from ..run import default_directory
 from .report import Report
 
@@ -47,10 +45,13 @@ def _parser(name: str, study: Any) -> command_line.Parser:
     study.add_arguments(parser)
     parser.add_backend()
     parser.add_argument(
-        "--seed", type=at_least(0, int), default=0, help="of all random choices (default: 0)"
+        "--seed",
+        type=at_least(0, int, most=2**63 - 1),
+        default=0,
+        help="of all random choices (default: 0)",
     )
     parser.add_argument(
-        "--out", type=Path, help=f"directory for results (default: runs/{name}-<time>)"
+        "--out", type=path, help=f"directory for results (default: runs/{name}-<time>)"
     )
     return parser
 
@@ -77,25 +78,26 @@ def _run(name: str, study: Any, args: argparse.Namespace) -> int:
     return command_line.DONE
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status: 0 done, 2 wrong use, 130 interrupted."""
-    name, *flags = (list(sys.argv[1:]) if argv is None else list(argv)) or ["--help"]
+def _study(name: str, flags: Sequence[str]) -> int:
     if name in ("-h", "--help"):
         print(_overview())
         return command_line.DONE
     if name not in STUDIES:
-        print(f"{PROG}: there is no study {name!r} ({PROG} lists them)", file=sys.stderr)
-        return command_line.WRONG_USE
+        raise UsageError(f"there is no study {name!r} ({PROG} lists them)")
     study = import_module(f"{__package__}.{name}")
     args = _parser(name, study).parse_args(flags)
     before = backends.conv_algorithm
     try:
-        return command_line.run(f"{PROG} {name}", lambda: _run(name, study, args))
-    except BrokenPipeError:  # whoever reads the table, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return command_line.FAILED
+        return _run(name, study, args)
     finally:
         backends.conv_algorithm = before
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status (nin/command_line.py)."""
+    name, *flags = (list(sys.argv[1:]) if argv is None else list(argv)) or ["--help"]
+    prog = f"{PROG} {name}" if name in STUDIES else PROG
+    return command_line.run(prog, lambda: _study(name, flags))
 
 
 if __name__ == "__main__":

@@ -16,10 +16,9 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from minicnn import nn
 
+from .. import drawing
 from ..command_line import at_least
 from ..presets import PRESETS
 from . import trial
@@ -223,7 +222,7 @@ def summarise(outcomes: list[trial.Outcome], report: Report) -> None:
     )
     print("\naccuracy: of the test set, mean and standard deviation over the seeds. gap: loss")
     print("on the test set less that on training images (above 0: overfitting).")
-    report.figure(draw(by_name, rows))
+    report.figure(lambda: draw(by_name, rows))
     report.finish({"rows": rows, "outcomes": [asdict(o) for o in outcomes]})
 
 
@@ -245,9 +244,9 @@ def row(name: str, outcomes: list[trial.Outcome]) -> dict[str, Any]:
     }
 
 
-def draw(by_name: dict[str, list[trial.Outcome]], rows: list[dict[str, Any]]) -> Figure:
+def draw(by_name: dict[str, list[trial.Outcome]], rows: list[dict[str, Any]]) -> drawing.Figure:
     """Accuracy, a dot for each seed and a line at the mean; and parameters."""
-    figure = Figure(figsize=(6.4, 0.34 * len(rows) + 1.1), dpi=140, layout="constrained")
+    figure = drawing.figure(6.4, 0.34 * len(rows) + 1.1)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 1))
     names = list(by_name)[::-1]
     for y, name in enumerate(names):

@@ -7,11 +7,9 @@ itself how much the network believes in its class, place by place.
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
-
-from matplotlib.figure import Figure
 
 import minicnn
 from minicnn import functional as F
@@ -20,8 +18,9 @@ from minicnn.backends import Array
 from minicnn.utils.data import DataLoader
 from minicnn.vision.image_dataset import CLASSES
 
-from ..command_line import UsageError, at_least
-from ..run import RunError, load_model
+from .. import drawing, trained
+from ..command_line import Failure, UsageError, at_least, path
+from ..run import RunError
 from . import trial
 from .report import Report
 
@@ -36,7 +35,6 @@ class Seen(NamedTuple):
     """A test image and what the network made of it."""
 
     number: int
-    image: Array  # (H, W)
     maps: Array  # (classes, H', W')
     label: int
     guess: int
@@ -44,18 +42,18 @@ class Seen(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="directory of a training")
+    parser.add_argument("run", type=path, metavar="RUN", help="directory of a training")
     trial.add_data(parser)
     trial.limit(parser, "--limit-test", "2000; --full: all")
     parser.add_argument("--full", action="store_true", help="look at the whole test set")
     parser.add_argument(
-        "--wrong", type=at_least(1, int), default=5, help="mistakes to show (default: 5)"
+        "--wrong", type=at_least(1, int, most=100), default=5, help="mistakes to show (default: 5)"
     )
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
     try:
-        model, preset = load_model(args.run, args.device)
+        model, preset = trained.network(args.run, args.device)
     except RunError as error:
         raise UsageError(str(error)) from None
     body, head = split(model)
@@ -90,13 +88,15 @@ def run(args: argparse.Namespace, report: Report) -> None:
         ],
     )
     if not right:
-        raise UsageError(f"{args.run}: not one test image is right, so there is nothing to see")
+        raise Failure(f"{args.run}: not one test image is right, so there is nothing to see")
     own, other = contrast(right)
     print(f"\nOver images that are right, the map of the own class averages {own:.2f}, those of")
     print(f"the others {other:.2f}.")
-    report.figure(draw(chosen, "the surest image of each class that is right"), "right")
+    title = "the surest image of each class that is right"
+    report.figure(lambda: draw(chosen, material.pictures, title), "right")
     if mistakes:
-        report.figure(draw(mistakes, "the surest mistakes: blue frame, the guess"), "wrong")
+        surest = "the surest mistakes: blue frame, the guess"
+        report.figure(lambda: draw(mistakes, material.pictures, surest), "wrong")
     report.finish(
         {
             "images": len(seen),
@@ -132,12 +132,12 @@ def look(
         with minicnn.no_grad():
             maps = body(images.to(device))
             probabilities = F.softmax(head(maps), 1).cpu().numpy()
-        arrays = zip(
-            images.numpy(), maps.cpu().numpy(), labels.tolist(), probabilities, strict=True
-        )
-        for image, own, label, p in arrays:
+        arrays = zip(maps.cpu().numpy(), labels.tolist(), probabilities, strict=True)
+        for own, label, p in arrays:
             guess = int(p.argmax())
-            found.append(Seen(len(found), image[0], own, label, guess, float(p[guess])))
+            found.append(Seen(len(found), own, label, guess, float(p[guess])))
+    if not all(math.isfinite(s.probability) for s in found):
+        raise Failure("the network's answers are NaN; the training diverged")
     return found
 
 
@@ -149,13 +149,16 @@ def contrast(seen: list[Seen]) -> tuple[float, float]:
     return sum(own) / len(own), others / (len(own) * (len(CLASSES) - 1))
 
 
-def draw(seen: list[Seen], title: str) -> Figure:
-    """A row for each image: it, and the maps of all classes on one scale; the right one framed."""
-    figure = Figure(figsize=(6.8, 0.63 * len(seen) + 0.9), dpi=140, layout="constrained")
+def draw(seen: list[Seen], images: Array, title: str) -> drawing.Figure:
+    """A row for each of the images (N, H, W) that were seen: it, and the maps of all classes.
+
+    They are on one scale; the right one is framed.
+    """
+    figure = drawing.figure(6.8, 0.63 * len(seen) + 0.9)
     figure.suptitle(title, fontsize=9)
     all_axes: Any = figure.subplots(len(seen), 1 + len(CLASSES), squeeze=False)
     for row, s in zip(all_axes, seen, strict=True):
-        row[0].imshow(s.image, cmap="gray_r")
+        row[0].imshow(images[s.number], cmap="gray_r", vmin=0, vmax=255)
         limit = float(abs(s.maps).max())
         for label, (axes, class_map) in enumerate(zip(row[1:], s.maps, strict=True)):
             axes.imshow(class_map, cmap="RdBu_r", vmin=-limit, vmax=limit)

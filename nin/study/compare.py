@@ -11,12 +11,10 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
-from matplotlib.figure import Figure
-
 import minicnn
 from minicnn import nn
 
-from .. import networks
+from .. import drawing, networks
 from ..command_line import at_least
 from ..presets import PRESETS
 from . import classics, trial
@@ -111,7 +109,7 @@ def run(args: argparse.Namespace, report: Report) -> None:
     )
     print("\ngap: loss on the test set less that on training images (above 0: overfitting)")
     print("MiB: what a step with the whole batch at once allocates beside the parameters")
-    report.figure(draw(outcomes))
+    report.figure(lambda: draw(outcomes))
     rows = [{**asdict(o), "bytes_at_most": peak} for o, peak in zip(outcomes, peaks, strict=True)]
     report.finish({"seconds": seconds, "rows": rows})
 
@@ -120,9 +118,9 @@ def _mib(n: int | None) -> str:
     return "–" if n is None else f"{n / 2**20:.0f}"
 
 
-def draw(outcomes: list[trial.Outcome]) -> Figure:
+def draw(outcomes: list[trial.Outcome]) -> drawing.Figure:
     """Parameters, accuracy and the gap between training and test, network by network."""
-    figure = Figure(figsize=(6.4, 2.6), dpi=140, layout="constrained")
+    figure = drawing.figure(6.4, 2.6)
     names = [o.name.replace(", ", ",\n").replace(" (", "\n(") for o in outcomes][::-1]
     panels = figure.subplots(1, 3, sharey=True)
     for axes, values, form, title in zip(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
 from typing import Any
-
-from matplotlib.figure import Figure
 
 from minicnn import nn
 from minicnn.backends import Array, host
 
-from ..command_line import UsageError
-from ..run import RunError, load_model
+from .. import drawing, trained
+from ..command_line import UsageError, path
+from ..run import RunError
 from .report import Report
 
 ARGUMENTS = "RUN [flags]"
@@ -23,12 +21,12 @@ python -m nin.train --out runs/mine && python -m nin.study filters runs/mine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="directory of a training")
+    parser.add_argument("run", type=path, metavar="RUN", help="directory of a training")
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
     try:
-        model, _ = load_model(args.run, args.device)
+        model, _ = trained.network(args.run, args.device)
     except RunError as error:
         raise UsageError(str(error)) from None
     layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
@@ -57,8 +55,8 @@ def run(args: argparse.Namespace, report: Report) -> None:
     )
     print("\nhalf the norm: how few weights hold half of the sum of squares. rank: of a matrix")
     print("with equal singular values of the same entropy as these (Roy and Vetterli 2007).")
-    report.figure(draw_filters(filters), "first")
-    report.figure(draw_mixing(mixing), "mixing")
+    report.figure(lambda: draw_filters(filters), "first")
+    report.figure(lambda: draw_mixing(mixing), "mixing")
     report.finish(
         {
             "first": {"layer": name, "filters": filters.tolist()},
@@ -81,18 +79,23 @@ def figures(matrix: Array) -> tuple[float, float]:
 
 
 def effective_rank(matrix: Array) -> float:
-    """exp of the entropy of the singular values as shares of their sum (Roy and Vetterli 2007)."""
+    """exp of the entropy of the singular values as shares of their sum (Roy and Vetterli 2007).
+
+    0 for a matrix of zeros.
+    """
     values = host.xp.linalg.svd(matrix, compute_uv=False).tolist()
+    if not any(values):
+        return 0.0
     shares = [v / sum(values) for v in values]
     return math.exp(-sum(p * math.log(p) for p in shares if p))
 
 
-def draw_filters(filters: Array) -> Figure:
+def draw_filters(filters: Array) -> drawing.Figure:
     """The filters (O, kh, kw), red where negative and blue where positive, strongest first."""
     order = (-(filters**2).sum(axis=(1, 2))).argsort()
     columns = 8 if len(filters) <= 64 else 12
     rows = -(-len(filters) // columns)
-    figure = Figure(figsize=(5.6, 0.7 * rows * 8 / columns + 0.2), dpi=140, layout="constrained")
+    figure = drawing.figure(5.6, 0.7 * rows * 8 / columns + 0.2)
     limit = float(abs(filters).max())
     all_axes: Any = figure.subplots(rows, columns, squeeze=False)
     for axes in all_axes.flat:
@@ -102,11 +105,11 @@ def draw_filters(filters: Array) -> Figure:
     return figure
 
 
-def draw_mixing(mixing: dict[str, Array]) -> Figure:
+def draw_mixing(mixing: dict[str, Array]) -> drawing.Figure:
     """The matrices (O, C) of the 1×1 layers, on one scale each."""
     columns = 2
     rows = -(-len(mixing) // columns)
-    figure = Figure(figsize=(6.4, 2.9 * rows), dpi=140, layout="constrained")
+    figure = drawing.figure(6.4, 2.9 * rows)
     all_axes: Any = figure.subplots(rows, columns, squeeze=False)
     for axes in all_axes.flat[len(mixing) :]:
         axes.remove()

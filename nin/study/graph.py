@@ -9,11 +9,10 @@ import argparse
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from matplotlib.figure import Figure
-
 import minicnn
 from minicnn import Tensor, nn
 
+from .. import drawing
 from ..command_line import at_least
 from ..presets import PRESETS
 from . import tape
@@ -38,7 +37,10 @@ class Vertex(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("preset", metavar="PRESET", choices=PRESETS, help=", ".join(PRESETS))
     parser.add_argument(
-        "--batch-size", type=at_least(1, int), default=8, help="images in the step (default: 8)"
+        "--batch-size",
+        type=at_least(1, int, most=4096),
+        default=8,
+        help="images in the step (default: 8)",
     )
 
 
@@ -69,7 +71,7 @@ def run(args: argparse.Namespace, report: Report) -> None:
     vertices = list(layout(recorded, held, names))
     report.text(dot(vertices), kind="dot")
     report.text(mermaid(vertices), kind="mmd")
-    report.figure(draw(vertices), kind="svg")
+    report.figure(lambda: draw(vertices), kind="svg")
     report.finish(
         {
             "operations": [
@@ -121,11 +123,11 @@ def mermaid(vertices: list[Vertex]) -> str:
     return "\n".join([*lines, ""])
 
 
-def draw(vertices: list[Vertex]) -> Figure:
+def draw(vertices: list[Vertex]) -> drawing.Figure:
     """The operations in a column, and beside each the parameters that come in with it."""
     operations = [i for i, vertex in enumerate(vertices) if not vertex.leaf]
     row = {i: -r for r, i in enumerate(operations)}
-    figure = Figure(figsize=(4.6, 0.52 * len(operations) + 0.2))
+    figure = drawing.figure(4.6, 0.52 * len(operations) + 0.2, dpi=100, layout=None)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 4.6), ylim=(min(row.values()) - 0.6, 0.6))
     axes.axis("off")
 

@@ -6,11 +6,9 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from minicnn import nn
 
-from .. import networks
+from .. import drawing, networks
 from . import classics
 from .report import Report
 
@@ -73,13 +71,13 @@ def run(args: argparse.Namespace, report: Report) -> None:
             for row in rows
         ],
     )
-    report.figure(draw(rows))
+    report.figure(lambda: draw(rows))
     report.finish({"rows": rows})
 
 
-def draw(rows: list[dict[str, Any]]) -> Figure:
+def draw(rows: list[dict[str, Any]]) -> drawing.Figure:
     """Parameters as bars, those of convolutions and those of fully connected layers."""
-    figure = Figure(figsize=(6.4, 3.4), dpi=140, layout="constrained")
+    figure = drawing.figure(6.4, 3.4)
     axes = figure.subplots()
     names = [row["network"] for row in rows][::-1]
     left = [0.0] * len(rows)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
-from matplotlib.patches import Rectangle
+from typing import TYPE_CHECKING, Any
 
 from minicnn.backends import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Box = tuple[int, int, int, int]  # the first row and column of a part, its rows and columns
 MARK = "#d1495b"
@@ -37,6 +35,10 @@ def draw(
     red to blue around white. Numbers are as large as a line of them has room for in a third of a
     page, unless `font` says otherwise.
     """
+    from matplotlib import colormaps
+    from matplotlib.colors import Normalize
+    from matplotlib.patches import Rectangle
+
     rows, columns = matrix.shape
     limit = limit or float(abs(matrix).max()) or 1.0
     signed = bool((matrix < 0).any())

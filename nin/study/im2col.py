@@ -9,14 +9,13 @@ from __future__ import annotations
 import argparse
 from typing import NamedTuple
 
-from matplotlib.figure import Figure
-
 import minicnn
 from minicnn import Tensor
 from minicnn import functional as F
 from minicnn.backends import Array, backend_of
 from minicnn.operations.convolution import pad, unpad
 
+from .. import drawing
 from ..command_line import UsageError, at_least
 from . import heatmap
 from .report import Report
@@ -124,8 +123,9 @@ def run(args: argparse.Namespace, report: Report) -> None:
     print(f"\nA pixel stands in {least} to {most} windows, and collects as many gradients.")
     print(f"Largest difference from conv2d and its gradients: {steps.difference:g}")
     row = len(steps.cols) // 2
-    report.figure(draw_forward(steps, args.kernel, args.stride, args.padding, row), "forward")
-    report.figure(draw_backward(steps, args.kernel, args.stride, args.padding, row), "backward")
+    sizes = (args.kernel, args.stride, args.padding)
+    report.figure(lambda: draw_forward(steps, *sizes, row), "forward")
+    report.figure(lambda: draw_backward(steps, *sizes, row), "backward")
     numbers = steps._asdict()
     difference = numbers.pop("difference")
     report.finish({"difference": difference, **{k: a.tolist() for k, a in numbers.items()}})
@@ -140,9 +140,9 @@ def _inside(matrix: Array, padding: int) -> heatmap.Box:
     return padding, padding, len(matrix) - 2 * padding, len(matrix) - 2 * padding
 
 
-def draw_forward(steps: Steps, kernel: int, stride: int, padding: int, row: int) -> Figure:
+def draw_forward(steps: Steps, kernel: int, stride: int, padding: int, row: int) -> drawing.Figure:
     """The padded image, its windows as rows, the filter as a column, the product, folded."""
-    figure = Figure(figsize=(6.4, 6.0), dpi=140, layout="constrained")
+    figure = drawing.figure(6.4, 6.0)
     window = _window(steps, kernel, stride, row)
     axes = figure.subplot_mosaic("icc;fcc;yrp", height_ratios=(1.2, 0.8, 1))
     inside = _inside(steps.padded, padding)
@@ -172,9 +172,9 @@ def draw_forward(steps: Steps, kernel: int, stride: int, padding: int, row: int)
     return figure
 
 
-def draw_backward(steps: Steps, kernel: int, stride: int, padding: int, row: int) -> Figure:
+def draw_backward(steps: Steps, kernel: int, stride: int, padding: int, row: int) -> drawing.Figure:
     """The gradient for y, its product with the filter, and the rows added onto their windows."""
-    figure = Figure(figsize=(6.4, 6.0), dpi=140, layout="constrained")
+    figure = drawing.figure(6.4, 6.0)
     window = _window(steps, kernel, stride, row)
     axes = figure.subplot_mosaic("gcc;fcc;wni", height_ratios=(1, 0.8, 1.2))
     at = (*divmod(row, steps.y.shape[1]), 1, 1)

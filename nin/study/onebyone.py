@@ -9,13 +9,12 @@ from __future__ import annotations
 import argparse
 from typing import Any, NamedTuple
 
-from matplotlib.figure import Figure
-
 import minicnn
 from minicnn import Tensor
 from minicnn import functional as F
 from minicnn.backends import Array
 
+from .. import drawing
 from . import heatmap
 from .report import Report
 
@@ -136,9 +135,9 @@ def run(args: argparse.Namespace, report: Report) -> None:
     products = (column * shown[1].weights[0].reshape(-1)).sum().item()
     print(f"\nPixel {PIXEL} of the second: 32 values · 32 weights = {heatmap.number(products)},")
     print(f"and after ReLU {heatmap.number(max(products, 0))}.")
-    report.figure(draw_doubled(shown[0]), "doubled")
-    report.figure(draw_dot(shown[1]), "dot")
-    report.figure(draw_channels(shown[2]), "channels")
+    report.figure(lambda: draw_doubled(shown[0]), "doubled")
+    report.figure(lambda: draw_dot(shown[1]), "dot")
+    report.figure(lambda: draw_channels(shown[2]), "channels")
     report.finish({"examples": numbers})
 
 
@@ -147,9 +146,9 @@ def _maps(x: Tensor) -> Array:
     return x[0].cpu().numpy()
 
 
-def draw_doubled(example: Example) -> Figure:
+def draw_doubled(example: Example) -> drawing.Figure:
     """An image and, beside it, its 1×1 convolution with the weight 2."""
-    figure = Figure(figsize=(5.6, 2.9), dpi=140, layout="constrained")
+    figure = drawing.figure(5.6, 2.9)
     left, right = figure.subplots(1, 2)
     x, y = (_maps(t)[0] for t in through(by_convolution, example))
     heatmap.draw(left, x, "6×6×1 image", limit=18, font=9)
@@ -157,14 +156,14 @@ def draw_doubled(example: Example) -> Figure:
     return figure
 
 
-def draw_dot(example: Example) -> Figure:
+def draw_dot(example: Example) -> drawing.Figure:
     """One pixel's 32 channels, the 32 weights, their products, and where the sum goes."""
     x, y = (_maps(t) for t in through(by_convolution, example))
     w = example.weights[0].reshape(-1).cpu().numpy()
     i, j = PIXEL
     column = x[:, i, j]
     sums = _maps(by_convolution(example.images, example.weights[0]))[0]
-    figure = Figure(figsize=(6.0, 6.4), dpi=140, layout="constrained")
+    figure = drawing.figure(6.0, 6.4)
     parts: Any = figure.subfigures(1, 2, width_ratios=(1.2, 1))
     left, right = parts
     for axes, values, title in zip(
@@ -183,11 +182,11 @@ def draw_dot(example: Example) -> Figure:
     return figure
 
 
-def draw_channels(example: Example) -> Figure:
+def draw_channels(example: Example) -> drawing.Figure:
     """3 maps to 6 and 6 to 2, with the weights between them; one pixel is marked all through."""
     outputs = [_maps(t) for t in through(by_convolution, example)]
     names = ("3 channels of 4×4", "6 channels", "2 channels")
-    figure = Figure(figsize=(6.0, 6.2), dpi=140, layout="constrained")
+    figure = drawing.figure(6.0, 6.2)
     rows: Any = figure.subfigures(5, 1, height_ratios=(1, 1.25, 1, 0.8, 1))
     i, j = 1, 2
     for row, maps, name in zip(rows[::2], outputs, names, strict=True):

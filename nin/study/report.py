@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
-from matplotlib.figure import Figure
-
-from ..command_line import Failure
-
-# Letters stay letters in an SVG, and the same numbers give the same file.
-SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "minicnn"}
+from .. import atomic, drawing
+from ..command_line import Failure, as_json, printable
 
 
 class Report:
-    """The files of one study in one directory, each written beside its place and renamed.
+    """The files of one study in one directory, each of them whole or not there.
 
-    Raises FileExistsError if the directory holds a study of this name already, and other OSErrors
-    if it can't be made.
+    Raises FileExistsError if the directory holds files of a study of this name, or others that are
+    called like them, and other OSErrors if it can't be made.
     """
 
     def __init__(self, directory: Path, name: str, settings: dict[str, Any]) -> None:
-        if (directory / f"{name}.json").exists():
-            raise FileExistsError(f"{directory} holds {name}.json already; choose another --out")
-        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            directory.mkdir(parents=True)
+            self.made = True
+        except FileExistsError:
+            if not directory.is_dir():
+                raise
+            self.made = False
+        called = (f"{name}.", f"{name}-")
+        for other in sorted(os.listdir(directory)):
+            if other.startswith(called):
+                raise FileExistsError(f"{directory} holds {other} already; choose another --out")
         self.directory, self.name, self.settings = directory, name, settings
         self.written: list[str] = []
 
@@ -41,44 +44,49 @@ class Report:
             )
             print("  ".join([first, *others]).rstrip())
 
-    def figure(self, figure: Figure, part: str = "", kind: str = "png") -> None:
-        """Write a figure as <study>-<part>.<kind>."""
-        content = io.BytesIO()
-        with rc_context(SVG):
-            figure.savefig(content, format=kind, metadata={"Date": None} if kind == "svg" else None)
-        self._write(self._called(part, kind), content.getvalue())
+    def figure(self, draw: Callable[[], drawing.Figure], part: str = "", kind: str = "png") -> None:
+        """Draw a figure as <study>-<part>.<kind>; where it can't be drawn, warn, and go on."""
+        file = {"png": drawing.png, "svg": drawing.svg}[kind]
+        self._written(
+            self._called(part, kind), lambda path: drawing.write(path, lambda: file(draw()))
+        )
 
     def text(self, text: str, part: str = "", kind: str = "txt") -> None:
         """Write a text as <study>-<part>.<kind>."""
-        self._write(self._called(part, kind), text.encode())
+        self._write(self._called(part, kind), text)
 
     def numbers(self, numbers: dict[str, Any]) -> None:
         """Write <study>.json: the settings and the numbers; again if there are more of them."""
         content = {"study": self.name, "settings": self.settings, **numbers}
-        text = json.dumps(content, indent=1, ensure_ascii=False)
-        self._write(f"{self.name}.json", f"{text}\n".encode())
+        text = as_json(content, indent=1, ensure_ascii=False)
+        self._write(f"{self.name}.json", f"{text}\n")
 
     def finish(self, numbers: dict[str, Any]) -> None:
         """Write the numbers, and say what was written."""
         self.numbers(numbers)
-        print(f"\nWritten to {self.directory}:")
+        print(f"\nWritten to {printable(self.directory)}:")
         for name in self.written:
             print(f"  {name}")
 
     def close(self) -> None:
-        """Leave no directory behind in which nothing was written."""
-        if not any(self.directory.iterdir()):
-            self.directory.rmdir()
+        """Leave no directory behind that was made for this and in which nothing is."""
+        if self.made:
+            with suppress(OSError):
+                self.directory.rmdir()
 
     def _called(self, part: str, kind: str) -> str:
         return f"{self.name}-{part}.{kind}" if part else f"{self.name}.{kind}"
 
-    def _write(self, name: str, content: bytes) -> None:
-        beside = self.directory / f".{name}.tmp"
+    def _write(self, name: str, text: str) -> None:
+        # In JSON, too, this is the escape for a byte of a file name that is not UTF-8.
+        content = text.encode(errors="backslashreplace")
+        self._written(name, lambda path: atomic.write(path, content))
+
+    def _written(self, name: str, write: Callable[[Path], bool | None]) -> None:
+        path = self.directory / name
         try:
-            beside.write_bytes(content)
-            beside.replace(self.directory / name)
+            done = write(path)
         except OSError as error:
-            raise Failure(f"{self.directory / name} can't be written: {error.strerror}") from None
-        if name not in self.written:
+            raise Failure(f"{path} can't be written: {error.strerror}") from None
+        if done is not False and name not in self.written:
             self.written.append(name)

@@ -7,16 +7,18 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tqdm import tqdm
 
 import minicnn
 from minicnn import nn
+from minicnn.backends import Array
 from minicnn.utils.data import DataLoader, Dataset, Subset
 from minicnn.vision.datasets import DatasetError
 
 from .. import data as datasets
-from ..command_line import UsageError, at_least
+from ..command_line import UsageError, at_least, path
 from ..fit import Training, evaluate
 from ..presets import DATASETS, Preset
 
@@ -31,6 +33,7 @@ class Material:
     train: Dataset
     test: Dataset
     seen: Dataset
+    pictures: Array  # of the test set: (N, 28, 28) uint8
 
 
 @dataclass
@@ -58,7 +61,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto is fashion-mnist, or silhouettes if that can't be had (default: auto)",
     )
-    add("--data-dir", default="data", help="where to look for Fashion-MNIST first (default: data)")
+    add("--data-dir", type=path, default="data", help="where Fashion-MNIST is (default: data)")
 
 
 def limit(parser: argparse.ArgumentParser, flag: str, default: str) -> None:
@@ -67,7 +70,7 @@ def limit(parser: argparse.ArgumentParser, flag: str, default: str) -> None:
     parser.add_argument(flag, type=at_least(1, int), metavar="N", help=text)
 
 
-def load(preset: Preset, directory: str) -> Material:
+def load(preset: Preset, directory: Path) -> Material:
     """The data of a preset. Raises UsageError if it can't be had."""
     try:
         data, preset = datasets.load(preset, directory)
@@ -75,7 +78,7 @@ def load(preset: Preset, directory: str) -> Material:
     except DatasetError as error:
         raise UsageError(str(error)) from None
     seen = Subset(plain.train, range(min(SEEN, len(plain.train))))
-    return Material(data.name, data.train, data.test, seen)
+    return Material(data.name, data.train, data.test, seen, data.pictures)
 
 
 def train(
