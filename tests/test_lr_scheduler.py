@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import minicnn
 from minicnn import nn
@@ -32,6 +35,10 @@ SCHEDULES = [
     ("OneCycleLR", {"max_lr": 1, "total_steps": 7, "div_factor": 4.0, "final_div_factor": 10.0}),
     ("OneCycleLR", {"max_lr": 1, "total_steps": 2, "pct_start": 0.1}),
     ("OneCycleLR", {"max_lr": 1, "total_steps": 9, "base_momentum": 0.5, "max_momentum": 0.99}),
+    ("OneCycleLR", {"max_lr": 1, "epochs": 3, "steps_per_epoch": 4}),
+    ("MultiStepLR", {"milestones": np.array([7, 3, 3]), "gamma": np.float64(0.3)}),
+    ("MultiStepLR", {"milestones": []}),
+    ("MultiStepLR", {"milestones": range(5), "gamma": 1}),
 ]
 
 
@@ -62,26 +69,131 @@ def test_a_state_goes_on_in_another_scheduler(name, settings):
     assert other.get_last_lr() == ours.get_last_lr()
 
 
+@given(
+    total=st.integers(1, 12),
+    rise=st.sampled_from([0.0, 1.0]) | st.floats(0, 1),
+    strategy=st.sampled_from(["cos", "linear"]),
+    number=st.sampled_from([float, np.float64]),
+)
+@pytest.mark.filterwarnings("ignore:Detected call of")
+def test_any_cycle_is_pytorchs_and_stays_at_its_end(total, rise, strategy, number):
+    mine, its = optimizers(momentum=0.9)
+    settings = (None, None, number(rise), strategy)
+    ours = lr_scheduler.OneCycleLR(mine, number(0.4), np.int64(total), *settings)
+    try:
+        theirs = torch.optim.lr_scheduler.OneCycleLR(its, 0.4, total, None, None, rise, strategy)
+    except ZeroDivisionError:  # the rise ends at its first step
+        assert rise * total == 1
+        assert ours.get_last_lr() == [0.4, 0.4]
+        return
+    for i in range(total):
+        assert ours.get_last_lr() == pytest.approx(theirs.get_last_lr(), rel=1e-9, abs=1e-15)
+        last = ours.get_last_lr(), [g["momentum"] for g in mine.param_groups]
+        ours.step()
+        if i < total - 1:
+            theirs.step()
+    assert (ours.get_last_lr(), [g["momentum"] for g in mine.param_groups]) == last
+    assert {type(lr) for lr in ours.get_last_lr()} == {float}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"total_steps": 0}, "total_steps must be a positive int, got 0"),
-        ({"total_steps": 5, "pct_start": 1.5}, "pct_start must be between 0 and 1, got 1.5"),
+        ({"total_steps": 0}, "total_steps must be an int ≥ 1, got 0"),
+        ({"total_steps": 5, "pct_start": 1.5}, "pct_start must be .* and at most 1, got 1.5"),
         ({"total_steps": 5, "anneal_strategy": "exp"}, "must be cos or linear, got 'exp'"),
         ({"total_steps": 5}, "cycle_momentum needs an optimiser with momentum"),
+        ({"total_steps": 5.0}, "total_steps must be an int ≥ 1, got 5.0"),
+        ({}, "total_steps, or epochs and steps_per_epoch, must be given"),
+        ({"epochs": 3}, "total_steps, or epochs and steps_per_epoch, must be given"),
+        ({"epochs": 0, "steps_per_epoch": 3}, "epochs must be an int ≥ 1, got 0"),
+        ({"epochs": 3, "steps_per_epoch": 1.5}, "steps_per_epoch must be an int ≥ 1"),
+        ({"total_steps": 5, "max_lr": [0.1, 0.2]}, r"max_lr must be a number.*\[0.1, 0.2\]"),
+        ({"total_steps": 5, "max_lr": float("nan")}, "max_lr must be a number at least 0, got nan"),
+        ({"total_steps": 5, "div_factor": 0}, "div_factor must be a number above 0, got 0"),
+        ({"total_steps": 5, "final_div_factor": 0}, "final_div_factor must be a number above 0"),
+        ({"total_steps": 5, "max_momentum": "1"}, "max_momentum must be a number at least 0"),
+        ({"total_steps": 5, "three_phase": True}, "three_phase is not supported"),
+        ({"total_steps": 5, "last_epoch": 3}, "last_epoch must be -1, got 3"),
     ],
 )
-def test_a_setting_out_of_range_is_refused_by_name(settings, message):
-    with pytest.raises(ValueError, match=message):
-        lr_scheduler.OneCycleLR(optimizers()[0], max_lr=1, **settings)
+def test_a_setting_out_of_range_is_refused_by_name_and_changes_nothing(settings, message):
+    optimizer = optimizers(momentum=0 if message.startswith("cycle") else 0.9)[0]
+    before = optimizer.state_dict()["param_groups"]
+    with pytest.raises((ValueError, NotImplementedError), match=message):
+        lr_scheduler.OneCycleLR(optimizer, **{"max_lr": 1, **settings})
+    assert optimizer.state_dict()["param_groups"] == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"milestones": 3}, TypeError, "milestones must be several, got 3"),
+        ({"milestones": [2.5]}, ValueError, "a milestone must be an int ≥ 0, got 2.5"),
+        ({"milestones": [-1]}, ValueError, "a milestone must be an int ≥ 0, got -1"),
+        ({"milestones": ["a"]}, ValueError, "a milestone must be an int ≥ 0, got 'a'"),
+        ({"milestones": [1], "gamma": -1}, ValueError, "gamma must be a number at least 0"),
+        ({"milestones": [1], "gamma": float("nan")}, ValueError, "gamma must be a number"),
+        ({"milestones": [1], "last_epoch": 2}, NotImplementedError, "last_epoch must be -1"),
+    ],
+)
+def test_steps_that_cannot_be_are_refused_by_name(settings, error, message):
+    with pytest.raises(error, match=message):
+        lr_scheduler.MultiStepLR(optimizers()[0], **settings)
 
 
 def test_a_step_after_the_last_is_refused():
     schedule = lr_scheduler.OneCycleLR(optimizers(momentum=0.9)[0], max_lr=1, total_steps=2)
     schedule.step()
     schedule.step()
-    with pytest.raises(ValueError, match="all 2 steps are done"):
+    for _ in range(2):
+        with pytest.raises(ValueError, match="all 2 steps are done"):
+            schedule.step()
+    assert schedule.last_epoch == 2
+
+
+@pytest.mark.parametrize("rate", [-0.1, float("nan"), "0.1", None])
+def test_a_rate_of_ones_own_that_cannot_be_is_refused_and_changes_nothing(rate):
+    class Own(lr_scheduler.LRScheduler):
+        def get_lr(self):
+            return [0.5, 0.5 if self.last_epoch == 0 else rate]
+
+    schedule = Own(optimizers()[0])
+    with pytest.raises(ValueError, match="Own: a rate must be a number at least 0"):
         schedule.step()
+    assert (schedule.last_epoch, schedule.get_last_lr()) == (0, [0.5, 0.5])
+
+
+STATE = {"last_epoch": 3, "base_lrs": [0.1, 0.2]}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        [],
+        {},
+        {"last_epoch": 3},
+        {**STATE, "gamma": 0.5},
+        {**STATE, "last_epoch": -1},
+        {**STATE, "last_epoch": 2.0},
+        {**STATE, "last_epoch": "3"},
+        {**STATE, "base_lrs": [0.1]},
+        {**STATE, "base_lrs": 0.1},
+        {**STATE, "base_lrs": [0.1, None]},
+        {**STATE, "base_lrs": [0.1, float("nan")]},
+        {**STATE, "base_lrs": [0.1, -1]},
+    ],
+    ids=str,
+)
+def test_a_state_of_something_else_is_refused_and_changes_nothing(state):
+    schedule = lr_scheduler.MultiStepLR(optimizers()[0], [1])
+    before = schedule.state_dict()
+    with pytest.raises(ValueError, match="MultiStepLR: "):
+        schedule.load_state_dict(state)
+    assert schedule.state_dict() == before
+    schedule.load_state_dict(STATE)
+    assert schedule.state_dict() == STATE
 
 
 def test_what_is_no_optimiser_is_refused():

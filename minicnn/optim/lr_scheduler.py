@@ -11,20 +11,19 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from ..arguments import ArgumentError, real, whole
 from .sgd import SGD
 
 
 class LRScheduler:
     """What the schedules share: `last_epoch` counts the steps, `get_lr` gives the rates.
 
-    A subclass defines `get_lr()`, the rate of each group at step `last_epoch`.
+    A subclass defines `get_lr()`, the rate of each group at step `last_epoch`. Where it is to go on
+    from another step than the first, `load_state_dict` says so, and not PyTorch's `last_epoch`.
     """
 
-    def __init__(self, optimizer: SGD) -> None:
-        if not isinstance(optimizer, SGD):
-            raise TypeError(
-                f"{type(self).__name__}: expected an optimiser, got {type(optimizer).__name__}"
-            )
+    def __init__(self, optimizer: SGD, last_epoch: int = -1) -> None:
+        self._check(optimizer, last_epoch)
         self.optimizer = optimizer
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
@@ -32,13 +31,32 @@ class LRScheduler:
         self.last_epoch = -1
         self.step()
 
+    def _check(self, optimizer: Any, last_epoch: int) -> None:
+        if not isinstance(optimizer, SGD):
+            got = type(optimizer).__name__
+            raise TypeError(f"{self._name}: expected an optimiser, got {got}")
+        if last_epoch != -1:
+            raise NotImplementedError(
+                f"{self._name}: last_epoch must be -1, got {last_epoch!r}; load_state_dict goes on"
+                " from another step"
+            )
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
     def get_lr(self) -> list[float]:
-        raise NotImplementedError(f"{type(self).__name__} defines no get_lr()")
+        raise NotImplementedError(f"{self._name} defines no get_lr()")
 
     def step(self) -> None:
-        """Go on by one, and set the rates."""
+        """Go on by one, and set the rates. What is refused does not count."""
         self.last_epoch += 1
-        for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
+        try:
+            rates = [real(self._name, "a rate", lr, least=0) for lr in self.get_lr()]
+        except BaseException:
+            self.last_epoch -= 1
+            raise
+        for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = lr
 
     def get_last_lr(self) -> list[float]:
@@ -50,17 +68,38 @@ class LRScheduler:
         return {"last_epoch": self.last_epoch, "base_lrs": list(self.base_lrs)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go to where a scheduler with the same settings was."""
-        self.last_epoch = state_dict["last_epoch"]
-        self.base_lrs = list(state_dict["base_lrs"])
+        """Go to where a scheduler with the same settings was.
+
+        Raises ArgumentError, and changes nothing, for anything but what `state_dict` gives.
+        """
+        own = self.state_dict()
+        if not isinstance(state_dict, dict) or state_dict.keys() != own.keys():
+            raise ArgumentError(f"{self._name}: a state has {', '.join(own)}, got {state_dict!r}")
+        last_epoch = whole(self._name, "last_epoch", state_dict["last_epoch"], 0)
+        given = state_dict["base_lrs"]
+        if not isinstance(given, list) or len(given) != len(self.base_lrs):
+            raise ArgumentError(
+                f"{self._name}: base_lrs must be a list of {len(self.base_lrs)}, got {given!r}"
+            )
+        self.base_lrs = [real(self._name, "base_lrs", lr, least=0) for lr in given]
+        self.last_epoch = last_epoch
 
 
 class MultiStepLR(LRScheduler):
     """The rate times gamma at each of the given steps; one that is named twice counts twice."""
 
-    def __init__(self, optimizer: SGD, milestones: Iterable[int], gamma: float = 0.1) -> None:
-        self.milestones, self.gamma = Counter(milestones), gamma
-        super().__init__(optimizer)
+    def __init__(
+        self,
+        optimizer: SGD,
+        milestones: Iterable[int],
+        gamma: float = 0.1,
+        last_epoch: int = -1,
+    ) -> None:
+        if not isinstance(milestones, Iterable):
+            raise TypeError(f"MultiStepLR: milestones must be several, got {milestones!r}")
+        self.milestones = Counter(whole("MultiStepLR", "a milestone", m, 0) for m in milestones)
+        self.gamma = real("MultiStepLR", "gamma", gamma, least=0)
+        super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
         factor = self.gamma ** self.milestones[self.last_epoch]
@@ -70,18 +109,24 @@ class MultiStepLR(LRScheduler):
 class OneCycleLR(LRScheduler):
     """Up from max_lr/div_factor to max_lr, then down to that start over final_div_factor.
 
-    The rise takes `pct_start` of `total_steps`, along half a cosine or a straight line
+    There are `total_steps` steps, or epochs·steps_per_epoch. The rise takes `pct_start` of them (0:
+    there is none, 1: there is nothing else), along half a cosine or a straight line
     (`anneal_strategy`); momentum, with `cycle_momentum`, falls from max_momentum to base_momentum
-    meanwhile and comes back. Smith and Topin 2018, "Super-convergence", arXiv 1708.07120.
+    meanwhile and comes back. After the last step, when PyTorch goes on beyond the end, to a rate
+    that may be negative, all stays as it is. Smith and Topin 2018, "Super-convergence", arXiv
+    1708.07120.
 
-    Raises ValueError for settings out of range, and for a step after the last.
+    Raises ArgumentError for settings out of range, and for a step too many, and NotImplementedError
+    for `three_phase`.
     """
 
     def __init__(
         self,
         optimizer: SGD,
         max_lr: float,
-        total_steps: int,
+        total_steps: int | None = None,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
         pct_start: float = 0.3,
         anneal_strategy: str = "cos",
         cycle_momentum: bool = True,
@@ -89,25 +134,39 @@ class OneCycleLR(LRScheduler):
         max_momentum: float = 0.95,
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
+        three_phase: bool = False,
+        last_epoch: int = -1,
     ) -> None:
-        if not isinstance(total_steps, int) or total_steps < 1:
-            raise ValueError(f"OneCycleLR: total_steps must be a positive int, got {total_steps!r}")
-        if not 0 <= pct_start <= 1:
-            raise ValueError(f"OneCycleLR: pct_start must be between 0 and 1, got {pct_start}")
+        name = "OneCycleLR"
+        self._check(optimizer, last_epoch)
+        if three_phase:
+            raise NotImplementedError(f"{name}: three_phase is not supported")
+        if total_steps is None:
+            if epochs is None or steps_per_epoch is None:
+                raise ArgumentError(
+                    f"{name}: total_steps, or epochs and steps_per_epoch, must be given"
+                )
+            epochs = whole(name, "epochs", epochs, 1)
+            total_steps = epochs * whole(name, "steps_per_epoch", steps_per_epoch, 1)
+        self.total_steps = whole(name, "total_steps", total_steps, 1)
+        pct_start = real(name, "pct_start", pct_start, least=0, most=1)
         if anneal_strategy not in ("cos", "linear"):
-            raise ValueError(
-                f"OneCycleLR: anneal_strategy must be cos or linear, got {anneal_strategy!r}"
+            raise ArgumentError(
+                f"{name}: anneal_strategy must be cos or linear, got {anneal_strategy!r}"
             )
         if cycle_momentum and not all(g.get("momentum") for g in optimizer.param_groups):
-            raise ValueError("OneCycleLR: cycle_momentum needs an optimiser with momentum")
-        self.total_steps, self.linear = total_steps, anneal_strategy == "linear"
-        self.peak = pct_start * total_steps - 1  # the step at which the rise ends
-        self.max_lr, self.start = max_lr, max_lr / div_factor
-        self.end = self.start / final_div_factor
-        self.momenta = (max_momentum, base_momentum) if cycle_momentum else None
+            raise ArgumentError(f"{name}: cycle_momentum needs an optimiser with momentum")
+        self.linear = anneal_strategy == "linear"
+        self.peak = pct_start * self.total_steps - 1  # the step at which the rise ends
+        self.max_lr = real(name, "max_lr", max_lr, least=0)
+        self.start = self.max_lr / real(name, "div_factor", div_factor, above=0)
+        self.end = self.start / real(name, "final_div_factor", final_div_factor, above=0)
+        high = real(name, "max_momentum", max_momentum, least=0)
+        low = real(name, "base_momentum", base_momentum, least=0)
+        self.momenta = (high, low) if cycle_momentum else None
         for group in optimizer.param_groups:
             group["initial_lr"] = self.start
-        super().__init__(optimizer)
+        super().__init__(optimizer, last_epoch)
 
     def _between(self, start: float, end: float, share: float) -> float:
         return start + (end - start) * (
@@ -116,16 +175,16 @@ class OneCycleLR(LRScheduler):
 
     def _cycle(self, start: float, top: float, end: float) -> float:
         """The value at this step of what goes from start to top and on to end."""
-        t, last = self.last_epoch, self.total_steps - 1
+        t = min(self.last_epoch, self.total_steps - 1)
         if t <= self.peak:
             return self._between(start, top, t / self.peak if self.peak else 1.0)
-        return self._between(top, end, (t - self.peak) / (last - self.peak))
+        return self._between(top, end, (t - self.peak) / (self.total_steps - 1 - self.peak))
 
     def get_lr(self) -> list[float]:
         if self.last_epoch > self.total_steps:
-            raise ValueError(f"OneCycleLR: all {self.total_steps} steps are done")
+            raise ArgumentError(f"OneCycleLR: all {self.total_steps} steps are done")
         if self.momenta is not None:
             high, low = self.momenta
             for group in self.optimizer.param_groups:
                 group["momentum"] = self._cycle(high, low, high)
-        return [self._cycle(self.start, self.max_lr, self.end)] * len(self.base_lrs)
+        return [self._cycle(self.start, self.max_lr, self.end)] * len(self.optimizer.param_groups)
