@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
+import pickle
 from collections import OrderedDict
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import minicnn
 from benchmarks.twin import twin
@@ -143,16 +147,241 @@ def test_a_module_without_forward_says_so():
         Empty()(1)
 
 
-def test_sequential_indexes_slices_and_takes_names():
-    model = nn.Sequential(OrderedDict(a=nn.ReLU(), b=nn.Flatten()))
-    assert isinstance(model[-1], nn.Flatten)
-    assert [name for name, _ in model[1:].named_modules()] == ["", "b"]
-    assert len(model.append(nn.ReLU())) == 3
+# --- attributes and registration, as PyTorch's ---------------------------------------------------
 
 
-def test_sequential_refuses_what_is_no_module():
-    with pytest.raises(TypeError, match="0 must be a Module or None, got function"):
-        nn.Sequential(lambda x: x)
+class Side:
+    """One library's module to work on, and what may be set in it, made in the same order."""
+
+    def __init__(self, top):
+        nn = top.nn
+        net = type("Net", (nn.Module,), {})
+        inner = net()
+        self.owners = [net(), inner]
+        self.values = [
+            nn.Linear(2, 3),
+            nn.ReLU(),
+            inner,
+            nn.Parameter(top.ones(2)),
+            nn.Parameter(top.ones(3, 1)),
+            top.zeros(4),
+            None,
+            7,
+        ]
+
+    def attempt(self, owner, how, name, value):
+        """Whether it could be done, or the error."""
+        owner, value = self.owners[owner], self.values[value]
+        try:
+            if how == "set":
+                setattr(owner, name, value)
+            elif how == "delete":
+                delattr(owner, name)
+            elif how == "train":
+                owner.train(bool(value))
+            else:
+                getattr(owner, how)(name, value)
+        except Exception as error:
+            return error
+        return None
+
+    def picture(self):
+        """All that a program sees of it."""
+        net = self.owners[0]
+        return {
+            "state": [(k, tuple(v.shape)) for k, v in net.state_dict().items()],
+            "parameters": [(k, tuple(v.shape)) for k, v in net.named_parameters()],
+            "own": [k for k, _ in net.named_parameters("x", recurse=False)],
+            "all": [k for k, _ in net.named_parameters(remove_duplicate=False)],
+            "buffers": [k for k, _ in net.named_buffers()],
+            "modules": [(k, type(m).__name__, m.training) for k, m in net.named_modules()],
+            "places": [k for k, _ in net.named_modules(remove_duplicate=False)],
+            "children": [k for k, _ in net.named_children()],
+            "attributes": [[hasattr(owner, n) for n in "abc"] for owner in self.owners],
+            "kept": [
+                [i for i, v in enumerate(self.values) if getattr(owner, n, self) is v]
+                for owner in self.owners
+                for n in "abc"
+            ],
+            "repr": repr(net),
+        }
+
+
+KINDS = {"register_parameter": [3, 4, 6], "add_module": [0, 1, 2, 6], "register_buffer": [5, 6]}
+ACTIONS = st.one_of(
+    st.tuples(st.integers(0, 1), st.just("set"), st.sampled_from("abc"), st.integers(0, 7)),
+    st.tuples(st.integers(0, 1), st.just("delete"), st.sampled_from("abc"), st.just(6)),
+    st.tuples(st.integers(0, 1), st.just("train"), st.just("a"), st.sampled_from([6, 7])),
+    st.tuples(
+        st.integers(0, 1), st.sampled_from([*KINDS]), st.sampled_from("abc"), st.integers(0, 7)
+    ),
+    st.sampled_from([*KINDS]).flatmap(  # names that can't be, with values that can
+        lambda how: st.tuples(
+            st.integers(0, 1),
+            st.just(how),
+            st.sampled_from(["", "a.b", "forward", "training", 3]),
+            st.sampled_from(KINDS[how]),
+        )
+    ),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(ACTIONS, max_size=12))
+def test_what_is_set_replaced_and_deleted_is_kept_as_in_pytorch(actions):
+    ours, theirs = Side(minicnn), Side(torch)
+    for owner, how, name, value in actions:
+        if owner == 1 and value == 2:
+            continue  # a module in itself: PyTorch takes it, and then recurses without end
+        mine = ours.attempt(owner, how, name, value)
+        its = theirs.attempt(owner, how, name, value)
+        assert isinstance(mine, type(its)), (how, name, value, mine, its)
+        assert ours.picture() == theirs.picture()
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_a_module_cannot_contain_itself(depth):
+    top = module = nn.Sequential()
+    for _ in range(depth):
+        inner = nn.Sequential()
+        module.append(inner)
+        module = inner
+    for put in (
+        lambda: setattr(module, "x", top),
+        lambda: module.append(top),
+        lambda: module.insert(0, top),
+        lambda: module.add_module("x", top),
+    ):
+        with pytest.raises(RuntimeError, match="a module can't contain itself"):
+            put()
+    assert len(list(top.modules())) == depth + 1
+
+
+def test_a_name_that_the_class_has_is_not_taken_from_it():
+    with pytest.raises(KeyError, match="Sequential: forward: there is an attribute of this name"):
+        nn.Sequential().forward = nn.ReLU()
+
+
+def test_a_layer_that_was_taken_away_is_gone_for_the_optimiser():
+    net = nn.Sequential(OrderedDict(body=nn.Linear(2, 2), head=nn.Linear(2, 1)))
+    net.head = None
+    assert len(minicnn.optim.SGD(net.parameters()).param_groups[0]["params"]) == 2
+
+
+def test_an_override_of_train_is_called():
+    class Frozen(nn.ReLU):
+        def train(self, mode=True):
+            return super().train(False)
+
+    assert [m.training for m in nn.Sequential(Frozen(), nn.ReLU()).train()] == [False, True]
+
+
+@pytest.mark.parametrize("mode", [None, 1, "eval"])
+def test_a_mode_that_is_none_is_refused(mode):
+    with pytest.raises(ValueError, match="train: mode must be True or False"):
+        nn.ReLU().train(mode)
+
+
+@pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_a_copy_keeps_its_structure_and_shares_nothing(twin_of):
+    layer = nn.Linear(2, 2)
+    layer.bias.requires_grad_(False)
+    net = nn.Sequential(layer, nn.ReLU(), layer, nn.CrossEntropyLoss(minicnn.ones(2))).eval()
+    other = twin_of(net)
+    assert repr(other) == repr(net)
+    assert list(other.state_dict()) == list(net.state_dict())
+    assert other[0] is other[2] and not other[0].training and not other[0].bias.requires_grad
+    other.load_state_dict({k: v * 0 for k, v in net.state_dict().items()})
+    assert layer.weight.any()
+
+
+def test_freezing_a_network_reaches_every_parameter():
+    net = network().requires_grad_(False)
+    assert not any(p.requires_grad for p in net.parameters())
+
+
+@pytest.mark.parametrize("value", [3, [1.0], np.ones(2), None])
+def test_a_parameter_is_made_of_a_tensor(value):
+    with pytest.raises(TypeError, match="Parameter: expected a Tensor, got"):
+        nn.Parameter(value)
+
+
+# --- Sequential ----------------------------------------------------------------------------------
+
+
+def layers(nn, n):
+    return [nn.Linear(1, i + 1) for i in range(n)]
+
+
+CHANGES = [
+    lambda nn, s: s.append(nn.ReLU()),
+    lambda nn, s: s.extend([nn.ReLU(), nn.Flatten()]),
+    lambda nn, s: s.insert(1, nn.ReLU()),
+    lambda nn, s: s.insert(-1, nn.ReLU()),
+    lambda nn, s: s.insert(3, nn.ReLU()),
+    lambda nn, s: s.insert(4, nn.ReLU()),
+    lambda nn, s: s.__setitem__(0, nn.ReLU()),
+    lambda nn, s: s.__setitem__(-1, nn.ReLU()),
+    lambda nn, s: s.__setitem__(np.int64(1), nn.ReLU()),
+    lambda nn, s: s.__setitem__(1, None),
+    lambda nn, s: s.__setitem__(1, 5),
+    lambda nn, s: s.__setitem__(3, nn.ReLU()),
+    lambda nn, s: s.__delitem__(0),
+    lambda nn, s: s.__delitem__(-2),
+    lambda nn, s: s.__delitem__(slice(0, 2)),
+    lambda nn, s: s.__delitem__(5),
+    lambda nn, s: s.append(3),
+    lambda nn, s: s.extend([3]),
+    lambda nn, s: s["0"],
+    lambda nn, s: s[1.0],
+    lambda nn, s: s[3],
+    lambda nn, s: s[-4],
+    lambda nn, s: s[np.int64(2)],
+    lambda nn, s: s[1:],
+    lambda nn, s: s[::2],
+    lambda nn, s: s[5:],
+    lambda nn, s: len(s),
+    lambda nn, s: [*s],
+    lambda nn, s: nn.Sequential(s[0], s[0]),
+    lambda nn, s: nn.Sequential([s[0]]),
+    lambda nn, s: nn.Sequential({"a": s[0]}),
+    lambda nn, s: nn.Sequential(OrderedDict({"a.b": s[0]})),
+    lambda nn, s: nn.Sequential(OrderedDict({"": s[0]})),
+    lambda nn, s: nn.Sequential(OrderedDict({1: s[0]})),
+    lambda nn, s: nn.Sequential(OrderedDict(forward=s[0])),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=map(str, range(len(CHANGES))))
+def test_a_sequence_is_changed_as_in_pytorch(change):
+    ours, theirs = nn.Sequential(*layers(nn, 3)), torch.nn.Sequential(*layers(torch.nn, 3))
+    results = []
+    for library, sequence in ((nn, ours), (torch.nn, theirs)):
+        try:
+            results.append(repr(change(library, sequence)))
+        except Exception as error:
+            results.append(error)
+    mine, its = results
+    assert isinstance(mine, type(its)) and (isinstance(its, Exception) or mine == its), results
+    assert repr(ours) == repr(theirs)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+
+
+def test_a_layer_is_not_lost_under_anothers_number():
+    rest = nn.Sequential(*layers(nn, 3))[1:]  # named 1 and 2
+    with pytest.raises(
+        ValueError, match="layer '2' is there already, as the layers' names are 1, 2"
+    ):
+        rest.append(nn.ReLU())
+    assert len(rest) == 2
+
+
+def test_a_slice_is_of_the_same_class():
+    class Residual(nn.Sequential):
+        def forward(self, x):
+            return x + super().forward(x)
+
+    assert type(Residual(nn.ReLU(), nn.ReLU())[:1]) is Residual
 
 
 @pytest.mark.parametrize(
