@@ -100,5 +100,5 @@ def test_outlines_are_convex(name):
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, "all"])
 def test_an_impossible_size_is_refused(size):
-    with pytest.raises(ValueError, match="size must be an int of at least 1, got"):
+    with pytest.raises(ValueError, match="size must be an int ≥ 1, got"):
         Silhouettes(size=size)

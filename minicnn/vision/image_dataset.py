@@ -6,11 +6,14 @@ import copy
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ..arguments import ArgumentError
 from ..backends import Array
 from ..device import device as Device
+from ..dtype import int64
 from ..random import Generator
 from ..tensor import Tensor
-from ..utils.data.dataset import Dataset, collate
+from ..utils.data.dataset import Dataset, as_tensor, collate, many_at_once, sample_number
+from .transforms import Transform, transformed
 
 # The ten kinds of clothing of Fashion-MNIST; a label is a place in this list.
 CLASSES = (
@@ -31,20 +34,33 @@ Self = TypeVar("Self", bound="ImageDataset")
 
 
 class ImageDataset(Dataset):
-    """Grey images, `data` (N, 28, 28) uint8, and their labels, `targets` (N,) int64.
+    """Images, `data` (N, H, W) or (N, H, W, C), mostly uint8, and labels, `targets` (N,) int64.
 
-    Sample i is (image, label): a Tensor (28, 28) and an int, or what `transform` makes of the one
-    and `target_transform` of the other. Raises IndexError for an i outside the N samples.
+    Both are made of arrays or tensors, in whose memory they stay, or of nested lists. Sample i is
+    (image, label): a Tensor in memory of its own, (H, W) or (H, W, C), and an int, or what
+    `transform` makes of the one and `target_transform` of the other. Raises ArgumentError for other
+    shapes, and IndexError for an i outside the N samples.
     """
 
     def __init__(
         self,
-        images: Array,
-        labels: Array,
+        images: Any,
+        labels: Any,
         transform: Callable[[Any], Any] | None = None,
         target_transform: Callable[[int], Any] | None = None,
     ) -> None:
-        self.data, self.targets = Tensor(images), Tensor(labels)
+        self.data, targets = as_tensor(images), as_tensor(labels)
+        if self.data.ndim not in (3, 4):
+            raise ArgumentError(
+                "ImageDataset: images must be (N, H, W) or (N, H, W, C), got the shape"
+                f" {self.data.shape}"
+            )
+        if targets.dtype.kind not in "iu" or targets.shape != self.data.shape[:1]:
+            raise ArgumentError(
+                f"ImageDataset: labels for {len(self.data)} images must be as many whole numbers,"
+                f" got the shape {targets.shape} and {targets.dtype}"
+            )
+        self.targets = targets.to(int64).to(self.data.device)
         self.classes = list(CLASSES)
         self.transform, self.target_transform = transform, target_transform
 
@@ -63,27 +79,39 @@ class ImageDataset(Dataset):
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        image, label = Tensor(self.data.array[index]), int(self.targets.array[index])
-        return (
-            image if self.transform is None else self.transform(image),
-            label if self.target_transform is None else self.target_transform(label),
-        )
+        i = sample_number(type(self).__name__, index, len(self))
+        image, label = Tensor(self.data.array[i].copy()), int(self.targets.array[i])
+        if isinstance(self.transform, Transform) and self._at_once():
+            image = self.transform(image, True)
+        elif self.transform is not None:
+            image = self.transform(image)
+        return image, label if self.target_transform is None else self.target_transform(label)
 
     def get_batch(self, indices: Any, rng: Generator) -> list[Any]:
         """[images, labels] of the samples at `indices` (B,), an array on the same device.
 
         A transform with a method `batch(images, rng)` gets all images at once, as a raw array
-        (B, 28, 28); any other function is called image by image.
+        (B, H, W) or (B, H, W, C); any other function is called image by image.
         """
         images, labels = self.data.array[indices], self.targets.array[indices]
         return [self._images(images, rng), self._labels(labels)]
 
+    def _at_once(self) -> bool:
+        return many_at_once(self.transform, "batch", "__call__")
+
     def _images(self, images: Array, rng: Generator) -> Any:
         if self.transform is None:
             return Tensor(images)
-        if hasattr(self.transform, "batch"):
-            return Tensor(self.transform.batch(images, rng))
-        return collate([self.transform(Tensor(image)) for image in images])
+        if not self._at_once():
+            return collate([self.transform(Tensor(image)) for image in images])
+        done = transformed(self.transform, images, rng, channels_last=True)
+        if isinstance(done, (Tensor, list, dict)):  # `collate` has made it
+            return done
+        if len(done) != len(images):
+            raise ArgumentError(
+                f"{type(self).__name__}: the transform made {len(done)} images of {len(images)}"
+            )
+        return Tensor(done)
 
     def _labels(self, labels: Array) -> Any:
         if self.target_transform is None:

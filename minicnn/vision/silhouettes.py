@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from ..arguments import whole
 from ..backends import Array, host
 from ..dtype import float32
 from ..random import Generator
@@ -37,7 +38,7 @@ class Silhouettes(ImageDataset):
     As in Fashion-MNIST, images are uint8 (28, 28) on black, and every class is a tenth of them.
     `size` is how many there are, instead, and `seed` which: the same seed gives the same images,
     and fewer are the first of more. No image for training is also one for testing. Raises
-    ValueError for a size below 1.
+    ArgumentError for a size below 1.
     """
 
     def __init__(
@@ -49,11 +50,10 @@ class Silhouettes(ImageDataset):
         size: int | None = None,
         seed: int = 0,
     ) -> None:
-        size = (60_000 if train else 10_000) if size is None else size
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(f"Silhouettes: size must be an int of at least 1, got {size!r}")
+        default = 60_000 if train else 10_000
+        size = default if size is None else whole("Silhouettes", "size", size, 1)
         xp = host.xp
-        streams = Generator().manual_seed(seed).split()
+        streams = Generator().manual_seed(whole("Silhouettes", "seed", seed)).split()
         # Even streams are for testing, odd ones for training.
         sheets = [streams.at(2 * i + bool(train)) for i in range(-(-size // SHEET))]
         with ThreadPoolExecutor() as pool:

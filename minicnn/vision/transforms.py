@@ -3,115 +3,286 @@
 Each transform works on one image when called, as in PyTorch, and on a whole batch of raw arrays
 through `batch(images, rng)`, which is what the DataLoader uses: a few array operations for a batch
 in place of a Python loop over its images.
+
+`ToTensor` is the border. Before it images are (H, W) or (H, W, C), after it (C, H, W); a batch has
+an axis N in front. A Compose that holds a ToTensor knows on which side of it a transform stands.
+Where there is none, the kind of image says it:
+
+    PIL images, and arrays and Tensors of whole numbers or bools    (H, W) or (H, W, C)
+    floating-point Tensors, and raw floating-point batches          (H, W) or (C, H, W)
+
+A single floating-point array with channels may be either and is refused, and so are whole numbers
+whose shape can only be meant as (C, H, W), at most 4 in front and more at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..backends import Array, backend_of, constant, host
-from ..dtype import float32, is_floating, uint8
+from PIL import Image
+
+from ..arguments import ArgumentError, real, whole
+from ..autograd import is_grad_enabled
+from ..backends import Array, backend_of, host
+from ..dtype import float32, float64, is_floating, uint8
 from ..random import Generator, default_generator
 from ..tensor import Tensor
-
-Size = int | Sequence[int]
+from ..utils.data.dataset import as_tensor, collate, many_at_once
 
 
 class Transform:
-    """A transform of image batches; a subclass defines `batch`, and calls work on one image.
-
-    Images before ToTensor are uint8 (N, H, W), after it floating point (N, C, H, W). All transforms
-    but ToTensor take either.
-    """
+    """A transform of image batches; a subclass defines `batch`, and calls work on one image."""
 
     def batch(self, images: Array, rng: Generator) -> Array:
         """The transformed images, a new array; random choices are drawn from `rng`."""
         raise NotImplementedError(f"{type(self).__name__} defines no batch")
 
-    def __call__(self, image: Any) -> Tensor:
-        """One image: a Tensor (H, W) or (C, H, W), or what NumPy can read, such as PIL's."""
-        array = image.array if isinstance(image, Tensor) else host.asarray(image)
-        return Tensor(self.batch(array[None], default_generator.split())[0])
+    def layout(self, image: Any) -> bool | None:
+        """Whether the channels of this one image are last; None if its element type says it."""
+        return None
+
+    def __call__(self, image: Any, channels_last: bool | None = None) -> Any:
+        """One image, a Tensor, an array or a PIL image, as a Tensor in memory of its own.
+
+        `channels_last` is given where it is known. Raises TypeError for what is no image.
+        """
+        if channels_last is None:
+            channels_last = self.layout(image)
+        images = _array(type(self).__name__, image)[None]
+        return Tensor(transformed(self, images, default_generator.split(), channels_last)[0])
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{k}={v}" for k, v in vars(self).items())
         return f"{type(self).__name__}({settings})"
 
 
-class Compose(Transform):
-    """Transforms one after another. Other functions among them are called image by image."""
+def transformed(transform: Any, images: Array, rng: Generator, channels_last: bool | None) -> Any:
+    """`transform.batch(images, rng)`, told where channels are if the transform wants to know."""
+    if many_at_once(transform, "in_layout", "batch"):
+        return transform.in_layout(images, rng, channels_last)
+    return transform.batch(images, rng)
 
-    def __init__(self, transforms: Sequence[Callable[[Any], Any]]) -> None:
-        for transform in transforms:
+
+def _at_once(transform: Any) -> bool:
+    return isinstance(transform, Transform) and many_at_once(transform, "batch", "__call__")
+
+
+def _array(name: str, image: Any) -> Array:
+    """The array of an image of any kind, in the machine's byte order."""
+    if isinstance(image, Tensor) and image.requires_grad and is_grad_enabled():
+        raise ArgumentError(f"{name}: a transform records no gradient; use image.detach()")
+    if isinstance(image, Image.Image):
+        if image.mode in ("P", "PA"):
+            raise TypeError(
+                f"{name}: a PIL image of mode {image.mode} holds places in a palette, no colours;"
+                ' use image.convert("RGB")'
+            )
+        image = host.asarray(image.convert("L") if image.mode == "1" else image)
+    try:
+        if not hasattr(image, "dtype"):
+            raise TypeError
+        return as_tensor(image).array
+    except TypeError:
+        raise TypeError(
+            f"{name}: expected an image, a Tensor, an array of numbers or a PIL image, got"
+            f" {type(image).__name__}"
+        ) from None
+
+
+def _check_pictures(name: str, images: Array) -> None:
+    """Refuse what is not (N, H, W) or (N, H, W, C)."""
+    shape = tuple(images.shape)
+    if len(shape) not in (3, 4):
+        raise ArgumentError(f"{name}: expected images (H, W) or (H, W, C), got {shape[1:]}")
+    if len(shape) == 4 and shape[1] <= 4 < shape[3]:
+        raise ArgumentError(
+            f"{name}: before ToTensor images are (H, W) or (H, W, C), and {shape[1:]} looks like"
+            " (C, H, W); move the channels to the end"
+        )
+
+
+def _refuse_tensor(name: str, image: Any) -> None:
+    """Before ToTensor: refuse a Tensor that is (C, H, W) already."""
+    if isinstance(image, Tensor) and image.ndim > 2 and is_floating(image.dtype):
+        raise TypeError(
+            f"{name}: ToTensor takes arrays and PIL images, and this floating-point Tensor of shape"
+            f" {image.shape} is (C, H, W) already"
+        )
+
+
+class Compose(Transform):
+    """Transforms one after another. Other functions among them are called image by image.
+
+    A function gets a Tensor, or the image itself if it stands first in a call, and its result is
+    one image in the layout of its place; only after the last transform may it be something else.
+    """
+
+    def __init__(self, transforms: Iterable[Callable[[Any], Any]]) -> None:
+        if not isinstance(transforms, Iterable):
+            raise TypeError(f"Compose: expected functions in a list, got {transforms!r}")
+        self.transforms = list(transforms)
+        for transform in self.transforms:
             if not callable(transform):
                 raise TypeError(f"Compose: expected functions, got {type(transform).__name__}")
-        self.transforms = list(transforms)
 
-    def batch(self, images: Array, rng: Generator) -> Array:
+    def _steps(self) -> list[Any]:
+        """The transforms, with those of a Compose among them in its place."""
+        steps: list[Any] = []
         for transform in self.transforms:
-            if isinstance(transform, Transform):
-                images = transform.batch(images, rng)
+            steps += transform._steps() if type(transform) is Compose else [transform]
+        return steps
+
+    def batch(self, images: Array, rng: Generator) -> Any:
+        """The transformed images, an array; if functions stand last, what `collate` makes of them.
+
+        `collate`'s tensor is given as its array, too.
+        """
+        return self.in_layout(images, rng, None)
+
+    def in_layout(self, images: Array, rng: Generator, channels_last: bool | None) -> Any:
+        steps, device = self._steps(), Tensor(images).device
+        if channels_last is None and any(isinstance(step, ToTensor) for step in steps):
+            channels_last = True
+        samples: list[Any] | None = None  # what a function has made of each image
+        for step in steps:
+            if not _at_once(step):
+                samples = [step(x) for x in (map(Tensor, images) if samples is None else samples)]
             else:
-                done = [_array(transform(Tensor(image))) for image in images]
-                images = backend_of(images).xp.stack(done)
-        return images
+                if samples is not None:
+                    for x in samples:
+                        channels_last = _layout_of_foreign(step, x, channels_last)
+                    arrays = [Tensor(_array(type(step).__name__, x)) for x in samples]
+                    images, samples = collate(arrays).to(device).array, None
+                images = transformed(step, images, rng, channels_last)
+            if isinstance(step, ToTensor):
+                channels_last = False
+        if samples is None:
+            return images
+        together = collate(samples)
+        return together.array if isinstance(together, Tensor) else together
 
-    def __call__(self, image: Any) -> Any:
-        for transform in self.transforms:
-            image = transform(image)
+    def __call__(self, image: Any, channels_last: bool | None = None) -> Any:
+        steps, foreign = self._steps(), channels_last is None
+        if channels_last is None and any(isinstance(step, ToTensor) for step in steps):
+            channels_last = True
+        for step in steps:
+            if not _at_once(step):
+                image = step(image)
+            else:
+                if foreign:
+                    channels_last = _layout_of_foreign(step, image, channels_last)
+                image = step(image, channels_last)
+            foreign = not _at_once(step)
+            if isinstance(step, ToTensor):
+                channels_last = False
         return image
 
 
-def _array(image: Any) -> Array:
-    return image.array if isinstance(image, Tensor) else host.asarray(image)
+def _layout_of_foreign(step: Any, image: Any, channels_last: bool | None) -> bool | None:
+    """Whether the channels are last in an image that no transform here has made.
+
+    Raises TypeError, naming the next transform, for a Tensor that needs no ToTensor.
+    """
+    if isinstance(image, Image.Image):
+        return True
+    if channels_last:
+        _refuse_tensor(type(step).__name__, image)
+    return channels_last
 
 
 class ToTensor(Transform):
-    """uint8 images (H, W), 0 … 255, as float32 tensors (1, H, W), 0 … 1.
+    """Images (H, W) or (H, W, C) as Tensors (C, H, W): uint8, 0 … 255, as float32, 0 … 1.
 
-    A single colour image, uint8 (H, W, C), becomes (C, H, W). Floating-point images are not scaled.
+    Images of all other types are not scaled and keep their type, as in torchvision.
     """
 
+    def layout(self, image: Any) -> bool:
+        _refuse_tensor("ToTensor", image)
+        return True
+
     def batch(self, images: Array, rng: Generator) -> Array:
-        if images.ndim not in (3, 4):
-            raise ValueError(
-                f"ToTensor: expected images (H, W) or (H, W, C), got {images.shape[1:]}"
-            )
+        return self.in_layout(images, rng, True)
+
+    def in_layout(self, images: Array, rng: Generator, channels_last: bool | None) -> Array:
+        if channels_last is False:
+            raise TypeError("ToTensor: the images are (C, H, W) already; is it there twice?")
+        _check_pictures("ToTensor", images)
         planes = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
         if images.dtype != uint8:
-            return planes.astype(float32 if not is_floating(images.dtype) else images.dtype)
+            return planes.astype(images.dtype)  # a copy
         return planes * float32.type(1 / 255)
 
 
 class Normalize(Transform):
-    """(x - mean) / std, channel by channel. Raises ValueError for a std of 0."""
+    """(x - mean) / std, channel by channel, of floating-point images (C, H, W).
 
-    def __init__(self, mean: Sequence[float] | float, std: Sequence[float] | float) -> None:
-        self.mean = list(mean) if isinstance(mean, Sequence) else [mean]
-        self.std = list(std) if isinstance(std, Sequence) else [std]
+    `mean` and `std` are numbers, one or as many as there are channels. Raises ArgumentError for a
+    std of 0 and for another number of channels.
+    """
+
+    def __init__(self, mean: Any, std: Any) -> None:
+        self.mean, self.std = (
+            tuple(real("Normalize", argument, v) for v in _several(values))
+            for argument, values in (("mean", mean), ("std", std))
+        )
         if not all(self.std):
-            raise ValueError(f"Normalize: std must not be 0, got {std}")
+            raise ArgumentError(f"Normalize: std must not be 0, got {std!r}")
+        if not all(map(math.isfinite, self.mean + self.std)):
+            raise ArgumentError(f"Normalize: infinite numbers in mean {mean!r} or std {std!r}")
+
+    def layout(self, image: Any) -> bool:
+        return isinstance(image, Image.Image)
 
     def batch(self, images: Array, rng: Generator) -> Array:
-        if images.ndim != 4 or not is_floating(images.dtype):
-            raise TypeError(f"Normalize: needs ToTensor before it, got {images.dtype} images")
-        channels = images.shape[1]
-        if not {len(self.mean), len(self.std)} <= {1, channels}:
-            raise ValueError(f"Normalize: {len(self.mean)} means for {channels} channels")
-        backend = backend_of(images)
-        mean, std = (
-            constant(backend, _per_channel, tuple(values), images.dtype)
-            for values in (self.mean, self.std)
-        )
+        return self.in_layout(images, rng, False)
+
+    def in_layout(self, images: Array, rng: Generator, channels_last: bool | None) -> Array:
+        if channels_last or not is_floating(images.dtype):
+            raise TypeError(
+                "Normalize: needs ToTensor before it, that is floating-point images (C, H, W), got"
+                f" {images.dtype} of shape {tuple(images.shape[1:])}"
+            )
+        if images.ndim < 4:
+            raise ArgumentError(
+                f"Normalize: expected images (C, H, W), got {tuple(images.shape[1:])}"
+            )
+        mean, std = (self._planes(argument, images) for argument in ("mean", "std"))
         images = images - mean
         images /= std
         return images
 
+    def _planes(self, argument: str, images: Array) -> Array:
+        """The means or standard deviations as an array (C, 1, 1) beside the images."""
+        values, channels = getattr(self, argument), images.shape[-3]
+        if len(values) not in (1, channels):
+            raise ArgumentError(f"Normalize: {len(values)} {argument}s for {channels} channels")
+        with host.quiet():
+            planes = host.xp.array(values, images.dtype).reshape(-1, 1, 1)
+        if argument == "std" and not planes.all():
+            raise ArgumentError(f"Normalize: std {values} is 0 as {images.dtype}")
+        return backend_of(images).from_host(planes)
 
-def _per_channel(values: tuple[float, ...], dtype: Any) -> Array:
-    """Numbers as an array (C, 1, 1)."""
-    return host.xp.array(values, dtype).reshape(-1, 1, 1)
+
+def _several(values: Any) -> tuple[Any, ...]:
+    """A number, or several in a sequence, an array or a tensor, as a tuple."""
+    if hasattr(values, "tolist"):
+        values = values.tolist()
+    if not isinstance(values, Sequence):
+        return (values,)
+    return tuple(v.tolist() if hasattr(v, "tolist") else v for v in values)
+
+
+def _sizes(name: str, size: Any) -> tuple[int, ...]:
+    """One or two whole numbers of at least 1."""
+    try:
+        sizes = tuple(whole(name, "size", n, 1) for n in _several(size))
+    except ArgumentError:
+        sizes = ()
+    if len(sizes) not in (1, 2):
+        raise ArgumentError(f"{name}: size must be one or two ints ≥ 1, got {size!r}")
+    return sizes
 
 
 def resize_matrix(source: int, target: int, dtype: Any) -> Array:
@@ -130,80 +301,113 @@ def resize_matrix(source: int, target: int, dtype: Any) -> Array:
     return (weight / weight.sum(axis=1, keepdims=True)).astype(dtype)
 
 
-class Resize(Transform):
-    """Bilinear resizing, antialiased when shrinking: one small matrix product along each axis.
+class Geometric(Transform):
+    """A transform that moves pixels and treats channels alike; a subclass defines `planes`."""
 
-    `size` is (H', W'), or the new length of the shorter side. uint8 images stay uint8, rounded.
-    """
+    def planes(self, images: Array, rng: Generator) -> Array:
+        """What the transform makes of images (N, …, H, W), a new array (N, …, H', W')."""
+        raise NotImplementedError(f"{type(self).__name__} defines no planes")
 
-    def __init__(self, size: Size) -> None:
-        both = [size] if isinstance(size, int) else list(size)
-        if len(both) not in (1, 2) or not all(isinstance(n, int) and n > 0 for n in both):
-            raise ValueError(f"Resize: size must be one or two positive ints, got {size!r}")
-        self.size = size
-
-    def _target(self, h: int, w: int) -> tuple[int, int]:
-        both = [self.size] if isinstance(self.size, int) else list(self.size)
-        if len(both) == 2:
-            return both[0], both[1]
-        short = both[0]
-        return (short, int(short * w / h)) if h <= w else (int(short * h / w), short)
+    def layout(self, image: Any) -> bool | None:
+        if isinstance(image, host.ArrayType) and image.ndim > 2 and is_floating(image.dtype):
+            raise ArgumentError(
+                f"{type(self).__name__}: a floating-point array of shape {image.shape} may be"
+                " (H, W, C) or (C, H, W); use ToTensor first, or a Tensor (C, H, W)"
+            )
+        return None
 
     def batch(self, images: Array, rng: Generator) -> Array:
+        return self.in_layout(images, rng, None)
+
+    def in_layout(self, images: Array, rng: Generator, channels_last: bool | None) -> Array:
+        name = type(self).__name__
+        if channels_last is None:
+            channels_last = not is_floating(images.dtype)
+        if channels_last:
+            _check_pictures(name, images)
+        elif images.ndim < 3:
+            raise ArgumentError(
+                f"{name}: expected images (H, W) or (C, H, W), got {tuple(images.shape[1:])}"
+            )
+        if images.ndim == 3 or not channels_last:
+            return self.planes(images, rng)
+        return self.planes(images.transpose(0, 3, 1, 2), rng).transpose(0, 2, 3, 1)
+
+
+class Resize(Geometric):
+    """Bilinear resizing, antialiased when shrinking: one small matrix product along each axis.
+
+    `size` is (H', W'), or the new length of the shorter side. Images of whole numbers keep their
+    type, rounded. Pixels must be finite: each takes part in the products, with the factor 0 where
+    it is far away, so one NaN or infinity makes NaN of all pixels of its channel. Raises TypeError
+    for bools.
+    """
+
+    def __init__(self, size: Any) -> None:
+        self.size = _sizes("Resize", size)
+
+    def _target(self, h: int, w: int) -> tuple[int, int]:
+        if len(self.size) == 2:
+            return self.size
+        (short,) = self.size
+        return (short, int(short * w / h)) if h <= w else (int(short * h / w), short)
+
+    def planes(self, images: Array, rng: Generator) -> Array:
         h, w = images.shape[-2:]
+        if not h * w:
+            raise ArgumentError(f"Resize: an image of {h}×{w} has no pixels")
+        if images.dtype.kind == "b":
+            raise TypeError("Resize: bools can't be mixed; make the images uint8 or floating point")
         target = self._target(h, w)
         if target == (h, w):
-            return images
-        backend = backend_of(images)
-        dtype = images.dtype if is_floating(images.dtype) else float32
+            return images.astype(images.dtype)  # a copy
+        backend, own = backend_of(images), images.dtype
+        narrow = own.itemsize <= (2 if own.kind in "ui" else 4)
+        dtype = float32 if narrow else float64
         rows, columns = (
-            constant(backend, resize_matrix, a, b, dtype)
+            backend.from_host(resize_matrix(a, b, dtype))
             for a, b in zip((h, w), target, strict=True)
         )
-        resized = rows @ (images.astype(dtype, copy=False) @ columns.T)
-        if is_floating(images.dtype):
-            return resized
-        return backend.xp.rint(resized).clip(0, 255).astype(images.dtype)
+        with backend.quiet():
+            resized = rows @ (images.astype(dtype, order="C", copy=False) @ columns.T)
+        if not is_floating(own):
+            limits = host.xp.iinfo(own)
+            resized = backend.xp.rint(resized).clip(limits.min, limits.max)
+        return resized.astype(own, copy=False)
 
 
-class RandomHorizontalFlip(Transform):
+class RandomHorizontalFlip(Geometric):
     """Each image mirrored left to right with probability p."""
 
     def __init__(self, p: float = 0.5) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"RandomHorizontalFlip: p must be between 0 and 1, got {p}")
-        self.p = p
+        self.p = real("RandomHorizontalFlip", "p", p, least=0, most=1)
 
-    def batch(self, images: Array, rng: Generator) -> Array:
+    def planes(self, images: Array, rng: Generator) -> Array:
         backend = backend_of(images)
         flip = backend.uniform(rng.next_key(), (len(images),), float32) < self.p
         flip = flip.reshape(-1, *[1] * (images.ndim - 1))
         return backend.xp.where(flip, images[..., ::-1], images)
 
 
-class RandomCrop(Transform):
+class RandomCrop(Geometric):
     """A window of the given size at a random place, after `padding` zeros on each side.
 
-    `size` is an int or (H', W'); `padding` an int. Raises ValueError if the window does not fit.
+    `size` is an int or (H', W'); `padding` an int. Raises ArgumentError if the window does not fit.
     """
 
-    def __init__(self, size: Size, padding: int = 0) -> None:
-        both = (size, size) if isinstance(size, int) else tuple(size)
-        if len(both) != 2 or not all(isinstance(n, int) and n > 0 for n in both):
-            raise ValueError(f"RandomCrop: size must be one or two positive ints, got {size!r}")
-        if not isinstance(padding, int) or padding < 0:
-            raise ValueError(f"RandomCrop: padding must be an int of at least 0, got {padding!r}")
-        self.size, self.padding = both, padding
+    def __init__(self, size: Any, padding: int | None = None) -> None:
+        self.size = (_sizes("RandomCrop", size) * 2)[:2]
+        self.padding = 0 if padding is None else whole("RandomCrop", "padding", padding, 0)
 
-    def batch(self, images: Array, rng: Generator) -> Array:
+    def planes(self, images: Array, rng: Generator) -> Array:
         backend = backend_of(images)
         xp, p = backend.xp, self.padding
         around = [(0, 0)] * (images.ndim - 2) + [(p, p), (p, p)]
         padded = xp.pad(images, around) if p else images
         (h, w), (ch, cw) = padded.shape[-2:], self.size
         if ch > h or cw > w:
-            raise ValueError(f"RandomCrop: {ch}×{cw} does not fit into the padded image {h}×{w}")
-        n = len(images)
+            raise ArgumentError(f"RandomCrop: {ch}×{cw} does not fit into the padded image {h}×{w}")
+        n, between = len(images), images.shape[1:-2]
         top, left = (
             (backend.uniform(rng.next_key(), (n,), "float64") * places).astype("int64")
             for places in (h - ch + 1, w - cw + 1)
@@ -211,6 +415,6 @@ class RandomCrop(Transform):
         i = xp.arange(n)[:, None, None]
         rows = top[:, None, None] + xp.arange(ch)[:, None]  # (N, H', 1)
         columns = left[:, None, None] + xp.arange(cw)  # (N, 1, W')
-        if images.ndim == 3:
-            return padded[i, rows, columns]
-        return padded.transpose(0, 2, 3, 1)[i, rows, columns].transpose(0, 3, 1, 2)
+        pixels = padded.reshape(n, math.prod(between), h, w).transpose(0, 2, 3, 1)
+        window = pixels[i, rows, columns].transpose(0, 3, 1, 2)
+        return window.reshape(n, *between, ch, cw)

@@ -147,16 +147,18 @@ def batch_of(dataset: Any, indices: Any, rng: Generator) -> Any:
 def as_tensor(values: Any) -> Tensor:
     """A Tensor as it is, an array as one in the same memory, and a copy of other numbers.
 
-    Raises TypeError for what is not numbers.
+    An array in another byte order than the machine's is copied, too. Raises TypeError for what is
+    not numbers.
     """
     if isinstance(values, Tensor):
         return values
     if not hasattr(values, "dtype"):
         return tensor(values)
-    if values.dtype.kind not in "biuf":
+    if getattr(values.dtype, "kind", "none") not in "biuf":
         raise TypeError(f"expected numbers, got {type(values).__name__} ({values.dtype})")
     if isinstance(values, (host.ArrayType, host.xp.generic)):
-        values = host.asarray(values)  # of a subclass, such as a memory map, the array itself
+        # Of a subclass, such as a memory map, the array itself.
+        values = host.asarray(values, values.dtype.newbyteorder("="))
     return Tensor(values)
 
 
