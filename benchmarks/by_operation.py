@@ -20,8 +20,9 @@ import numpy as np
 import threadpoolctl
 
 import minicnn
-from minicnn import backends, nn
-from minicnn.operations.winograd import fixed_weights
+from minicnn import nn
+from minicnn.backends import context
+from minicnn.operations.winograd import FixedFilters
 from nin.presets import PRESETS
 
 from .convolution import leaves
@@ -48,17 +49,6 @@ def column(source: Any) -> str:
     return "d bias" if source.ndim == 1 else "d weight"
 
 
-def units(preset: str) -> list[nn.Module]:
-    """The layers as they are run: a convolution together with the ReLU that follows it."""
-    found: list[nn.Module] = []
-    for layer in leaves(PRESETS[preset].build()):
-        if isinstance(layer, nn.ReLU) and isinstance(found[-1], nn.Conv2d):
-            found[-1] = nn.Sequential(found[-1], layer)
-        else:
-            found.append(layer)
-    return found
-
-
 def name(layer: nn.Module) -> str:
     """The layer's types and kernel size."""
     if isinstance(layer, nn.Sequential):
@@ -72,7 +62,8 @@ def step(layers: list[nn.Module], x: Any, y: Any, times: Times) -> None:
         x = timed(layer, (i, "forward"), times)(x)
         if x.node is not None:
             x.node.edges = [
-                (source, timed(vjp, (i, column(source)), times)) for source, vjp in x.node.edges
+                edge._replace(vjp=timed(edge.vjp, (i, column(edge.source)), times))
+                for edge in x.node.edges
             ]
     nn.CrossEntropyLoss()(x, y).backward()
 
@@ -89,14 +80,16 @@ def main(argv: list[str] | None = None) -> None:
 
     preset = PRESETS[args.preset]
     n, size = preset.micro_batch, preset.image_size
-    layers = units(args.preset)
+    layers = list(leaves(PRESETS[args.preset].build()))
     x, y = minicnn.randn(n, 1, size, size), minicnn.tensor(np.arange(n) % 10)
     times: Times = defaultdict(list)
-    before, backends.conv_algorithm = backends.conv_algorithm, args.conv
-    with threadpoolctl.threadpool_limits(1, user_api="blas"), fixed_weights():
+    fixed = FixedFilters(p.array for layer in layers for p in layer.parameters())
+    with (
+        threadpoolctl.threadpool_limits(1, user_api="blas"),
+        context.using(conv_algorithm=args.conv, fixed_filters=fixed),
+    ):
         for _ in range(args.steps + 1):
             step(layers, x, y, times)
-    backends.conv_algorithm = before
 
     ms = {key: 1e3 / n * statistics.median(taken[1:]) for key, taken in times.items()}
     whole = sum(ms.values())

@@ -21,8 +21,9 @@ import numpy as np
 import threadpoolctl
 
 import minicnn
-from minicnn import backends, nn
-from minicnn.operations.winograd import fixed_weights
+from minicnn import nn
+from minicnn.backends import context
+from minicnn.operations.winograd import FixedFilters
 from nin.presets import PRESETS
 
 from .cpu import gemm_peak, save
@@ -62,7 +63,7 @@ def derivatives(layer: nn.Module, x: Any, g: Any) -> list[Callable[[], Any]]:
     leaf = minicnn.tensor(x).requires_grad_()
     kept = layer(leaf)
     assert kept.node is not None and kept.node.edges is not None
-    vjps = [vjp for _, vjp in kept.node.edges[:2]]
+    vjps = [edge.vjp for edge in kept.node.edges[:2]]
     return [lambda: layer(leaf).detach().numpy(), *(lambda v=v: v(g) for v in vjps)]
 
 
@@ -90,13 +91,12 @@ def measure(preset: str, n: int, repeats: int) -> dict[str, Any]:
                 flops = 2 * n * o * out[2] * out[3] * c * kh * kw
                 if (kh, kw) in ((3, 3), (5, 5)) and layer.stride == (1, 1):
                     algorithms.append("winograd")
-                backends.conv_algorithm = "im2col"
                 layer.double()
                 exact = [f() for f in derivatives(layer, x.astype(float), g.astype(float))]
                 layer.float()
             for algorithm in algorithms:
-                backends.conv_algorithm = algorithm
-                with fixed_weights():
+                fixed = FixedFilters(p.array for p in layer.parameters())
+                with context.using(conv_algorithm=algorithm, fixed_filters=fixed):
                     calls = derivatives(layer, x, g)
                     times = [seconds(f, repeats) for f in calls]
                     errors = [
@@ -114,7 +114,6 @@ def measure(preset: str, n: int, repeats: int) -> dict[str, Any]:
                 }
                 rows.append(row)
                 show(row, n)
-    backends.conv_algorithm = "im2col"
     return {"preset": preset, "images": n, "threads": 1, "rows": rows}
 
 

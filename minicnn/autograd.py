@@ -10,21 +10,24 @@ product (VJP) for each differentiable input:
 A VJP takes g, the gradient of the final result with respect to the operation's output, and returns
 the gradient with respect to one input (the chain rule, from the back; reverse mode in Baydin et
 al. 2018, "Automatic differentiation in machine learning: a survey", section 3.2). `@operation`
-makes such a function work on tensors and records what it did; `backward` walks the record.
+makes such a function work on tensors and records what it did; `gradients` walks the record.
 """
 
 from __future__ import annotations
 
+import inspect
 import threading
-from collections.abc import Callable
-from contextlib import ContextDecorator
+from collections.abc import Callable, Iterator
 from functools import wraps
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
-from .backends import Array, backend_of
+from .backends import Array, as_array, backend_of, is_array
+from .versions import Version, change_since, version
+from .versions import changed_in_place as changed_in_place
 
 VJP = Callable[[Array], Array]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Variable:
@@ -50,32 +53,55 @@ class Variable:
         # The first gradient is copied: a VJP may hand on the array it was given, or a view of it.
         if self.grad_array is not None:
             self.grad_array += g
+            changed_in_place(self.grad_array, "backward()")
         elif self.grad_home is not None:
             self.grad_array = self.grad_home
             self.grad_array[...] = g
+            changed_in_place(self.grad_array, "backward()")
         else:
             self.grad_array = g.copy(order="K")
 
 
-class Node:
-    """One recorded operation: for each input that needs a gradient, where it came from and its VJP.
+class Edge(NamedTuple):
+    """The way back from an operation to input number `number`, and what a gradient there is like.
 
-    An edge leads to the node that made the input, or to the input itself if that is a leaf. Arrays
-    are held by the VJPs alone, so an array that no derivative needs is not kept.
+    `source` is the node that made the input, or the input itself if that is a leaf.
     """
 
-    __slots__ = ("edges", "name")
+    source: Node | Variable
+    vjp: VJP
+    number: int
+    shape: tuple[int, ...]
+    dtype: Any
 
-    def __init__(self, name: str, edges: list[tuple[Node | Variable, VJP]]) -> None:
-        self.name = name
-        self.edges: list[tuple[Node | Variable, VJP]] | None = edges
+
+class Node:
+    """One recorded operation: an edge for each input that needs a gradient.
+
+    Arrays are held by the VJPs alone, so an array that no derivative needs is not kept. `versions`
+    says how often inputs and output had been changed in place.
+    """
+
+    __slots__ = ("edges", "name", "versions")
+
+    def __init__(self, name: str, edges: list[Edge], versions: tuple[Version, ...]) -> None:
+        self.name, self.versions = name, versions
+        self.edges: list[Edge] | None = edges
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
 
 
+# --- recording, on and off -----------------------------------------------------------------------
+
+
 class _Mode(threading.local):
-    recording = True  # each thread starts with this
+    """Each thread starts with recording on, and has its own contexts to come out of."""
+
+    recording = True
+
+    def __init__(self) -> None:
+        self.before: list[bool] = []
 
 
 _mode = _Mode()
@@ -86,31 +112,84 @@ def is_grad_enabled() -> bool:
     return _mode.recording
 
 
-class set_grad_enabled(ContextDecorator):
-    """Switch recording on or off, for the rest of the thread or of a `with` block."""
+class _Recording:
+    """A `with` block, or a decorated function, in which recording is on or off."""
 
-    def __init__(self, mode: bool) -> None:
-        self.before, _mode.recording = _mode.recording, mode
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *exc: object) -> None:
-        _mode.recording = self.before
-
-
-class _Switch(ContextDecorator):
     mode: bool
 
-    def __init__(self) -> None:
-        self.before: list[bool] = []  # a stack, as a decorated function may call itself
-
     def __enter__(self) -> None:
-        self.before.append(_mode.recording)
+        _mode.before.append(_mode.recording)
         _mode.recording = self.mode
 
     def __exit__(self, *exc: object) -> None:
-        _mode.recording = self.before.pop()
+        _mode.recording = _mode.before.pop()
+
+    def __call__(self, function: Function) -> Function:
+        name = type(self).__name__
+        if not callable(function) or inspect.isclass(function):
+            raise TypeError(f"@{name} is for functions, got {function!r}")
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"@{name}: {function.__qualname__} is async, and others run while it waits; use"
+                f" `with {name}` inside, around what does not wait"
+            )
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        def steps(*args: Any, **kwargs: Any) -> Any:
+            return self._while_it_runs(function(*args, **kwargs))
+
+        return wraps(function)(steps if inspect.isgeneratorfunction(function) else call)  # type: ignore[return-value]
+
+    def _while_it_runs(self, generator: Any) -> Iterator[Any]:
+        """The generator's items; the mode holds inside it, and not where its items are used."""
+        resume: Callable[[], Any] = lambda: next(generator)  # noqa: E731
+        while True:
+            try:
+                with self:
+                    item = resume()
+            except StopIteration as stop:
+                return stop.value
+            try:
+                sent = yield item
+            except GeneratorExit:
+                with self:
+                    generator.close()
+                raise
+            except BaseException as error:
+                resume = lambda error=error: generator.throw(error)  # type: ignore[misc]  # noqa: E731
+            else:
+                resume = lambda sent=sent: generator.send(sent)  # type: ignore[misc]  # noqa: E731
+
+
+class set_grad_enabled(_Recording):
+    """Switch recording on or off, for the rest of the thread, a `with` block or a function."""
+
+    def __init__(self, mode: bool) -> None:
+        if not isinstance(mode, bool):
+            raise TypeError(f"set_grad_enabled: expected True or False, got {mode!r}")
+        self.mode, self._outside = mode, _mode.recording
+        _mode.recording = mode
+
+    def __enter__(self) -> None:
+        _mode.before.append(self._outside)
+        _mode.recording = self.mode
+
+    def __call__(self, function: Function) -> Function:
+        _mode.recording = self._outside  # it was made for the function alone
+        return _fixed(self.mode)(function)
+
+
+def _fixed(mode: bool) -> _Recording:
+    return enable_grad() if mode else no_grad()
+
+
+class _Switch(_Recording):
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        """Without brackets, as in `@no_grad`, it is given the function."""
+        return super().__new__(cls) if function is None else super().__new__(cls)(function)
 
 
 class no_grad(_Switch):
@@ -123,6 +202,9 @@ class enable_grad(_Switch):
     """Operations inside are recorded, even within `no_grad`."""
 
     mode = True
+
+
+# --- recording -----------------------------------------------------------------------------------
 
 
 def common_backend(name: str, *variables: Variable) -> ModuleType:
@@ -141,41 +223,108 @@ def operation(function: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
     """Make a function of arrays that returns (output, vjp, vjp, …) one of tensors, and record it.
 
     The VJPs belong to the leading positional arguments, in order; there may be fewer of them than
-    arguments. Arguments that are not tensors are passed through as they are.
+    arguments, and None stands for an argument that the output does not depend on smoothly. A VJP
+    returns an array of its input's dtype and shape, or of the output's shape where the input was
+    broadcast to it: then the tape adds up what belongs to one element. Arguments that are not
+    tensors are passed through as they are.
+
+    Raises TypeError, naming the operation, for tensors that are not arguments by position, for a
+    function that returns anything else, and for an input that requires grad and has no VJP.
     """
+    name = getattr(function, "__name__", repr(function))
 
     @wraps(function)
     def apply(*args: Any, **kwargs: Any) -> Any:
         tensors = [a for a in args if isinstance(a, Variable)]
         if not tensors:
             got = ", ".join(type(a).__name__ for a in args)
-            raise TypeError(f"{function.__name__}: expected a Tensor, got ({got})")
-        with common_backend(function.__name__, *tensors).quiet():
-            output, *vjps = function(
+            raise TypeError(f"{name}: expected a Tensor, got ({got})")
+        if kwargs or len(tensors) < len(args):
+            _refuse_hidden(name, args, kwargs)
+        backend = common_backend(name, *tensors)
+        with backend.quiet():
+            returned = function(
                 *(a.array if isinstance(a, Variable) else a for a in args), **kwargs
             )
-        edges: list[tuple[Node | Variable, VJP]] = []
-        if _mode.recording:
-            for a, vjp in zip(args, vjps, strict=False):
+        output, vjps = _output_and_vjps(name, returned, len(args))
+        node = None
+        if _mode.recording and any(a.requires_grad for a in tensors):
+            edges = []
+            for number, a in enumerate(args):
                 if isinstance(a, Variable) and a.requires_grad:
-                    edges.append((a.node or a, vjp))
-        node = Node(function.__name__, edges) if edges else None
+                    if number >= len(vjps):
+                        raise TypeError(
+                            f"{name}: argument {number} requires grad, and the operation returns"
+                            f" {len(vjps)} VJPs; return None for one that has no derivative"
+                        )
+                    vjp = vjps[number]
+                    if vjp is not None:
+                        edges.append(Edge(a.node or a, vjp, number, a.array.shape, a.array.dtype))
+            if edges:
+                if output.dtype.kind not in "fc":
+                    raise TypeError(f"{name}: a {output.dtype} output has no derivative")
+                versions = (*(version(a.array) for a in tensors), version(output))
+                node = Node(name, edges, versions)
         return tensors[0].from_operation(output, node)
 
     return apply
 
 
-def backward(output: Variable, g: Array, retain_graph: bool) -> None:
+def _refuse_hidden(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise TypeError for tensors where the tape would not see them."""
+    for where, value in (*enumerate(args), *kwargs.items()):
+        by_name = isinstance(where, str) and isinstance(value, Variable)
+        inside = type(value) in (list, tuple) and any(isinstance(v, Variable) for v in value)
+        if by_name or inside:
+            raise TypeError(
+                f"{name}: argument {where} {'is' if by_name else 'holds'} a Tensor; an operation"
+                " takes tensors by position, each as an argument of its own"
+            )
+
+
+def _output_and_vjps(name: str, returned: Any, arguments: int) -> tuple[Array, tuple[Any, ...]]:
+    """What an operation's function has returned, taken apart; TypeError for what it should not."""
+    if not isinstance(returned, tuple):
+        raise TypeError(
+            f"{name}: an operation returns (output, vjp, …), one VJP for each input, got"
+            f" {type(returned).__name__}"
+        )
+    output, *vjps = returned
+    if not is_array(output):
+        try:
+            output = as_array(output)
+        except TypeError as error:
+            raise TypeError(f"{name}: the output of an operation: {error}") from None
+    for number, vjp in enumerate(vjps):
+        if vjp is not None and not callable(vjp):
+            raise TypeError(
+                f"{name}: the VJP of argument {number} must be a function of g, or None, got"
+                f" {type(vjp).__name__}"
+            )
+    if len(vjps) > arguments:
+        raise TypeError(f"{name}: {len(vjps)} VJPs for {arguments} arguments")
+    return output, tuple(vjps)
+
+
+# --- going back ----------------------------------------------------------------------------------
+
+
+def gradients(output: Variable, g: Array, retain_graph: bool = False) -> dict[Variable, Array]:
     """Send `g`, the gradient with respect to `output`, back through the record to the leaves.
 
     Every node is visited once, after all that used its output; gradients that meet are added. The
     record is taken apart on the way, each VJP dropped as soon as it has run, so that what it held
-    is freed, unless `retain_graph`.
+    is freed, unless `retain_graph`. Returns the gradient of each leaf that requires one; it may
+    share memory with `g` and with those of other leaves.
+
+    Raises RuntimeError, before anything is freed, where the record was taken apart already and
+    where a value was changed in place that a VJP needs; TypeError and RuntimeError, naming the
+    operation, for a VJP that returns anything but the gradient of its input.
     """
     if output.node is None:
-        output.accumulate_grad(g)
-        return
+        return {output: g}
     arrived: dict[Node, Array] = {output.node: g}
+    leaves: dict[Variable, Array] = {}
     with backend_of(g).quiet():
         for node in _from_last_to_first(output.node):
             g = arrived.pop(node)
@@ -183,15 +332,53 @@ def backward(output: Variable, g: Array, retain_graph: bool) -> None:
             if not retain_graph:
                 node.edges = None
             while edges:
-                source, vjp = edges.pop()
-                contribution = vjp(g)
-                del vjp
-                if isinstance(source, Variable):
-                    source.accumulate_grad(contribution)
-                elif source in arrived:
-                    arrived[source] = arrived[source] + contribution
+                edge = edges.pop()
+                contribution = _checked(node, edge, g, edge.vjp(g))
+                source, into = edge.source, arrived if isinstance(edge.source, Node) else leaves
+                del edge
+                if source in into:
+                    into[source] = into[source] + contribution
                 else:
-                    arrived[source] = contribution
+                    into[source] = contribution
+    return leaves
+
+
+def _checked(node: Node, edge: Edge, g: Array, contribution: Any) -> Array:
+    """What a VJP returned, as a gradient of its input."""
+    if not is_array(contribution):
+        try:
+            contribution = as_array(contribution)
+        except TypeError as error:
+            raise TypeError(f"{node.name}: the VJP of argument {edge.number}: {error}") from None
+    if contribution.dtype != edge.dtype:
+        raise TypeError(
+            f"{node.name}: the VJP of argument {edge.number} returned {contribution.dtype}, its"
+            f" argument is {edge.dtype}"
+        )
+    if contribution.shape == edge.shape:
+        return contribution
+    if contribution.shape == g.shape and broadcasts(edge.shape, g.shape):
+        return sum_copies(contribution, edge.shape)
+    raise RuntimeError(
+        f"{node.name}: the VJP of argument {edge.number} returned shape {contribution.shape}, its"
+        f" argument has {edge.shape}"
+    )
+
+
+def broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Whether an array of this shape can be repeated to fit that one."""
+    added = len(to) - len(shape)
+    return added >= 0 and all(n in (1, m) for n, m in zip(shape, to[added:], strict=True))
+
+
+def sum_copies(g: Array, shape: tuple[int, ...]) -> Array:
+    """Sum g over the axes along which an input of this shape was repeated to fit.
+
+    Broadcasting uses an element many times, so its gradient is the sum over its copies.
+    """
+    added = g.ndim - len(shape)
+    repeated = [added + i for i, n in enumerate(shape) if n == 1]
+    return as_array(g.sum(axis=(*range(added), *repeated))).reshape(shape)
 
 
 def _from_last_to_first(last: Node) -> list[Node]:
@@ -213,8 +400,15 @@ def _from_last_to_first(last: Node) -> list[Node]:
                     f"backward() a second time through {node}: the first call freed what it held;"
                     " call that one as backward(retain_graph=True) if it must run twice"
                 )
+            for edge in node.edges:
+                if by := change_since(node.versions, edge.vjp):
+                    raise RuntimeError(
+                        f"backward() through {node}: a value that its derivative needs was changed"
+                        f" in place afterwards, by {by}; change a copy, as with clone(), or go"
+                        " back before"
+                    )
             seen.add(node)
             stack.append((node, True))
-            stack.extend((s, False) for s, _ in node.edges if isinstance(s, Node))
+            stack.extend((e.source, False) for e in node.edges if isinstance(e.source, Node))
     order.reverse()
     return order

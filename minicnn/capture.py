@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import random
-from .autograd import is_grad_enabled
+from .autograd import changed_in_place, is_grad_enabled
 from .backends import backend_of
 from .nn.module import Module
 from .optim import SGD
@@ -59,7 +59,12 @@ class Captured:
             self._graphs[key] = _Launch(self.step, inputs, self._pool)
         if self.optimizer is not None:
             self.optimizer.set_rates()
-        return self._graphs[key](inputs)
+        result = self._graphs[key](inputs)
+        if self.optimizer is not None:
+            for group in self.optimizer.param_groups:
+                for p in group["params"]:
+                    changed_in_place(p.array, "a captured step")
+        return result
 
 
 class _Launch:

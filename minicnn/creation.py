@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 from . import backends
+from .arguments import ArgumentError, number, real, whole
+from .autograd import common_backend
 from .device import Place, place
-from .dtype import DType, float32, float64, int64, is_floating
+from .dtype import DType, as_dtype, dtype_of_number, float32, float64, int64, result_type
 from .operations import shape
 from .random import Generator, default_generator
 from .tensor import Tensor
@@ -17,9 +20,11 @@ def _backend(device: Place) -> Any:
     return place(device).backend
 
 
-def _size(size: tuple[Any, ...]) -> tuple[int, ...]:
+def _size(name: str, size: Any) -> tuple[int, ...]:
     """f(2, 3), f((2, 3)) and f([2, 3]) all mean (2, 3)."""
-    return tuple(size[0]) if len(size) == 1 and isinstance(size[0], Sequence) else size
+    if len(size) == 1 and isinstance(size[0], Iterable) and getattr(size[0], "ndim", 1) != 0:
+        size = size[0]
+    return tuple(whole(name, "a size", n, 0) for n in size)
 
 
 def tensor(
@@ -32,26 +37,50 @@ def tensor(
     """
     if isinstance(data, Tensor):
         backend = backends.backend_of(data.array) if device is None else _backend(device)
-        array = data.to(backend.device_type).array.copy()
+        array = data.detach().to(backend.device_type).array.copy()
     else:
-        xp = backends.host.xp
-        typed = hasattr(data, "dtype")
-        try:
-            array = xp.array(data)
-        except ValueError as error:
-            raise ValueError(f"tensor: nested lists of unequal lengths: {error}") from None
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"tensor: expected numbers, got {type(data).__name__} ({array.dtype})")
-        if dtype is None and not typed and array.dtype == float64:
-            array = array.astype(float32)
-        array = _backend(device).from_host(array)
+        array = _backend(device).from_host(_on_host(data, dtype))
     if dtype is not None:
-        array = array.astype(dtype)
+        array = array.astype(as_dtype("tensor", dtype))
     return Tensor(array, requires_grad)
 
 
+def _on_host(data: Any, dtype: DType) -> Any:
+    """Numbers, nested lists, tensors in lists or an array as a new NumPy array."""
+    xp = backends.host.xp
+    try:
+        array = xp.array(data)
+    except ValueError as error:
+        raise ArgumentError(f"tensor: nested lists of unequal lengths: {error}") from None
+    except OverflowError:
+        raise RuntimeError("tensor: a whole number does not fit into 64 bits") from None
+    if array.dtype.kind not in "biuf" or isinstance(data, xp.ma.MaskedArray):
+        raise TypeError(f"tensor: expected numbers, got {type(data).__name__} ({array.dtype})")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    typed = getattr(_first(data), "dtype", None) is not None
+    if dtype is None and not typed and array.dtype == float64:
+        return array.astype(float32)
+    if array.dtype == xp.dtype("uint64") and not typed:
+        raise RuntimeError("tensor: a whole number does not fit into 64 bits")
+    return array
+
+
+def _first(data: Any) -> Any:
+    """The first number in nested lists, which says whether they are typed."""
+    while isinstance(data, (list, tuple)) and len(data):
+        data = data[0]
+    return data
+
+
 def from_numpy(array: Any) -> Tensor:
-    """A tensor in a NumPy array's own memory."""
+    """A tensor in a NumPy array's own memory, which may be a file's (`numpy.memmap`).
+
+    Raises TypeError for anything else, and for elements that are no numbers in this machine's byte
+    order.
+    """
+    if not isinstance(array, backends.host.ArrayType):
+        raise TypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}")
     return Tensor(array)
 
 
@@ -64,24 +93,29 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of this size with every element fill_value."""
-    if dtype is None:
-        dtype = Tensor(backends.host.asarray(fill_value)).dtype
-        dtype = float32 if is_floating(dtype) else dtype
-    return Tensor(_backend(device).xp.full(tuple(size), fill_value, dtype), requires_grad)
+    value = number(fill_value.item() if isinstance(fill_value, Tensor) else fill_value)
+    dtype = dtype_of_number(value) if dtype is None else as_dtype("full", dtype)
+    size = _size("full", (size,))
+    try:
+        return Tensor(_backend(device).xp.full(size, value, dtype), requires_grad)
+    except (OverflowError, ValueError):
+        raise RuntimeError(f"full: {value} does not fit into {dtype}") from None
 
 
 def zeros(
     *size: Any, dtype: DType = float32, device: Place = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of this size, all zeros."""
-    return Tensor(_backend(device).xp.zeros(_size(size), dtype), requires_grad)
+    dtype = as_dtype("zeros", dtype)
+    return Tensor(_backend(device).xp.zeros(_size("zeros", size), dtype), requires_grad)
 
 
 def ones(
     *size: Any, dtype: DType = float32, device: Place = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of this size, all ones."""
-    return Tensor(_backend(device).xp.ones(_size(size), dtype), requires_grad)
+    dtype = as_dtype("ones", dtype)
+    return Tensor(_backend(device).xp.ones(_size("ones", size), dtype), requires_grad)
 
 
 def zeros_like(input: Tensor, *, requires_grad: bool = False) -> Tensor:
@@ -102,9 +136,17 @@ def arange(start: float, end: float | None = None, step: float = 1, **options: A
     if end is None:
         start, end = 0, start
     if dtype is None:
-        whole = all(isinstance(v, int) for v in (start, end, step))
-        dtype = int64 if whole else float32
-    return Tensor(_backend(device).xp.arange(start, end, step, dtype=dtype))
+        integral = all(isinstance(v, Integral) for v in (start, end, step))
+        dtype = int64 if integral else float32
+    numbers = [
+        number(v) if isinstance(v, Integral) else real("arange", name, v)
+        for name, v in (("start", start), ("end", end), ("step", step))
+    ]
+    if not numbers[2]:
+        raise ArgumentError("arange: step must not be 0")
+    if (numbers[1] - numbers[0]) * numbers[2] < 0:
+        raise ArgumentError(f"arange: steps of {step} don't lead from {start} to {end}")
+    return Tensor(_backend(device).xp.arange(*numbers, dtype=as_dtype("arange", dtype)))
 
 
 def rand(
@@ -115,8 +157,9 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of this size, uniform on [0, 1)."""
+    dtype, size = _random("rand", dtype), _size("rand", size)
     key = (generator or default_generator).next_key()
-    return Tensor(_backend(device).uniform(key, _size(size), dtype), requires_grad)
+    return Tensor(_backend(device).uniform(key, size, dtype), requires_grad)
 
 
 def randn(
@@ -127,37 +170,86 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of this size, normally distributed with mean 0 and variance 1."""
+    dtype, size = _random("randn", dtype), _size("randn", size)
     key = (generator or default_generator).next_key()
-    return Tensor(_backend(device).normal(key, _size(size), dtype), requires_grad)
+    return Tensor(_backend(device).normal(key, size, dtype), requires_grad)
+
+
+def _random(name: str, dtype: DType) -> DType:
+    dtype = as_dtype(name, dtype)
+    if dtype not in (float32, float64):
+        raise RuntimeError(f"{name}: dtype must be float32 or float64, got {dtype}")
+    return dtype
 
 
 def randint(
     low: int,
-    high: int,
-    size: Sequence[int],
+    high: Any,
+    size: Any = None,
     *,
     generator: Generator | None = None,
     device: Place = None,
 ) -> Tensor:
-    """An int64 tensor of this size, uniform on low … high-1."""
+    """An int64 tensor of this size, uniform on low … high-1; `randint(high, size)` is from 0 on."""
+    if size is None:
+        low, high, size = 0, low, high
+    low, high = whole("randint", "low", low, -(2**63)), whole("randint", "high", high)
+    if not low < high <= 2**63:
+        raise ArgumentError(f"randint: there is no whole number from {low} on and below {high}")
+    size = _size("randint", (size,))
     key = (generator or default_generator).next_key()
     return Tensor(_backend(device).integers(key, low, high, size))
 
 
 def randperm(n: int, *, generator: Generator | None = None, device: Place = None) -> Tensor:
     """The numbers 0 … n-1 in random order, int64."""
+    n = whole("randperm", "n", n, 0)
     return Tensor(_backend(device).permutation((generator or default_generator).next_key(), n))
 
 
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors one after another along an axis they have."""
-    try:
-        return shape.concatenate(*tensors, axis=dim)
-    except ValueError:
-        shapes = ", ".join(str(t.shape) for t in tensors)
-        raise RuntimeError(f"cat: shapes {shapes} do not fit along dim {dim}") from None
+def _tensors(name: str, tensors: Iterable[Tensor]) -> list[Tensor]:
+    found = list(tensors)
+    for i, t in enumerate(found):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{name}: number {i} must be a Tensor, got {type(t).__name__}")
+    if not found:
+        raise ArgumentError(f"{name}: got no tensors")
+    common_backend(name, *found)
+    return found
 
 
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+def cat(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
+    """Tensors one after another along an axis they have.
+
+    The type is that of arithmetic between them. One of shape (0,) goes with any, so that a
+    collection can begin with `tensor([])`. Raises IndexError for an axis that they don't have, and
+    ShapeError's kind (ArgumentError) for shapes that differ along another one.
+    """
+    found = _tensors("cat", tensors)
+    dtype = result_type(*(t.array for t in found))
+    kept = [t for t in found if t.shape != (0,)] or found[:1]
+    ndim = kept[0].ndim
+    if not ndim:
+        raise ArgumentError("cat: tensors without axes can't be joined; stack() can")
+    axis = whole("cat", "dim", dim)
+    if not -ndim <= axis < ndim:
+        raise IndexError(f"cat: dim {dim} is out of range for shape {kept[0].shape}")
+    axis %= ndim
+    rest = {(*t.shape[:axis], *t.shape[axis + 1 :]) if t.ndim == ndim else None for t in kept}
+    if len(rest) > 1:
+        shapes = ", ".join(str(t.shape) for t in found)
+        raise ArgumentError(f"cat: shapes {shapes} do not fit along dim {dim}")
+    return shape.concatenate(*(t.to(dtype) for t in kept), axis=axis)
+
+
+def stack(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape along a new axis."""
-    return cat([t.unsqueeze(dim) for t in tensors], dim)
+    found = _tensors("stack", tensors)
+    for t in found:
+        if t.shape != found[0].shape:
+            raise ArgumentError(f"stack: shapes {found[0].shape} and {t.shape} differ")
+    ndim, at = found[0].ndim + 1, whole("stack", "dim", dim)
+    if not -ndim <= at < ndim:
+        raise IndexError(f"stack: dim {dim} is out of range for shape {found[0].shape}")
+    dtype = result_type(*(t.array for t in found))
+    return shape.concatenate(*(t.to(dtype).unsqueeze(at) for t in found), axis=at % ndim)

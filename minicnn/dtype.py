@@ -7,6 +7,7 @@ stays float32 whatever Python number it meets, and int64 · float32 is float32.
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 from .backends import host
@@ -31,6 +32,33 @@ def kind(dtype: DType) -> int:
 
 def is_floating(dtype: DType) -> bool:
     return dtype.kind in "fc"
+
+
+def as_dtype(name: str, dtype: Any) -> DType:
+    """An element type, also by NumPy's or Python's name for it.
+
+    Raises TypeError for what is none.
+    """
+    try:
+        found = host.xp.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.kind not in "biuf":
+        raise TypeError(f"{name}: expected a dtype such as minicnn.float32, got {dtype!r}")
+    return found
+
+
+def wrapped(name: str, value: bool | int | float, dtype: DType) -> bool | int | float:
+    """A number to go with elements of this type: a whole one modulo the range, as in PyTorch.
+
+    Raises RuntimeError for a whole number that 64 bits do not hold.
+    """
+    if dtype.kind not in "iu" or not isinstance(value, Integral):
+        return value
+    if not -(2**63) <= value < 2**63:
+        raise RuntimeError(f"{name}: {value} does not fit into 64 bits")
+    info = host.xp.iinfo(dtype)
+    return (int(value) - info.min) % (info.max - info.min + 1) + info.min
 
 
 def dtype_of_number(value: bool | int | float) -> DType:

@@ -10,19 +10,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import backends, random
+from .arguments import ArgumentError, Pair, pair, real, whole
 from .autograd import common_backend
-from .backends import Array, backend_of, constant
+from .backends import Array, backend_of, constant, context
 from .dtype import float32, is_floating
 from .operations import arithmetic, convolution, matrix, pooling, winograd
 from .operations import dropout as _dropout
 from .operations import softmax as _softmax
 from .tensor import Tensor
 
-Pair = tuple[int, int]
 Size2 = int | Sequence[int]
 
 
-class ShapeError(ValueError):
+class ShapeError(ArgumentError):
     """Shapes that do not fit together.
 
     On its way out through modules the error learns which layer it happened in.
@@ -57,12 +57,11 @@ def _same_type(name: str, *tensors: Tensor | None) -> None:
         )
 
 
-def pair(name: str, argument: str, value: Size2, least: int) -> Pair:
-    """An int, or two of them, as (vertical, horizontal), each at least `least`."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    if len(both) != 2 or not all(isinstance(v, int) and v >= least for v in both):
-        raise ValueError(f"{name}: {argument} must be an int ≥ {least} or two, got {value!r}")
-    return both
+def _bias(name: str, bias: Any, weight: Tensor) -> None:
+    if bias is not None:
+        _tensor(name, "bias", bias, 1)
+        if bias.shape != weight.shape[:1]:
+            raise ShapeError(f"{name}: bias {bias.shape} does not fit weight {weight.shape}")
 
 
 def conv_margins(padding: str | Size2, kernel: Pair, stride: Pair, dilation: Pair) -> Any:
@@ -71,11 +70,11 @@ def conv_margins(padding: str | Size2, kernel: Pair, stride: Pair, dilation: Pai
         return (0, 0), (0, 0)
     if padding == "same":
         if stride != (1, 1):
-            raise ValueError(f"conv2d: padding='same' needs stride 1, got stride {stride}")
+            raise ArgumentError(f"conv2d: padding='same' needs stride 1, got stride {stride}")
         reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
         return tuple((r // 2, r - r // 2) for r in reach)
     if isinstance(padding, str):
-        raise ValueError(f"conv2d: padding must be 'same', 'valid' or numbers, got {padding!r}")
+        raise ArgumentError(f"conv2d: padding must be 'same', 'valid' or numbers, got {padding!r}")
     return tuple((p, p) for p in pair("conv2d", "padding", padding, 0))
 
 
@@ -84,7 +83,7 @@ def _pool_margins(
 ) -> tuple[Any, Pair]:
     """The margins a pooling needs, the last window's overhang included, and its output size."""
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
-        raise ValueError(f"{name}: padding {padding} is more than half of kernel_size {kernel}")
+        raise ArgumentError(f"{name}: padding {padding} is more than half of kernel_size {kernel}")
     margins, sizes = [], []
     for length, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True):
         reach = d * (k - 1) + 1
@@ -122,15 +121,12 @@ def conv2d(
     padding: str | Size2 = 0,
     dilation: Size2 = 1,
     groups: int = 1,
-    *,
-    relu: bool = False,
 ) -> Tensor:
     """Slide `weight` (O, C, kh, kw) over `input` (N, C, H, W) or (C, H, W): (N, O, H', W').
 
     y[n, o, i, j] = bias[o] + Σ_cuv weight[o, c, u, v] · x[n, c, i·stride + u·dilation, j·…], with
     x padded by `padding` zeros on each side (an int, two, "valid" for none, "same" to keep H×W).
-    With relu=True (not in PyTorch), max(y, 0), in the pass that adds the bias.
-    Raises ShapeError where shapes don't fit, ValueError for arguments out of range and
+    Raises ShapeError where shapes don't fit, ArgumentError for arguments out of range and
     NotImplementedError for groups other than 1.
     """
     _tensor("conv2d", "input", input, 3, 4)
@@ -147,8 +143,7 @@ def conv2d(
             f"conv2d: input {input.shape} has {x.shape[1]} channels, weight {weight.shape} takes"
             f" {weight.shape[1]}"
         )
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ShapeError(f"conv2d: bias {bias.shape} does not fit weight {weight.shape}")
+    _bias("conv2d", bias, weight)
     _same_type("conv2d", input, weight, bias)
     padded = tuple(n + sum(m) for n, m in zip(x.shape[2:], margins, strict=True))
     reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
@@ -158,26 +153,25 @@ def conv2d(
             f" padded input {padded[0]}×{padded[1]} of {input.shape}"
         )
     if _minimal_filtering(x, weight, stride, dilation):
-        y = winograd.conv2d(x, weight, bias, margins, relu and bias is not None)
+        y = winograd.conv2d(x, weight, bias, margins)
     else:
-        fused = relu and bias is not None
-        y = convolution.conv2d(x, weight, bias, stride, margins, dilation, fused)
-    if relu and bias is None:
-        y = arithmetic.relu(y)
+        y = convolution.conv2d(x, weight, bias, stride, margins, dilation)
     return _like(y, input)
 
 
 def _minimal_filtering(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair) -> bool:
-    """Whether `backends.conv_algorithm` and the shapes are for Winograd's convolution.
+    """Whether the algorithm that is asked for and the shapes are for Winograd's convolution.
+
+    This thread's context says which, or else `backends.conv_algorithm`.
 
     It can do square 3×3 and 5×5 filters at stride 1 in float32. "auto" takes it where the products
     that it saves outweigh the transforms: the products grow with C·O, the transforms with C + O.
     From 16 channels on either side it takes 0.5 to 0.95 of im2col's time, with one it takes longer.
     That is on a CPU: on a GPU it has not been measured, and "auto" is im2col.
     """
-    algorithm = backends.conv_algorithm
+    algorithm = context.current().conv_algorithm or backends.conv_algorithm
     if algorithm not in ("im2col", "winograd", "auto"):
-        raise ValueError(
+        raise ArgumentError(
             f"backends.conv_algorithm must be 'im2col', 'winograd' or 'auto', got {algorithm!r}"
         )
     o, c, kh, kw = weight.shape
@@ -195,8 +189,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             f"linear: input {input.shape} and weight {weight.shape} do not fit: expected"
             f" {weight.shape[1]} features"
         )
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ShapeError(f"linear: bias {bias.shape} does not fit weight {weight.shape}")
+    _bias("linear", bias, weight)
     _same_type("linear", input, weight, bias)
     return matrix.linear(input, weight, bias)
 
@@ -259,8 +252,10 @@ def avg_pool2d(
     name = "avg_pool2d"
     _tensor(name, "input", input, 3, 4)
     _same_type(name, input)
-    if divisor_override is not None and divisor_override == 0:
-        raise ValueError("avg_pool2d: divisor_override must not be 0")
+    if divisor_override is not None:
+        divisor_override = whole(name, "divisor_override", divisor_override)
+        if divisor_override == 0:
+            raise ArgumentError("avg_pool2d: divisor_override must not be 0")
     x = _batched(input)
     kernel = pair(name, "kernel_size", kernel_size, 1)
     step = kernel if stride is None else pair(name, "stride", stride, 1)
@@ -295,13 +290,9 @@ def _shares(
     return 1 / (rows[:, None] * columns)
 
 
-def _regions(length: int, count: int, dtype: Any) -> Array:
-    """The averaging matrix (count, length); region i is ⌊i·length/count⌋ … ⌈(i+1)·length/count⌉."""
-    matrix = backends.host.xp.zeros((count, length), dtype)
-    for i in range(count):
-        start, end = i * length // count, -(-(i + 1) * length // count)
-        matrix[i, start:end] = 1 / (end - start)
-    return matrix
+def _regions(length: int, count: int) -> list[Pair]:
+    """Where `count` regions of an axis begin and end: ⌊i·length/count⌋, ⌈(i+1)·length/count⌉."""
+    return [(i * length // count, -(-(i + 1) * length // count)) for i in range(count)]
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
@@ -322,10 +313,8 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
         raise ShapeError(f"{name}: input {input.shape} has no elements to average")
     if (rows, columns) == (1, 1):
         return input.mean(dim=(-2, -1), keepdim=True)
-    backend = backend_of(x.array)
-    along_h = constant(backend, _regions, x.shape[2], rows, x.dtype)
-    along_w = constant(backend, _regions, x.shape[3], columns, x.dtype)
-    return _like(pooling.adaptive_avg_pool2d(x, along_h, along_w), input)
+    regions = _regions(x.shape[2], rows), _regions(x.shape[3], columns)
+    return _like(pooling.adaptive_avg_pool2d(x, *regions), input)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -334,8 +323,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     The mask comes from the default generator (`manual_seed`). Srivastava et al. 2014.
     """
     _tensor("dropout", "input", input)
-    if not 0 <= p <= 1:
-        raise ValueError(f"dropout: p must be between 0 and 1, got {p}")
+    p = real("dropout", "p", p, least=0, most=1)
+    _same_type("dropout", input)
     if not training or p == 0:
         return input
     stream = random.current()
@@ -355,7 +344,8 @@ def _class_axis(name: str, input: Tensor, dim: int | None) -> int:
     _tensor(name, "input", input)
     _same_type(name, input)
     if dim is None:
-        raise ValueError(f"{name}: dim must be given; it is 1 for logits (N, C)")
+        raise ArgumentError(f"{name}: dim must be given; it is 1 for logits (N, C)")
+    dim = whole(name, "dim", dim)
     if not -input.ndim <= dim < max(input.ndim, 1):
         raise IndexError(f"{name}: dim {dim} is out of range for shape {input.shape}")
     return dim
@@ -363,12 +353,18 @@ def _class_axis(name: str, input: Tensor, dim: int | None) -> int:
 
 def softmax(input: Tensor, dim: int | None = None) -> Tensor:
     """exp(x) / Σ exp(x) along `dim`."""
-    return _softmax.softmax(input, _class_axis("softmax", input, dim))
+    axis = _class_axis("softmax", input, dim)
+    if not input.numel() or not input.ndim:
+        return input.exp() if input.ndim else arithmetic.exp(input - input)
+    return _softmax.softmax(input, axis)
 
 
 def log_softmax(input: Tensor, dim: int | None = None) -> Tensor:
     """log(softmax(x)), computed so that large logits do no harm."""
-    return _softmax.log_softmax(input, _class_axis("log_softmax", input, dim))
+    axis = _class_axis("log_softmax", input, dim)
+    if not input.numel() or not input.ndim:
+        return input.exp() if input.ndim else input - input
+    return _softmax.log_softmax(input, axis)
 
 
 def _reduce(name: str, losses: Tensor, reduction: str, total: Any) -> Tensor:
@@ -376,8 +372,15 @@ def _reduce(name: str, losses: Tensor, reduction: str, total: Any) -> Tensor:
     if reduction == "none":
         return losses
     if reduction not in ("sum", "mean"):
-        raise ValueError(f"{name}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
-    return losses.sum() if reduction == "sum" else losses.sum() / total
+        raise ArgumentError(f"{name}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    return losses.sum() if reduction == "sum" else _softmax.mean_loss(losses, total)
+
+
+def _refuse_deprecated(name: str, **arguments: Any) -> None:
+    """PyTorch's places for arguments that it has replaced: here so that the others keep theirs."""
+    for argument, value in arguments.items():
+        if value is not None:
+            raise TypeError(f"{name}: {argument} is not supported; reduction='mean' or 'sum' is")
 
 
 def _class_weights(name: str, weight: Tensor | None, classes: int, x: Tensor) -> Array:
@@ -407,7 +410,7 @@ def _one_hot(name: str, x: Tensor, target: Tensor, ignore_index: int) -> tuple[A
     xp = backend.xp
     classes = x.shape[1]
     labels = target.array
-    counted = labels != ignore_index
+    counted = labels != whole(name, "ignore_index", ignore_index)
     wrong = counted & ((labels < 0) | (labels >= classes))
     numbers = xp.arange(classes).reshape(1, -1, *[1] * (x.ndim - 2))
     hot = ((numbers == labels[:, None]) & counted[:, None]).astype(x.dtype)
@@ -424,7 +427,9 @@ def nll_loss(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    size_average: None = None,
     ignore_index: int = -100,
+    reduce: None = None,
     reduction: str = "mean",
 ) -> Tensor:
     """-weight[y] · input[y] for log-probabilities (N, C, …) and class indices y (N, …).
@@ -432,26 +437,37 @@ def nll_loss(
     'mean' divides the sum by the weights of the targets that count. (C,) with one index works too.
     """
     name = "nll_loss"
+    _refuse_deprecated(name, size_average=size_average, reduce=reduce)
     _tensor(name, "input", input)
     _tensor(name, "target", target)
     common_backend(name, input, target)
     _same_type(name, input)
+    if not input.ndim:
+        raise ShapeError(f"{name}: input must have a class axis, got shape {input.shape}")
     if input.ndim == 1:
-        loss = nll_loss(input.unsqueeze(0), target.unsqueeze(0), weight, ignore_index, reduction)
+        loss = nll_loss(
+            input.unsqueeze(0),
+            target.unsqueeze(0),
+            weight,
+            ignore_index=ignore_index,
+            reduction=reduction,
+        )
         return loss.squeeze(0) if reduction == "none" else loss
     x = input
     hot, _ = _one_hot(name, x, target, ignore_index)
     classes = x.shape[1]
     weights = _class_weights(name, weight, classes, x).reshape(1, -1, *[1] * (x.ndim - 2))
     q = hot * weights  # (N, C, …)
-    return _reduce(name, _softmax.nll(x, Tensor(q)), reduction, Tensor(q.sum()))
+    return _reduce(name, _softmax.nll(x, Tensor(q)), reduction, q.sum())
 
 
 def cross_entropy(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    size_average: None = None,
     ignore_index: int = -100,
+    reduce: None = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
@@ -463,22 +479,22 @@ def cross_entropy(
     or for probabilities by their number. Raises IndexError for an index out of range.
     """
     name = "cross_entropy"
+    _refuse_deprecated(name, size_average=size_average, reduce=reduce)
     _tensor(name, "input", input)
     _tensor(name, "target", target)
     common_backend(name, input, target)
     _same_type(name, input)
     if not input.ndim:
         raise ShapeError(f"{name}: input must have a class axis, got shape {input.shape}")
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"{name}: label_smoothing must be between 0 and 1, got {label_smoothing}")
+    label_smoothing = real(name, "label_smoothing", label_smoothing, least=0, most=1)
     if input.ndim == 1:
         loss = cross_entropy(
             input.unsqueeze(0),
             target.unsqueeze(0),
             weight,
-            ignore_index,
-            reduction,
-            label_smoothing,
+            ignore_index=ignore_index,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
         )
         return loss.squeeze(0) if reduction == "none" else loss
     x, classes = input, input.shape[1]
@@ -492,7 +508,7 @@ def cross_entropy(
         total: Any = x.numel() // max(classes, 1)
     else:
         hot, counted = _one_hot(name, x, target, ignore_index)
-        total = Tensor((hot * weights).sum())
+        total = (hot * weights).sum()
         q = Tensor(hot)
     if label_smoothing:
         q = q * (1 - label_smoothing) + label_smoothing / classes

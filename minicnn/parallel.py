@@ -6,25 +6,29 @@ through the copies, ReLUs and pools that a threaded matrix product leaves to one
 images taken through the whole network and back stay in the cache, where a batch goes out to memory
 and back with every layer.
 
-The gradients are those of the whole batch, to rounding: the loss is a mean over images, so its
-gradient is the weighted mean of the pieces' gradients.
+All threads use one and the same model. `autograd.gradients` hands out what reaches the parameters
+in place of adding it up there, so each thread keeps its own sums until all are done.
 """
 
 from __future__ import annotations
 
-import copy
-import math
 import os
+import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from . import creation, random
-from .autograd import no_grad
+from . import creation, functional, random
+from .arguments import whole
+from .autograd import Variable, is_grad_enabled, no_grad, set_grad_enabled
+from .backends import Array, context
 from .backends import threads as backend_threads
-from .nn.module import Module, Parameter
-from .operations.winograd import fixed_weights
+from .dtype import is_floating
+from .independence import refuse_coupled
+from .nn.layers import CrossEntropyLoss
+from .nn.module import Module
+from .operations.winograd import FixedFilters
 from .tensor import Tensor
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -37,16 +41,35 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+class Sums:
+    """Gradients added up by leaf, without touching the arrays that were handed in."""
+
+    def __init__(self) -> None:
+        self.totals: dict[Variable, Array] = {}
+        self._own: set[Variable] = set()  # whose total is an array made here
+
+    def add(self, contributions: dict[Variable, Array]) -> None:
+        for leaf, g in contributions.items():
+            if leaf in self._own:
+                self.totals[leaf] += g
+            elif leaf in self.totals:
+                self.totals[leaf] = self.totals[leaf] + g
+                self._own.add(leaf)
+            else:
+                self.totals[leaf] = g
+
+
 class MicroBatches:
     """Runs a model over batches, up to `micro_batch` images at a time on each of `threads` threads.
 
     Thread t of T takes pieces t, t + T, … in order, and the threads' gradients are added in order:
     the result depends on the settings, never on timing. Dropout gives every image the mask that it
     would have in the whole batch. The BLAS has `blas_threads` threads for each of them meanwhile.
+    What calls of several threads ask of one object is done one after the other.
 
-    Raises ValueError for counts below 1, and for a model with a module that says `couples_images`
-    (one whose output for an image depends on the others), as it can't be cut; warns (UserWarning)
-    where there are more threads than cores.
+    Raises ArgumentError for counts below 1; warns (UserWarning) where there are more threads than
+    cores. A model that can't be cut is refused when it is first used, and again after a change: see
+    `independence.refuse_coupled`.
     """
 
     def __init__(
@@ -58,84 +81,170 @@ class MicroBatches:
         blas_threads: int = 1,
     ) -> None:
         threads = available_cores() if threads is None else threads
-        counts = {"threads": threads, "micro_batch": micro_batch, "blas_threads": blas_threads}
-        for name, value in counts.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"MicroBatches: {name} must be a positive int, got {value!r}")
-        if threads > available_cores():
+        self.model, self.threads = model, whole("MicroBatches", "threads", threads, 1)
+        self.micro_batch = whole("MicroBatches", "micro_batch", micro_batch, 1)
+        self.blas_threads = whole("MicroBatches", "blas_threads", blas_threads, 1)
+        if self.threads > available_cores():
             warnings.warn(
                 f"{threads} threads on {available_cores()} cores will be slower", stacklevel=2
             )
-        for name, module in model.named_modules():
-            if getattr(module, "couples_images", False):
-                raise ValueError(
-                    f"MicroBatches: layer {name} {module!r} couples the images of a batch"
-                )
-        self.model, self.threads, self.micro_batch = model, threads, micro_batch
-        self.blas_threads = blas_threads
-        self._parameters = list(model.parameters())
-        self._replicas = [self._replica() for _ in range(threads)]
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="MicroBatches")
+        self._process = 0
+        self._checked: Any = None  # the layers and modes that were found to be independent
 
-    def _replica(self) -> tuple[Module, list[Parameter]]:
-        """A copy of the model with parameters of its own that share the model's arrays."""
-        shared = {id(p): Parameter(p.detach()) for p in self._parameters}
-        return copy.deepcopy(self.model, dict(shared)), list(shared.values())
+    def _workers(self) -> tuple[ThreadPoolExecutor, threading.Lock]:
+        """The threads, and the lock of those who want them; a fork leaves both behind."""
+        if self._process != os.getpid():
+            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="MicroBatches")
+            self._lock, self._process = threading.Lock(), os.getpid()
+        return self._pool, self._lock
 
-    def _run(self, work: Callable[[Module, slice], Any], n: int) -> list[list[Any]]:
-        """Call work(replica, piece) for all pieces of n images: the results of each thread."""
-        modes = [module.training for module in self.model.modules()]
-        generator, after = random.current().generator, []
+    def _run(
+        self, work: Callable[[slice], Any], n: int, generator: random.Generator
+    ) -> list[list[Any]]:
+        """Call work(piece) for all pieces of n images: the results of each thread.
+
+        Every piece draws from `generator` as it is, which moves on to where the last one ends.
+        Raises what a piece raises, once all threads have stopped.
+        """
         rounds = -(-n // (self.micro_batch * self.threads))
-        count = min(n, rounds * self.threads)  # so that each thread gets as many images
+        count = max(1, min(n, rounds * self.threads))  # so that each thread gets as many images
         pieces = [slice(i * n // count, (i + 1) * n // count) for i in range(count)]
+        fixed = FixedFilters(p.array for p in self.model.parameters())
+        inherited, recording = context.current(), is_grad_enabled()
+        after: list[random.Generator] = []
+        failed = threading.Event()
 
         def take(thread: int) -> list[Any]:
-            replica, parameters = self._replicas[thread]
-            for mine, original in zip(parameters, self._parameters, strict=True):
-                mine.array, mine.grad_array = original.array, None
-            for module, mode in zip(replica.modules(), modes, strict=True):
-                module.training = mode
             results = []
-            for piece in pieces[thread :: self.threads]:
-                draws = generator.clone()
-                with random.drawing(draws, piece.start):
-                    results.append(work(replica, piece))
-                after.append(draws)
-            return results
+            before = is_grad_enabled()
+            set_grad_enabled(recording)
+            try:
+                with (
+                    context.using(inherited, fixed_filters=fixed),
+                    backend_threads.sharing_out_to(self.blas_threads),
+                ):
+                    for piece in pieces[thread :: self.threads]:
+                        if failed.is_set():
+                            break
+                        draws = generator.clone()
+                        with random.drawing(draws, piece.start):
+                            results.append(work(piece))
+                        after.append(draws)
+                return results
+            except BaseException:
+                failed.set()
+                raise
+            finally:
+                set_grad_enabled(before)
 
-        with backend_threads.blas_threads(self.blas_threads), fixed_weights():
-            done = list(self._pool.map(take, range(self.threads)))
+        pool, lock = self._workers()
+        if threading.current_thread().name.startswith("MicroBatches"):
+            raise RuntimeError("MicroBatches: called by a model that runs in micro-batches itself")
+        with lock, backend_threads.blas_threads(self.blas_threads):
+            done = backend_threads.all_done(pool, take, range(self.threads))
         for draws in after:
             generator.catch_up(draws)
         return done
 
+    def _check(self, x: Tensor) -> None:
+        """Refuse a model whose images depend on one another, once for its layers and modes."""
+        layers = [(module, module.training) for module in self.model.modules()]
+        if len(x) > 1 and layers != self._checked:
+            refuse_coupled(self.model, x)
+            self._checked = layers
+
     def backward(self, criterion: Criterion, x: Tensor, y: Tensor) -> float:
         """Add the gradients of criterion(model(x), y) to the parameters; return its value.
 
-        `criterion` must be a mean over the images, as `CrossEntropyLoss()` is.
+        They are those of the whole batch, to rounding, whatever the criterion is. A
+        `CrossEntropyLoss` is a sum over images divided by one number, so each piece goes forward
+        and back at once. Any other criterion is asked about the outputs of all images, for which
+        every piece goes forward once more.
         """
+        self._check(x)
+        generator = random.current().generator
+        if type(criterion) is CrossEntropyLoss and criterion.reduction in ("mean", "sum"):
+            loss, sums = self._sum_over_images(criterion, x, y, generator)
+        else:
+            loss, sums = self._in_two_passes(criterion, x, y, generator)
+        for leaf, total in sums.totals.items():
+            leaf.accumulate_grad(total)
+        return loss
 
-        def work(replica: Module, piece: slice) -> float:
-            loss = criterion(replica(x[piece]), y[piece])
-            share = len(y[piece]) / len(y)
-            loss.backward(creation.full((), share, dtype=loss.dtype, device=loss.device))
-            return share * loss.item()
+    def _sum_over_images(
+        self, criterion: CrossEntropyLoss, x: Tensor, y: Tensor, generator: random.Generator
+    ) -> tuple[float, Sums]:
+        total = 1.0
+        if criterion.reduction == "mean":
+            total = _total_weight(criterion, y)
+        share = 1 / total if total else 0.0
 
-        losses = self._run(work, len(y))
-        for i, parameter in enumerate(self._parameters):
-            for _, mine in self._replicas:
-                if (g := mine[i].grad_array) is not None:
-                    parameter.accumulate_grad(g)
-        return math.fsum(loss for thread in losses for loss in thread)
+        def work(piece: slice) -> tuple[float, dict[Variable, Array]]:
+            loss = functional.cross_entropy(
+                self.model(x[piece]),
+                y[piece],
+                criterion.weight,
+                ignore_index=criterion.ignore_index,
+                reduction="sum",
+                label_smoothing=criterion.label_smoothing,
+            )
+            g = creation.full((), share, dtype=loss.dtype, device=loss.device)
+            return loss.item(), loss.gradients(g)
+
+        done = self._run(work, len(x), generator)
+        value = sum(loss for thread in done for loss, _ in thread)
+        return value / total if total else float("nan"), _added(done)
+
+    def _in_two_passes(
+        self, criterion: Criterion, x: Tensor, y: Tensor, generator: random.Generator
+    ) -> tuple[float, Sums]:
+        before = generator.clone()
+        outputs = self._forward(x, generator).requires_grad_()
+        loss = criterion(outputs, y)
+        if not isinstance(loss, Tensor):
+            raise TypeError(f"MicroBatches: the criterion returned {type(loss).__name__}")
+        sums = Sums()
+        sums.add(loss.gradients())
+        g = sums.totals.pop(outputs, None)
+        if g is not None:
+
+            def work(piece: slice) -> tuple[float, dict[Variable, Array]]:
+                return 0.0, self.model(x[piece]).gradients(Tensor(g[piece]))
+
+            done = self._run(work, len(x), before)
+            sums.add(_added(done).totals)
+        return loss.item(), sums
 
     def predict(self, x: Tensor) -> Tensor:
         """model(x), without recording it for gradients."""
+        self._check(x)
+        return self._forward(x, random.current().generator)
 
-        def work(replica: Module, piece: slice) -> Tensor:
-            with no_grad():
-                return replica(x[piece])
+    def _forward(self, x: Tensor, generator: random.Generator) -> Tensor:
+        with no_grad():
+            done = self._run(lambda piece: self.model(x[piece]), len(x), generator)
+        count = sum(map(len, done))
+        return creation.cat([done[i % self.threads][i // self.threads] for i in range(count)])
 
-        done = self._run(work, len(x))
-        pieces = sum(len(outputs) for outputs in done)
-        return creation.cat([done[i % self.threads][i // self.threads] for i in range(pieces)])
+
+def _total_weight(criterion: CrossEntropyLoss, y: Tensor) -> float:
+    """What the mean divides by: the weights of the targets that count, or of probabilities
+    (N, C, …) their number."""
+    if is_floating(y.dtype):
+        return float(y.numel() // max(1, y.shape[1] if y.ndim > 1 else y.numel()))
+    counted, weight = y.array[y.array != criterion.ignore_index], criterion.weight
+    if weight is None or not weight.numel():
+        return float(counted.size)
+    places = counted.clip(0, weight.numel() - 1)  # one out of range is refused with its piece
+    return float(weight.array.reshape(-1)[places].sum(dtype="float64"))
+
+
+def _added(done: list[list[tuple[float, dict[Variable, Array]]]]) -> Sums:
+    """The gradients of all pieces, added up within each thread and then across them."""
+    totals = Sums()
+    for thread in done:
+        sums = Sums()
+        for _, contributions in thread:
+            sums.add(contributions)
+        totals.add(sums.totals)
+    return totals

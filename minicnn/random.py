@@ -7,12 +7,14 @@ seed and on how many draws came before, never on how large those were or on timi
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from . import backends
+from .arguments import whole
 
 
 class Counted(NamedTuple):
@@ -25,17 +27,26 @@ class Counted(NamedTuple):
 Key = tuple[int, Any]  # a seed, and a count: an int or Counted
 
 
+_counting = threading.RLock()  # for all generators, as nobody holds it for long
+
+
+def _renew_lock() -> None:
+    global _counting
+    _counting = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # some thread of the parent's may have held it
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 class Generator:
     """A source of random keys: after `manual_seed(s)`, the same ones for the same s."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self.manual_seed(0)
 
     def manual_seed(self, seed: int) -> Generator:
-        if not isinstance(seed, int):
-            raise TypeError(f"manual_seed: expected an int, got {type(seed).__name__}")
-        self._seed, self._count = seed % 2**64, 0
+        self._seed, self._count = whole("manual_seed", "seed", seed) % 2**64, 0
         return self
 
     def initial_seed(self) -> int:
@@ -52,7 +63,7 @@ class Generator:
 
     def next_key(self) -> Key:
         """The key of the next draw."""
-        with self._lock:
+        with _counting:
             self._count += 1
             return self._seed, self._count
 
@@ -67,7 +78,7 @@ class Generator:
 
     def catch_up(self, other: Generator) -> None:
         """Move on to where a clone of this generator is, if that is further."""
-        with self._lock:
+        with _counting:
             self._count = max(self._count, other._count)
 
     def at(self, position: int) -> Generator:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 from . import autograd, backends
-from .autograd import Node, Variable
-from .backends import Array, backend_of
+from .arguments import ArgumentError, number, whole
+from .autograd import Node, Variable, changed_in_place
+from .backends import Array, as_array, backend_of
 from .device import device
 from .dtype import (
     DType,
+    as_dtype,
     bool_,
     float32,
     float64,
@@ -19,8 +23,10 @@ from .dtype import (
     is_floating,
     kind,
     result_type,
+    wrapped,
 )
 from .operations import arithmetic, matrix, shape
+from .versions import owner
 
 Number = bool | int | float
 Dim = int | tuple[int, ...] | list[int] | None
@@ -43,15 +49,16 @@ class Tensor(Variable):
     # NumPy leaves `array * tensor` to Tensor, which refuses it by name.
     __array_ufunc__ = None
 
+    # A copy where PyTorch has a view, as the engine keeps images channels-last: what is written
+    # into it would be lost.
+    _stands_for_view = False
+
     def __init__(self, array: Array, requires_grad: bool = False) -> None:
         # Arithmetic on arrays without axes gives NumPy scalars: make them arrays again.
-        if isinstance(array, backends.host.xp.generic):
-            array = backends.host.asarray(array)
-        backend_of(array)
-        self.array = array
+        self.array = as_array(array)
         self.node = None
         self.grad_array = None
-        self.requires_grad = False
+        self._requires_grad = False
         if requires_grad:
             self.requires_grad_()
 
@@ -59,8 +66,32 @@ class Tensor(Variable):
     def from_operation(array: Array, node: Node | None) -> Tensor:
         result = Tensor(array)
         result.node = node
-        result.requires_grad = node is not None
+        result._requires_grad = node is not None
         return result
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        """A leaf in memory of its own, with a copy of its gradient.
+
+        Raises RuntimeError for a tensor with a history, as that leads to leaves that are not
+        copied: their gradients would go elsewhere.
+        """
+        self._refuse_copy("deepcopy")
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        homeless = {k: v for k, v in vars(self).items() if k != "grad_home"}
+        vars(twin).update(deepcopy(homeless, memo))
+        return twin
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        self._refuse_copy("pickle")
+        return super().__reduce_ex__(protocol)
+
+    def _refuse_copy(self, name: str) -> None:
+        if self.node is not None:
+            raise RuntimeError(
+                f"{name}: a tensor with a history ({self.node}) can't be copied together with it;"
+                " use .detach()"
+            )
 
     # --- what it is ------------------------------------------------------------------------------
 
@@ -70,7 +101,7 @@ class Tensor(Variable):
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the length of one axis."""
-        return self.shape if dim is None else self.shape[dim]
+        return self.shape if dim is None else self.shape[_axis("size", self, dim)]
 
     @property
     def ndim(self) -> int:
@@ -166,6 +197,15 @@ class Tensor(Variable):
 
     # --- gradients -------------------------------------------------------------------------------
 
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients are sent back to this tensor, or through it."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Collect gradients in `.grad` from now on (or no longer)."""
         if requires_grad and not is_floating(self.dtype):
@@ -174,7 +214,7 @@ class Tensor(Variable):
             )
         if not requires_grad and self.node is not None:
             raise RuntimeError("requires_grad_(False): this tensor has a history; use .detach()")
-        self.requires_grad = requires_grad
+        self._requires_grad = bool(requires_grad)
         return self
 
     @property
@@ -184,6 +224,8 @@ class Tensor(Variable):
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")
         if value is not None and (value.shape, value.dtype) != (self.shape, self.dtype):
             raise RuntimeError(
                 f"grad: expected shape {self.shape} and {self.dtype}, got {value.shape} and"
@@ -198,6 +240,13 @@ class Tensor(Variable):
         left out for a single number, where it is 1. The record is freed on the way, so a second
         call raises RuntimeError, unless the first was told to `retain_graph`.
         """
+        for leaf, g in self.gradients(gradient, retain_graph).items():
+            leaf.accumulate_grad(g)
+
+    def gradients(
+        self, gradient: Tensor | None = None, retain_graph: bool = False
+    ) -> dict[Variable, Array]:
+        """What `backward` adds to the leaves' `.grad`, by leaf, without adding it."""
         if not self.requires_grad:
             raise RuntimeError("backward(): nothing that this tensor was made from requires grad")
         xp = backend_of(self.array).xp
@@ -209,25 +258,34 @@ class Tensor(Variable):
                 )
             g = xp.ones_like(self.array)
         else:
+            if not isinstance(gradient, Tensor):
+                got = type(gradient).__name__
+                raise TypeError(f"backward(): gradient must be a Tensor or None, got {got}")
             if gradient.shape != self.shape:
                 raise RuntimeError(
                     f"backward(): gradient of shape {gradient.shape} for a tensor of {self.shape}"
                 )
             autograd.common_backend("backward", self, gradient)
             g = gradient.array.astype(self.dtype, copy=False)
-        autograd.backward(self, g, retain_graph)
+        return autograd.gradients(self, g, retain_graph)
 
     def detach(self) -> Tensor:
         """The same values in the same memory, without history."""
-        return Tensor(self.array)
+        same = Tensor(self.array)
+        same._stands_for_view = self._stands_for_view
+        return same
 
     @property
     def data(self) -> Tensor:
         """`detach()`, and a way to replace the values: `p.data = t`."""
-        return Tensor(self.array)
+        return self.detach()
 
     @data.setter
     def data(self, value: Tensor) -> None:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"data: expected a Tensor, got {type(value).__name__}")
+        if self.requires_grad and not is_floating(value.dtype):
+            raise RuntimeError(f"data: this tensor requires grad, and can't become {value.dtype}")
         self.array = value.array
 
     # --- other types and places ------------------------------------------------------------------
@@ -242,17 +300,18 @@ class Tensor(Variable):
                 dtype, device = target.dtype, target.device
             elif isinstance(target, (str, _device)):
                 device = target
-            else:
+            elif not isinstance(target, bool):  # that is PyTorch's non_blocking
                 dtype = target
         moved = self
         if device is not None and _device(device).type != self.device.type:
             source, there = backend_of(self.array), _device(device).backend
             moved = arithmetic.to_device(moved, source, there)
         if dtype is not None and moved.dtype != dtype:
-            dtype = backends.host.xp.dtype(dtype)
+            dtype = as_dtype("to", dtype)
             if is_floating(dtype) and is_floating(moved.dtype):
                 return arithmetic.cast(moved, dtype)
-            return Tensor(moved.array.astype(dtype))
+            with backend_of(moved.array).quiet():
+                return Tensor(moved.array.astype(dtype))
         return moved
 
     def cpu(self) -> Tensor:
@@ -275,8 +334,11 @@ class Tensor(Variable):
         return arithmetic.copy(self)
 
     def contiguous(self) -> Tensor:
-        """This tensor: the engine chooses the memory order, and reads any."""
-        return self
+        """This tensor if it lies in memory row by row, otherwise a copy.
+
+        The copy keeps its memory order, since the engine reads any.
+        """
+        return self if self.array.flags.c_contiguous else self.clone()
 
     # --- arithmetic ------------------------------------------------------------------------------
 
@@ -360,19 +422,28 @@ class Tensor(Variable):
         return self._in_place("/=", self.detach() / _detached(other), other)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self._refuse_history("[…] =", value)
-        self.array[_index(self, index)] = value.array if isinstance(value, Tensor) else value
+        if isinstance(value, Tensor):
+            autograd.common_backend("[…] =", self, value)
+        with self._changing("[…] =", value) as array:
+            array[_index(self, index)] = value.array if isinstance(value, Tensor) else value
 
     def zero_(self) -> Tensor:
         return self.fill_(0)
 
-    def fill_(self, value: Number) -> Tensor:
-        self._refuse_history("fill_", value)
-        self.array[...] = value
+    def fill_(self, value: Any) -> Tensor:
+        """Every element this number, or that of a tensor without axes."""
+        if isinstance(value, Tensor):
+            return self._in_place("fill_", value.detach().reshape(()), value)
+        value = _operand("fill_", value)
+        with self._changing("fill_") as array:
+            array[...] = value
         return self
 
     def copy_(self, other: Tensor) -> Tensor:
-        return self._in_place("copy_", _detached(other), other)
+        """The values of another tensor, broadcast to this one's shape."""
+        if not isinstance(other, Tensor):
+            raise TypeError(f"copy_: expected a Tensor, got {type(other).__name__}")
+        return self._in_place("copy_", other.detach().to(self.device), other)
 
     def _refuse_history(self, name: str, *others: Any) -> None:
         if autograd.is_grad_enabled() and any(
@@ -384,24 +455,40 @@ class Tensor(Variable):
             )
 
     def _in_place(self, name: str, result: Tensor, other: Any) -> Tensor:
-        self._refuse_history(name, other)
         if kind(result.dtype) > kind(self.dtype):
             raise RuntimeError(f"{name}: a {result.dtype} result does not fit into {self.dtype}")
-        try:
-            self.array[...] = result.array
-        except ValueError:
+        if not autograd.broadcasts(result.shape, self.shape):
             raise RuntimeError(
                 f"{name}: a result of shape {result.shape} does not fit into {self.shape}"
-            ) from None
+            )
+        with self._changing(name, other) as array:
+            array[...] = result.array
         return self
+
+    @contextmanager
+    def _changing(self, name: str, *others: Any) -> Iterator[Array]:
+        """The array, to be written into: refused where that would be wrong, and noted."""
+        self._refuse_history(name, *others)
+        if self._stands_for_view:
+            raise RuntimeError(
+                f"{name}: this tensor is a copy, since images and filters are channels-last in"
+                " memory, so that the one it was made from would stay as it is; write into that"
+            )
+        try:
+            with backend_of(self.array).quiet():
+                yield self.array
+        except (ValueError, OverflowError, TypeError) as error:
+            raise RuntimeError(f"{name}: {error}") from None
+        finally:
+            changed_in_place(self.array, name)
 
     # --- comparison ------------------------------------------------------------------------------
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return _compare("__eq__", self, other)
+        return NotImplemented if other is None else _compare("__eq__", self, other)
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return _compare("__ne__", self, other)
+        return NotImplemented if other is None else _compare("__ne__", self, other)
 
     def __lt__(self, other: Any) -> Tensor:
         return _compare("__lt__", self, other)
@@ -422,13 +509,27 @@ class Tensor(Variable):
         return id(self)
 
     def __invert__(self) -> Tensor:
+        if is_floating(self.dtype):
+            raise TypeError(f"~: expected bools or whole numbers, got {self.dtype}")
         return Tensor(~self.array)
 
-    def __and__(self, other: Tensor) -> Tensor:
-        return Tensor(self.array & other.array)
+    def __and__(self, other: Any) -> Tensor:
+        return _bitwise("&", operator.and_, self, other)
 
-    def __or__(self, other: Tensor) -> Tensor:
-        return Tensor(self.array | other.array)
+    def __rand__(self, other: Any) -> Tensor:
+        return _bitwise("&", operator.and_, self, other)
+
+    def __or__(self, other: Any) -> Tensor:
+        return _bitwise("|", operator.or_, self, other)
+
+    def __ror__(self, other: Any) -> Tensor:
+        return _bitwise("|", operator.or_, self, other)
+
+    def __xor__(self, other: Any) -> Tensor:
+        return _bitwise("^", operator.xor, self, other)
+
+    def __rxor__(self, other: Any) -> Tensor:
+        return _bitwise("^", operator.xor, self, other)
 
     def all(self) -> Tensor:
         return Tensor(self.array.all())
@@ -460,31 +561,41 @@ class Tensor(Variable):
                 raise RuntimeError(f"max(): shape {self.shape} has no elements")
             return shape.maximum_of_all(self)
         indices = self.argmax(dim, keepdim=True)
-        values = shape.take_along(self, indices.array, dim)
+        if not self.ndim:
+            return MaxResult(shape.maximum_of_all(self), indices)
+        values = shape.take_along(self, indices.array, _axis("max", self, dim))
         if keepdim:
             return MaxResult(values, indices)
         return MaxResult(values.squeeze(dim), indices.squeeze(dim))
 
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
         """Where the largest element stands, int64; the first of equal ones."""
-        _axes("argmax", self, dim)
-        if not (self.numel() if dim is None else self.shape[dim]):
-            raise RuntimeError(f"argmax(): shape {self.shape} has no elements along dim {dim}")
-        return Tensor(self.array.argmax(axis=dim, keepdims=keepdim))
+        axis = None if dim is None else _axis("argmax", self, dim)
+        if not (self.numel() if axis is None or not self.ndim else self.shape[axis]):
+            raise IndexError(f"argmax(): shape {self.shape} has no elements along dim {dim}")
+        return Tensor(self.array.argmax(axis=axis if self.ndim else None, keepdims=keepdim))
 
     # --- shape -----------------------------------------------------------------------------------
 
     def reshape(self, *sizes: Any) -> Tensor:
         """The same elements in another shape; one size may be -1."""
-        target = _sizes(sizes)
+        target = _sizes("reshape", sizes)
         try:
-            return shape.reshape(self, target)
+            result: Tensor = shape.reshape(self, target)
         except ValueError:
-            raise RuntimeError(f"reshape: {self.shape} does not fit into {target}") from None
+            raise ArgumentError(f"reshape: {self.shape} does not fit into {target}") from None
+        if self.ndim == 4 and self.array.transpose(0, 2, 3, 1).flags.c_contiguous:
+            result._stands_for_view = not _share_memory(result, self)
+        return result
 
     def view(self, *sizes: Any) -> Tensor:
-        """`reshape`: PyTorch's condition on the memory order does not apply here."""
-        return self.reshape(*sizes)
+        """`reshape`: PyTorch's condition on the memory order does not apply here.
+
+        Where it is a copy, and so no view, it can't be written into.
+        """
+        result = self.reshape(*sizes)
+        result._stands_for_view = not _share_memory(result, self)
+        return result
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         """The axes from start_dim to end_dim, both included, as one."""
@@ -505,6 +616,7 @@ class Tensor(Variable):
 
     def unsqueeze(self, dim: int) -> Tensor:
         """With a new axis of length 1 before axis `dim`."""
+        dim = whole("unsqueeze", "dim", dim)
         if not -self.ndim - 1 <= dim <= self.ndim:
             raise IndexError(f"unsqueeze: dim {dim} is out of range for shape {self.shape}")
         at = dim % (self.ndim + 1)
@@ -512,9 +624,10 @@ class Tensor(Variable):
 
     def permute(self, *dims: Any) -> Tensor:
         """The axes in another order."""
-        order = tuple(_axis("permute", self, d) for d in _sizes(dims))
+        dims = _sizes("permute", dims)
+        order = tuple(_axis("permute", self, d) for d in dims)
         if sorted(order) != list(range(self.ndim)):
-            raise RuntimeError(f"permute: {_sizes(dims)} is no order of the axes of {self.shape}")
+            raise RuntimeError(f"permute: {dims} is no order of the axes of {self.shape}")
         return shape.permute(self, order)
 
     def transpose(self, dim0: int, dim1: int) -> Tensor:
@@ -539,15 +652,16 @@ _device = device  # `device` is a property inside the class
 
 
 def _operand(name: str, x: Any) -> Any:
-    """A Tensor or a Python number, as they are; NumPy scalars as Python numbers."""
-    if isinstance(x, (Tensor, bool, int, float)):
+    """A Tensor as it is, and any real number as Python's own."""
+    if isinstance(x, Tensor):
         return x
-    if isinstance(x, backends.host.xp.generic):
-        return x.item()
-    raise TypeError(
-        f"{name}: expected a Tensor or a number beside a Tensor, got"
-        f" {type(x).__module__}.{type(x).__qualname__}; minicnn.tensor(…) makes one"
-    )
+    try:
+        return number(x)
+    except TypeError:
+        raise TypeError(
+            f"{name}: expected a Tensor or a number beside a Tensor, got"
+            f" {type(x).__module__}.{type(x).__qualname__}; minicnn.tensor(…) makes one"
+        ) from None
 
 
 def _binary(function: Callable[..., Tensor], x: Any, y: Any, floating: bool = False) -> Tensor:
@@ -558,24 +672,48 @@ def _binary(function: Callable[..., Tensor], x: Any, y: Any, floating: bool = Fa
     if floating and not is_floating(dtype):
         dtype = float32
     try:
-        return function(*(v.to(dtype) if isinstance(v, Tensor) else v for v in (x, y)))
+        return function(
+            *(v.to(dtype) if isinstance(v, Tensor) else wrapped(name, v, dtype) for v in (x, y))
+        )
     except ValueError as error:
-        if isinstance(x, Tensor) and isinstance(y, Tensor):
-            raise RuntimeError(f"{name}: shapes {x.shape} and {y.shape} do not fit") from error
-        raise
+        if isinstance(x, Tensor) and isinstance(y, Tensor) and "broadcast" in str(error):
+            raise ArgumentError(f"{name}: shapes {x.shape} and {y.shape} do not fit") from error
+        raise ArgumentError(f"{name}: {error}") from error
 
 
 def _compare(name: str, x: Tensor, other: Any) -> Tensor:
     y = _operand(name.strip("_"), other)
     dtype = result_type(x.array, y.array if isinstance(y, Tensor) else y)
+    if isinstance(y, Tensor):
+        autograd.common_backend(name.strip("_"), x, y)
     a = x.array.astype(dtype, copy=False)
     b = y.array.astype(dtype, copy=False) if isinstance(y, Tensor) else y
     try:
         return Tensor(backend_of(a).xp.asarray(getattr(operator, name)(a, b)))
     except ValueError:
-        raise RuntimeError(
+        raise ArgumentError(
             f"{name.strip('_')}: shapes {a.shape} and {b.shape} do not fit"
         ) from None
+
+
+def _bitwise(name: str, function: Callable[..., Any], x: Tensor, other: Any) -> Tensor:
+    y = _operand(name, other)
+    dtype = result_type(x.array, y.array if isinstance(y, Tensor) else y)
+    if is_floating(dtype):
+        raise TypeError(f"{name}: expected bools or whole numbers, got {dtype}")
+    if isinstance(y, Tensor):
+        autograd.common_backend(name, x, y)
+        y = y.array.astype(dtype, copy=False)
+    else:
+        y = wrapped(name, y, dtype)
+    try:
+        return Tensor(function(x.array.astype(dtype, copy=False), y))
+    except ValueError:
+        raise ArgumentError(f"{name}: shapes {x.shape} and {y.shape} do not fit") from None
+
+
+def _share_memory(x: Tensor, y: Tensor) -> bool:
+    return owner(x.array) is owner(y.array)
 
 
 def _floating(x: Tensor) -> Tensor:
@@ -587,22 +725,30 @@ def _detached(x: Any) -> Any:
 
 
 def _index(x: Tensor, index: Any) -> Any:
-    """An index of x with arrays where it had tensors; those of the host are taken to x's device."""
+    """An index of x with arrays where it had tensors; those of the host are taken to x's device.
+
+    A whole number in a tensor without axes is a number, so that what it picks is a view.
+    """
     if isinstance(index, tuple):
         return tuple(_index(x, i) for i in index)
     if isinstance(index, backends.host.ArrayType):
         index = Tensor(index)
-    return index.to(x.device).array if isinstance(index, Tensor) else index
+    if not isinstance(index, Tensor):
+        return index
+    if not index.ndim and kind(index.dtype) == 1:
+        return int(index.item())
+    return index.to(x.device).array
 
 
-def _sizes(sizes: tuple[Any, ...]) -> tuple[int, ...]:
+def _sizes(name: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:
     """f(2, 3), f((2, 3)) and f([2, 3]) all mean (2, 3)."""
     if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
         sizes = tuple(sizes[0])
-    return tuple(int(n) for n in sizes)
+    return tuple(whole(name, "a size", n) for n in sizes)
 
 
 def _axis(name: str, x: Tensor, dim: int) -> int:
+    dim = whole(name, "dim", dim)
     if not -x.ndim <= dim < x.ndim and not (x.ndim == 0 and dim in (0, -1)):
         raise IndexError(f"{name}: dim {dim} is out of range for shape {x.shape}")
     return dim % x.ndim if x.ndim else 0
@@ -610,8 +756,12 @@ def _axis(name: str, x: Tensor, dim: int) -> int:
 
 def _axes(name: str, x: Tensor, dim: Dim) -> Any:
     """`dim` as NumPy's axis, checked."""
-    if dim is None or (x.ndim == 0 and dim in (0, -1)):
+    if dim is None:
         return None
-    if isinstance(dim, int):
-        return _axis(name, x, dim)
-    return tuple(_axis(name, x, d) for d in dim) or None
+    if not isinstance(dim, (tuple, list)):
+        axis = _axis(name, x, dim)
+        return axis if x.ndim else None
+    axes = tuple(_axis(name, x, d) for d in dim)
+    if len(set(axes)) < len(axes):
+        raise RuntimeError(f"{name}: dim {tuple(dim)} names an axis twice")
+    return axes if axes and x.ndim else None

@@ -159,16 +159,6 @@ def test_add_at_adds_again_where_an_index_occurs_again(backend, dtype):
     same(target, on_device, backend)
 
 
-@floats
-@pytest.mark.parametrize("relu", [False, True])
-def test_a_bias_is_added_to_rows(backend, relu, dtype):
-    y, b = drawn((7, 5), dtype), drawn(5, dtype)
-    on_device = backend.from_host(y.copy())
-    backend.add_bias(on_device, backend.from_host(b), relu)
-    host.add_bias(y, b, relu)
-    same(y, on_device, backend)
-
-
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-6), (np.float64, 1e-14)])
 def test_cross_entropy_and_its_gradient(backend, dtype, tolerance):
     x = np.array([[1, 2, 3], [1e4, -1e4, 0], [-np.inf, 0, 1], [5, 5, 5]], dtype)

@@ -24,6 +24,10 @@ def blas_threads(request):
         yield request.param
 
 
+def blas_has():
+    return min(library["num_threads"] for library in BLAS.select(user_api="blas").info())
+
+
 def test_results_come_in_order_and_every_piece_once(blas_threads):
     runs = threads.share(list, range(10))
     assert len(runs) == blas_threads
@@ -40,11 +44,11 @@ def test_the_last_to_leave_puts_back_what_the_first_found():
         first, second = threads.blas_threads(1), threads.blas_threads(2)
         first.__enter__()
         second.__enter__()
-        assert threads.count() == 1
+        assert blas_has() == 1
         first.__exit__(None, None, None)
-        assert threads.count() == 1
+        assert blas_has() == 1
         second.__exit__(None, None, None)
-        assert threads.count() == 3
+        assert blas_has() == 3
 
 
 def test_an_error_in_a_thread_arrives_and_leaves_the_blas_as_it_was():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import minicnn
 from minicnn import backends, gradcheck, nn
 from minicnn import functional as F
-from minicnn.backends import threads
+from minicnn.backends import context, threads
 from minicnn.operations import convolution, winograd
 
 from .arrays import array
@@ -57,12 +57,11 @@ def distance(a, b):
     r=st.sampled_from([3, 5]),
     size=st.tuples(st.integers(5, 11), st.integers(5, 11)),
     margins=st.tuples(st.tuples(margin, margin), st.tuples(margin, margin)),
-    relu=st.booleans(),
 )
-def test_any_map_batch_and_margins_give_im2cols_numbers(n, c, o, r, size, margins, relu):
+def test_any_map_batch_and_margins_give_im2cols_numbers(n, c, o, r, size, margins):
     inputs = leaves(n, c, o, r, *size, minicnn.float64)
-    got = derivatives(winograd.conv2d, inputs, margins, relu)
-    want = derivatives(convolution.conv2d, inputs, (1, 1), margins, (1, 1), relu)
+    got = derivatives(winograd.conv2d, inputs, margins)
+    want = derivatives(convolution.conv2d, inputs, (1, 1), margins, (1, 1))
     assert [g.shape for g in got] == [w.shape for w in want]
     assert max(distance(g, w) for g, w in zip(got, want, strict=True)) <= 1e-12
 
@@ -107,16 +106,38 @@ def test_another_gradient_sent_back_through_a_convolution_is_that_ones(algorithm
     np.testing.assert_array_equal(array(x.grad), 2 * first)
 
 
-def test_filters_kept_for_a_step_are_forgotten_after_it():
+def im2col(x, w, b):
+    return array(convolution.conv2d(x, w, b, (1, 1), ((1, 1), (1, 1)), (1, 1)))
+
+
+def test_fixed_filters_are_transformed_once(monkeypatch):
     x, w, b = leaves(1, 2, 2, 3, 6, 6, minicnn.float64)
-    with winograd.fixed_weights():
+    calls, real = [], winograd._transform
+    monkeypatch.setattr(winograd, "_transform", lambda *args: calls.append(1) or real(*args))
+    with context.using(fixed_filters=winograd.FixedFilters([w.array])):
+        for _ in range(3):
+            winograd.conv2d(x, w, b, ((1, 1), (1, 1)))
+    assert len(calls) == 1
+
+
+def test_fixed_filters_that_change_in_place_are_transformed_again():
+    x, w, b = leaves(1, 2, 2, 3, 6, 6, minicnn.float64)
+    fixed = winograd.FixedFilters([w.array])
+    with context.using(fixed_filters=fixed):
         winograd.conv2d(x, w, b, ((1, 1), (1, 1)))
-    w.array[...] *= 2
-    b.array[...] *= 2
-    with winograd.fixed_weights():
-        doubled = winograd.conv2d(x, w, b, ((1, 1), (1, 1)))
-    want = convolution.conv2d(x, w, b, (1, 1), ((1, 1), (1, 1)), (1, 1))
-    assert distance(array(doubled), array(want)) <= 1e-12
+        with minicnn.no_grad():
+            w *= 2
+        got = array(winograd.conv2d(x, w, b, ((1, 1), (1, 1))))
+    assert distance(got, im2col(x, w, b)) <= 1e-12
+
+
+def test_filters_computed_on_the_way_never_meet_anothers_transform():
+    x, w, b = leaves(1, 2, 2, 3, 6, 6, minicnn.float64)
+    fixed = winograd.FixedFilters([w.array])
+    with context.using(fixed_filters=fixed):
+        for factor in range(2, 30):  # some of these arrays get the address of one that has gone
+            got = array(winograd.conv2d(x, w * factor, b, ((1, 1), (1, 1))))
+            assert distance(got, im2col(x, w * factor, b)) <= 1e-12
 
 
 def used(monkeypatch, weight, **options):

@@ -7,7 +7,7 @@ that is.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -79,11 +79,33 @@ def backend_of(array: Array) -> ModuleType:
         raise TypeError(f"expected an array of a minicnn backend, got {type(array)}") from None
 
 
-@cache
+def is_array(thing: Any) -> bool:
+    """Whether this is an array of one of the backends in use."""
+    return type(thing) in _by_array_type
+
+
+def as_array(thing: Any) -> Array:
+    """A backend's array as it is; NumPy's scalars and the subclasses of its arrays as plain ones.
+
+    Never a copy of an array. Raises TypeError for anything else, for a masked array, whose mask
+    would be lost, and for elements that are not numbers in this machine's byte order.
+    """
+    if not is_array(thing):
+        array_like = isinstance(thing, (host.ArrayType, host.xp.generic))
+        if not array_like or isinstance(thing, host.xp.ma.MaskedArray):
+            kind = f"{type(thing).__module__}.{type(thing).__qualname__}"
+            raise TypeError(f"expected an array of a minicnn backend, got {kind}")
+        thing = host.asarray(thing)
+    if thing.dtype.kind not in "biufc" or not thing.dtype.isnative:
+        raise TypeError(f"expected numbers in this machine's byte order, got {thing.dtype!r}")
+    return thing
+
+
+@lru_cache(maxsize=64)
 def constant(backend: ModuleType, make: Callable[..., Any], *args: Any) -> Any:
     """make(*args), a NumPy array or a tuple of them, on a backend: made and sent there once.
 
-    Never write to it.
+    The 64 that were asked for last are kept, so this is for small ones. Never write to it.
     """
     made = make(*args)
     if isinstance(made, tuple):

@@ -111,11 +111,7 @@ def fetch(array: Array) -> Callable[[], float | None]:
     return lambda: float(host_array[0]) if sent.done else None
 
 
-def capturing() -> bool:
-    """Whether a graph is being captured, so that nothing may be asked of the device."""
-    return graph.capturing
-
-
+capturing = graph.capturing
 Graph, Pool, free_unused, peak_bytes = graph.Graph, graph.Pool, graph.free_unused, graph.peak_bytes
 OutOfMemoryError = xp.cuda.memory.OutOfMemoryError
 
@@ -125,7 +121,7 @@ OutOfMemoryError = xp.cuda.memory.OutOfMemoryError
 
 def matmul(x: Array, y: Array, out: Array | None = None) -> Array:
     """x @ y, written into `out` (contiguous) if given."""
-    return cublas.matmul(x, y, out) if graph.capturing else xp.matmul(x, y, out=out)
+    return cublas.matmul(x, y, out) if graph.capturing() else xp.matmul(x, y, out=out)
 
 
 def set_tf32(on: bool) -> None:
@@ -163,11 +159,6 @@ def relu_vjp(g: Array, y: Array) -> Array:
     """g where the result y of relu is above 0 or NaN, 0 elsewhere."""
     order, back = _memory_order(y)
     return kernels.relu_vjp(g.transpose(order), y.transpose(order)).transpose(back)
-
-
-def add_bias(y: Array, b: Array, relu: bool) -> None:
-    """y += b for rows y (M, O) and b (O,), and then max(y, 0) if `relu`, in one pass."""
-    (kernels.add_bias_relu if relu else kernels.add_bias)(b, y)
 
 
 def cross_entropy(x: Array, q: Array) -> tuple[Array, Array]:

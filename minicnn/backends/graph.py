@@ -12,6 +12,7 @@ capturing
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -21,7 +22,12 @@ import cupy as xp
 
 from . import cublas
 
-capturing = False  # whether a graph is being captured now
+
+class _Thread(threading.local):
+    capturing = False  # whether this thread captures a graph now
+
+
+_thread = _Thread()
 _pools: WeakSet[Pool] = WeakSet()
 _peak = 0
 
@@ -43,7 +49,6 @@ class Graph:
     """
 
     def __init__(self, function: Callable[[], Any], pool: Pool) -> None:
-        global capturing
         free_unused()  # what steps before have used is needed by the pool now
         stream = xp.cuda.Stream(non_blocking=True)
         stream.wait_event(xp.cuda.get_current_stream().record())
@@ -51,19 +56,24 @@ class Graph:
         with stream, xp.cuda.using_allocator(pool.memory.malloc):
             cublas.use(stream, pool.workspace)
             stream.begin_capture()
-            capturing = True
+            _thread.capturing = True
             try:
                 self.result = function()
             except BaseException:
-                capturing = False
                 _abandon(stream)
                 raise
-            capturing = False
+            finally:
+                _thread.capturing = False
             self._graph = stream.end_capture()
 
     def launch(self) -> None:
         """Run it on the current stream; this returns before it has run."""
         self._graph.launch()
+
+
+def capturing() -> bool:
+    """Whether this thread is capturing a graph, so that nothing may be asked of the device."""
+    return _thread.capturing
 
 
 def _abandon(stream: Any) -> None:

@@ -25,8 +25,6 @@ def _kernel(name: str, inputs: str, outputs: str, body: str, preamble: str = "")
 
 relu = _kernel("relu", "T x", "T y", "y = x <= 0 ? T(0) : x;")
 relu_vjp = _kernel("relu_vjp", "T g, T y", "T dx", "dx = y <= 0 ? T(0) : g;")
-add_bias = _kernel("add_bias", "T b", "T y", "y += b;")
-add_bias_relu = _kernel("add_bias_relu", "T b", "T y", "y += b; y = y <= 0 ? T(0) : y;")
 
 add_runs = _kernel(
     "add_runs",

@@ -88,11 +88,11 @@ columns = threads.columns
 def _blockwise(function: Callable[..., Any], *arrays: Array) -> Array:
     """What function(*arrays, out=…) computes, elementwise on arrays of one shape and type.
 
-    Piece by piece, so that what is computed on the way stays in the cache, and on all threads.
+    It is laid out in memory as the last of them is. Piece by piece, so that what is computed on the
+    way stays in the cache, and on all threads.
     """
-    first = arrays[0]
-    out = np.empty_like(first)
-    if not first.ndim:
+    out = np.empty_like(arrays[-1])
+    if not out.ndim:
         function(*arrays, out=out)
         return out
 
@@ -130,13 +130,6 @@ def relu(x: Array) -> Array:
 def relu_vjp(g: Array, y: Array) -> Array:
     """g where the result y of relu, which is never below 0, is above 0 or NaN; 0 elsewhere."""
     return _blockwise(lambda g, y, out: _where(y != 0, g, out), g, y)
-
-
-def add_bias(y: Array, b: Array, relu: bool) -> None:
-    """y += b for rows y (M, O) and b (O,), and then max(y, 0) if `relu`."""
-    y += b
-    if relu:
-        _above_zero(y, out=y)
 
 
 def cross_entropy(x: Array, q: Array) -> tuple[Array, Array]:

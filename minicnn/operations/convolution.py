@@ -52,18 +52,6 @@ def total(work: Callable[[slice], Array], cut: Sequence[slice], backend: Any) ->
     return reduce(iadd, backend.share(lambda run: reduce(iadd, map(work, run)), cut))
 
 
-def once(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """function(g), computed once for the VJPs of an operation, which all get the same g."""
-    last: list[Array] = []
-
-    def call(g: Array) -> Array:
-        if not last or last[0] is not g:
-            last[:] = g, function(g)
-        return last[1]
-
-    return call
-
-
 def sum_pixels(g: Array) -> Array:
     """The sum of g (N, H', W', O) over images and pixels, (O,): the gradient of a bias.
 
@@ -88,12 +76,8 @@ def conv2d(
     stride: Pair,
     margins: Margins,
     dilation: Pair,
-    relu: bool = False,
 ) -> Any:
     """y = x ∗ w + b, for x (N, C, H, W), w (O, C, kh, kw), b (O,): y (N, O, H', W').
-
-    With `relu`, which needs b, y = max(x ∗ w + b, 0): one pass over memory less than a ReLU of its
-    own.
 
     With the windows of x as rows, (N·H'·W', kh·kw·C), and the filters as rows, (O, kh·kw·C):
 
@@ -124,15 +108,12 @@ def conv2d(
             rows = y[piece].reshape(-1, o)
             times(cols(piece), filters.T, out=rows)
             if b is not None:
-                backend.add_bias(rows, b, relu)
+                rows += b
 
     backend.share(forward, cut)
 
-    # the gradient with respect to x ∗ w + b; y is kept for it only where there is a ReLU
-    dz = once((lambda g: backend.relu_vjp(nhwc(g), y)) if relu else nhwc)
-
     def vjp_x(g: Array) -> Array:
-        g = dz(g)
+        g = nhwc(g)
         dx = xp.empty(x.shape, x.dtype)
 
         def backward(run: Sequence[slice]) -> None:
@@ -145,7 +126,7 @@ def conv2d(
         return nchw(dx)
 
     def vjp_w(g: Array) -> Array:
-        g = dz(g)
+        g = nhwc(g)
 
         def work(piece: slice) -> Array:
             return times(g[piece].reshape(-1, o).T, cols(piece))
@@ -153,4 +134,4 @@ def conv2d(
         dfilters = total(work, cut, backend)
         return nchw(dfilters.reshape(o, kh, kw, c))
 
-    return nchw(y), vjp_x, vjp_w, lambda g: sum_pixels(dz(g))
+    return nchw(y), vjp_x, vjp_w, lambda g: sum_pixels(nhwc(g))

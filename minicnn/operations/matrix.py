@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..autograd import operation
+from ..autograd import operation, sum_copies
 from ..backends import Array, backend_of
-from .arithmetic import unbroadcast
 
 
 @operation
@@ -14,7 +13,8 @@ def matmul(x: Array, y: Array) -> Any:
     """x @ y for matrices, vectors and stacks of matrices, as in NumPy.
 
     For z = x y the chain rule gives dx = g yᵀ and dy = xᵀ g. A vector is a matrix with one row (x)
-    or one column (y), so both rules cover it once its missing axis is put in.
+    or one column (y), so both rules cover it once its missing axis is put in. A matrix that met a
+    whole stack takes the sum of what comes back from it.
     """
     times = backend_of(x).matmul
     rows, columns = x.ndim == 1, y.ndim == 1
@@ -28,9 +28,13 @@ def matmul(x: Array, y: Array) -> Any:
 
     return (
         times(x, y),
-        lambda g: unbroadcast(times(whole(g), y2.swapaxes(-1, -2)), x2.shape).reshape(x.shape),
-        lambda g: unbroadcast(times(x2.swapaxes(-1, -2), whole(g)), y2.shape).reshape(y.shape),
+        lambda g: _unstacked(times(whole(g), y2.swapaxes(-1, -2)), x2.shape).reshape(x.shape),
+        lambda g: _unstacked(times(x2.swapaxes(-1, -2), whole(g)), y2.shape).reshape(y.shape),
     )
+
+
+def _unstacked(g: Array, shape: tuple[int, ...]) -> Array:
+    return g if g.shape == shape else sum_copies(g, shape)
 
 
 @operation

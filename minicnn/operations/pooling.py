@@ -8,6 +8,8 @@ from ..autograd import operation
 from ..backends import Array, backend_of
 from .convolution import Margins, Pair, nchw, nhwc, pad, unpad
 
+Regions = list[Pair]  # where each begins and ends along an axis
+
 
 @operation
 def max_pool2d(x: Array, kernel: Pair, stride: Pair, margins: Margins, dilation: Pair) -> Any:
@@ -43,21 +45,33 @@ def avg_pool2d(x: Array, kernel: Pair, stride: Pair, margins: Margins, share: Ar
 
 
 @operation
-def adaptive_avg_pool2d(x: Array, rows: Array, columns: Array) -> Any:
-    """rows · x · columnsᵀ for each map of x (N, C, H, W): averages over an H'×W' grid of regions.
+def adaptive_avg_pool2d(x: Array, rows: Regions, columns: Regions) -> Any:
+    """The mean of each region of an H'×W' grid over the maps of x (N, C, H, W).
 
-    `rows` (H', H) and `columns` (W', W) hold 1/length where a region reaches and 0 elsewhere, so
-    the mean over a region is two matrix products; the gradient takes both transposed.
+    `rows` holds the first row of each region and the one after its last, `columns` the same. The
+    mean over a region is the mean over columns of the means over rows. They are sums, and no
+    product with a matrix of 1/length and 0, since 0 · ∞ would carry an infinity everywhere.
     """
-    return (
-        nchw(_along_axes(nhwc(x), rows, columns)),
-        lambda g: nchw(_along_axes(nhwc(g), rows.T, columns.T)),
-    )
+    x = nhwc(x)
+    xp, (_, h, w, _) = backend_of(x).xp, x.shape
+    y = _means(xp, _means(xp, x, rows, 1), columns, 2)
+    return nchw(y), lambda g: nchw(_spread(xp, _spread(xp, nhwc(g), columns, 2, w), rows, 1, h))
 
 
-def _along_axes(x: Array, rows: Array, columns: Array) -> Array:
-    """Σ_hw rows[i, h] · columns[j, w] · x[n, h, w, c], as x is laid out: (N, I, J, C)."""
-    times = backend_of(x).matmul
-    n, h, w, c = x.shape
-    y = times(rows, x.reshape(n, h, w * c))  # (N, I, W·C)
-    return times(columns, y.reshape(n, len(rows), w, c))  # (N, I, J, C)
+def _part(axis: int, start: int, end: int) -> tuple[slice, ...]:
+    return (slice(None),) * axis + (slice(start, end),)
+
+
+def _means(xp: Any, x: Array, regions: Regions, axis: int) -> Array:
+    """x with, along an axis, the mean of each region."""
+    means = [x[_part(axis, *r)].sum(axis=axis, keepdims=True) / (r[1] - r[0]) for r in regions]
+    shape = (*x.shape[:axis], 0, *x.shape[axis + 1 :])
+    return xp.concatenate(means, axis=axis) if means else xp.zeros(shape, x.dtype)
+
+
+def _spread(xp: Any, g: Array, regions: Regions, axis: int, length: int) -> Array:
+    """The transpose of _means: each element shared out over its region, as long as x was."""
+    dx = xp.zeros((*g.shape[:axis], length, *g.shape[axis + 1 :]), g.dtype)
+    for i, (start, end) in enumerate(regions):
+        dx[_part(axis, start, end)] += g[_part(axis, i, i + 1)] / (end - start)
+    return dx

@@ -51,3 +51,18 @@ def cross_entropy(x: Array, q: Array) -> Any:
         lambda g: backend.cross_entropy_vjp(g, q, logp),
         lambda g: -g[:, None] * logp,
     )
+
+
+@operation
+def mean_loss(losses: Array, total: Any) -> Any:
+    """Σ losses / total, for losses of any shape and the weight that they stand for: ().
+
+    The mean of no losses, where the total is 0, is NaN, and its gradient is 0, as in PyTorch: a
+    batch in which no target counts should change nothing.
+    """
+    xp, shape = backend_of(losses).xp, losses.shape
+
+    def vjp(g: Array) -> Array:
+        return xp.broadcast_to(xp.where(xp.asarray(total == 0), 0, g / total), shape)
+
+    return losses.sum() / total, vjp

@@ -6,19 +6,22 @@ product for each point. So for r = 3, with the points 0, ±1, ±2 and ∞ in eac
 do where there were 144, and for r = 5, with ±1/2 as well, 64 in place of 400.
 
 The price is accuracy: in float32 the error is about 20 times that of im2col (`python -m
-benchmarks.convolution` prints both), which training does not notice and gradient checks would.
+benchmarks.convolution` prints both), which training does not notice and gradient checks would. And
+numbers that are not finite spread: an output is a difference of products, so one infinity or NaN in
+the input makes NaN of all 4×4 outputs of each tile that it lies in, where im2col has it in those
+alone whose window it lies in.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..autograd import operation
-from ..backends import Array, backend_of, constant, host
-from .convolution import Margins, nchw, nhwc, once, pad, sum_pixels, total, unpad
+from ..backends import Array, backend_of, constant, context, host
+from ..versions import Version, version
+from .convolution import Margins, nchw, nhwc, pad, sum_pixels, total, unpad
 
 STEP = 4  # each tile yields 4×4 outputs. 2×2 from 6×6 tiles takes 1.4 times as long where r = 5
 POINTS = (0, 1, -1, 2, -2, 1 / 2, -1 / 2)  # the first t - 1 of these, and ∞
@@ -41,40 +44,39 @@ def matrices(r: int, dtype: str) -> tuple[Array, Array, Array]:
     return a.astype(dtype), g.astype(dtype), b.astype(dtype)
 
 
-_kept: dict[tuple[int, bool], Array] | None = None
-_lock = threading.Lock()
+class FixedFilters:
+    """Filters that stay as they are for a while: each is transformed once, for all that use it.
+
+    It is in force where `context.using(fixed_filters=…)` says so. Any other filter, such as one
+    that a layer computes on its way, is transformed each time.
+    """
+
+    def __init__(self, filters: Iterable[Array]) -> None:
+        self._filters = {id(w): w for w in filters}  # held, so that no other array has such an id
+        self._transformed: dict[tuple[Version, bool], Array] = {}
+        self._lock = threading.Lock()
+
+    def transformed(self, w: Array, g: Array, transposed: bool) -> Array:
+        """What `_transform` returns; again if w was changed in place since."""
+        if self._filters.get(id(w)) is not w:
+            return _transform(w, g, transposed)
+        key = version(w), transposed
+        with self._lock:
+            if key not in self._transformed:
+                self._transformed[key] = _transform(w, g, transposed)
+            return self._transformed[key]
 
 
-@contextmanager
-def fixed_weights() -> Iterator[None]:
-    """While weights stay as they are, transform each filter once, for all threads and pieces."""
-    global _kept
-    _kept = {}
-    try:
-        yield
-    finally:
-        _kept = None
-
-
-def _transformed(w: Array, g: Array, transposed: bool) -> Array:
+def _transform(w: Array, g: Array, transposed: bool) -> Array:
     """U = G w Gᵀ for w (O, C, r, r): (t², C, O), or (t², O, C) if `transposed`."""
-    with _lock:
-        key = id(w), transposed
-        if _kept is not None and key in _kept:
-            return _kept[key]
-        o, c, r, _ = w.shape
-        places = w.transpose((2, 3, 0, 1) if transposed else (2, 3, 1, 0)).reshape(r * r, -1)
-        u = backend_of(w).along_both(g, places).reshape(-1, *((o, c) if transposed else (c, o)))
-        if _kept is not None:
-            _kept[key] = u
-        return u
+    o, c, r, _ = w.shape
+    places = w.transpose((2, 3, 0, 1) if transposed else (2, 3, 1, 0)).reshape(r * r, -1)
+    return backend_of(w).along_both(g, places).reshape(-1, *((o, c) if transposed else (c, o)))
 
 
 @operation
-def conv2d(x: Array, w: Array, b: Array | None, margins: Margins, relu: bool = False) -> Any:
+def conv2d(x: Array, w: Array, b: Array | None, margins: Margins) -> Any:
     """y = x ∗ w + b at stride 1, for x (N, C, H, W), w (O, C, r, r) with r 3 or 5, b (O,).
-
-    With `relu`, which needs b, it is max(y, 0).
 
     For the M tiles of a few images, and the t² products at a time as one stack of matrix products,
     of which a few columns are made at a time, so that they are used while they are in the cache
@@ -88,7 +90,9 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins, relu: bool = F
     backend = backend_of(x)
     xp, times, along_both = backend.xp, backend.matmul, backend.along_both
     A, G, B = constant(backend, matrices, w.shape[2], str(x.dtype))
-    U = _transformed(w, G, False)
+    fixed = context.current().fixed_filters
+    transformed = _transform if fixed is None else fixed.transformed
+    U = transformed(w, G, False)
     o, c, r, _ = w.shape
     x = nhwc(x)
     n, h, width, _ = x.shape
@@ -123,19 +127,16 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins, relu: bool = F
                 squares = along_both(A.T, P).reshape(m, m, -1, th, tw, part.stop - part.start)
                 rows = squares.transpose(2, 3, 0, 4, 1, 5).reshape(-1, squares.shape[5])
                 if b is not None:
-                    backend.add_bias(rows, b[part], relu)
+                    rows += b[part]
                 image = rows.reshape(-1, th * m, tw * m, rows.shape[1])
                 y[piece, :, :, part] = image[:, :oh, :ow]
 
     backend.share(forward, cut(c, o))
 
-    # the gradient with respect to x ∗ w + b; y is kept for it only where there is a ReLU
-    dz = once((lambda g: backend.relu_vjp(nhwc(g), y)) if relu else nhwc)
-
     def vjp_x(g: Array) -> Array:
-        g = dz(g)
+        g = nhwc(g)
         dx = xp.empty(x.shape, x.dtype)
-        Ut = _transformed(w, G, True)  # BLAS is 1.04 to 1.4 times as fast with it as with U's view
+        Ut = transformed(w, G, True)  # BLAS is 1.04 to 1.4 times as fast with it as with U's view
 
         def backward(run: Sequence[slice]) -> None:
             for piece in run:
@@ -150,7 +151,7 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins, relu: bool = F
         return nchw(dx)
 
     def vjp_w(g: Array) -> Array:
-        g = dz(g)
+        g = nhwc(g)
 
         def work(piece: slice) -> Array:
             Vt = tiles(piece).transpose(0, 2, 1)
@@ -163,4 +164,4 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins, relu: bool = F
 
         return nchw(total(work, cut(c, o), backend))
 
-    return nchw(y), vjp_x, vjp_w, lambda g: sum_pixels(dz(g))
+    return nchw(y), vjp_x, vjp_w, lambda g: sum_pixels(nhwc(g))

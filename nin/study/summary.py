@@ -17,8 +17,8 @@ from typing import Any
 import minicnn
 from minicnn import Tensor, nn
 from minicnn.autograd import Node
-from minicnn.backends import threads
-from minicnn.operations.winograd import fixed_weights
+from minicnn.backends import context, threads
+from minicnn.operations.winograd import FixedFilters
 from minicnn.parallel import available_cores
 
 from ..command_line import at_least
@@ -157,8 +157,8 @@ def timed_step(model: list[nn.Module], x: Tensor, y: Tensor, clock: Clock) -> No
         node = x.node
         while node is not None and node is not before.node:
             edges = node.edges or []
-            node.edges = [(source, clock.timed(vjp, i, "backward")) for source, vjp in edges]
-            node = next((source for source, _ in edges if isinstance(source, Node)), None)
+            node.edges = [e._replace(vjp=clock.timed(e.vjp, i, "backward")) for e in edges]
+            node = next((e.source for e in edges if isinstance(e.source, Node)), None)
     nn.CrossEntropyLoss()(x, y).backward()
 
 
@@ -178,7 +178,12 @@ def measure(model: list[nn.Module], x: Tensor, y: Tensor, steps: int) -> tuple[l
             i += 1
 
     clock = Clock(x.device)
-    with threads.blas_threads(1), fixed_weights():
+    fixed = FixedFilters(p.array for stage in model for p in stage.parameters())
+    with (
+        threads.blas_threads(1),
+        threads.sharing_out_to(1),
+        context.using(fixed_filters=fixed),
+    ):
         timed_step(model, x, y, clock)
         clock.seconds.clear()  # that one was to warm up
         for _ in range(steps):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import CellType, FunctionType
 from typing import Any
 
 from minicnn import Tensor
-from minicnn.autograd import VJP, Node, Variable
+from minicnn.autograd import VJP, Edge, Node
 from minicnn.backends import Array, backend_of
+from minicnn.versions import arrays_held, owner
 
 
 @dataclass
@@ -45,15 +45,17 @@ def read(loss: Tensor) -> list[Recorded]:
         if node in found:
             continue
         found[node] = Recorded(node)
-        for source, vjp in node.edges or ():
-            found[node].held.update({address(a): a.nbytes for a in arrays(vjp)})
-            if isinstance(source, Node):
-                stack.append(source)
+        for edge in node.edges or ():
+            blocks = map(owner, arrays_held(edge.vjp))
+            found[node].held.update({address(a): a.nbytes for a in blocks})
+            if isinstance(edge.source, Node):
+                stack.append(edge.source)
     for node, recorded in found.items():
-        edges: list[tuple[Node | Variable, VJP]] = []
-        for source, vjp in node.edges or ():
-            recorded.inputs.append(found[source] if isinstance(source, Node) else source)  # type: ignore[arg-type]
-            edges.append((source, _noting(vjp, recorded, order)))
+        edges: list[Edge] = []
+        for edge in node.edges or ():
+            source: Any = edge.source
+            recorded.inputs.append(found[source] if isinstance(source, Node) else source)
+            edges.append(edge._replace(vjp=_noting(edge.vjp, recorded, order)))
         node.edges = edges
     loss.backward()
     return order[::-1]
@@ -71,45 +73,10 @@ def _noting(vjp: VJP, recorded: Recorded, order: list[Recorded]) -> VJP:
     return noting
 
 
-def arrays(vjp: Callable[..., Any]) -> Iterator[Array]:
-    """The arrays that a function's closure reaches; of views, those that own the memory."""
-    seen: set[int] = set()
-    stack: list[Any] = [vjp]
-    while stack:
-        thing = stack.pop()
-        if id(thing) in seen:
-            continue
-        seen.add(id(thing))
-        if isinstance(thing, FunctionType):
-            stack += [*(thing.__closure__ or ()), *(thing.__defaults__ or ())]
-        elif isinstance(thing, CellType):
-            stack.append(thing.cell_contents)
-        elif isinstance(thing, (tuple, list)):
-            stack += thing
-        elif isinstance(thing, dict):
-            stack += thing.values()
-        elif _is_array(thing):
-            yield _owner(thing)
-
-
-def _is_array(thing: Any) -> bool:
-    try:
-        backend_of(thing)
-    except TypeError:
-        return False
-    return True
-
-
-def _owner(array: Array) -> Array:
-    while _is_array(array.base):
-        array = array.base
-    return array
-
-
 def address(array: Array) -> int:
     """Where the memory begins that an array is, or is a view of."""
-    owner = _owner(array)
-    return int(owner.ctypes.data if backend_of(owner).device_type == "cpu" else owner.data.ptr)
+    block = owner(array)
+    return int(block.ctypes.data if backend_of(block).device_type == "cpu" else block.data.ptr)
 
 
 def held(recorded: list[Recorded], known: set[int]) -> list[int]:

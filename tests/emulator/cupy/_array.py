@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -44,6 +45,9 @@ def _do(work: Any, *changed: np.ndarray) -> None:
     work()
 
 
+_owners: WeakValueDictionary[int, ndarray] = WeakValueDictionary()  # by the id of NumPy's array
+
+
 class ndarray:
     """An array on a pretend device."""
 
@@ -51,6 +55,16 @@ class ndarray:
 
     def __init__(self, array: Any) -> None:
         self._array = np.asarray(array)
+        # As in CuPy, all views of an array have one and the same base.
+        owner = self._array
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        if owner is self._array:
+            self.base: ndarray | None = None
+            _owners[id(owner)] = self
+        else:
+            base = _owners.get(id(owner))
+            self.base = ndarray(owner) if base is None else base
         if recording is not None:
             recording.memory.append(self._array)
 
@@ -69,11 +83,6 @@ class ndarray:
     @property
     def data(self) -> Any:
         return SimpleNamespace(ptr=self._array.ctypes.data)
-
-    @property
-    def base(self) -> ndarray | None:
-        base = self._array.base
-        return None if base is None else ndarray(base)
 
     def __len__(self) -> int:
         return len(self._array)

@@ -1,0 +1,90 @@
+"""How often memory was changed in place: what PyTorch calls version counters.
+
+A vector–Jacobian product holds arrays of the forward pass. Had somebody written into one of them
+before it runs, its gradient would be wrong without a word. So whatever writes into an array that a
+tape may hold says so here, and the tape compares before it goes back.
+
+The counts belong to memory and not to tensors, since all views of an array share it. Memory that
+nobody wrote into has no entry, and an entry goes when its memory does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from types import CellType, FunctionType, MethodType
+from typing import Any
+from weakref import ref
+
+from .backends import Array, is_array
+
+Version = tuple[int, int]  # which memory, and how often it was changed
+
+_changes: dict[int, tuple[ref[Any], int, str]] = {}  # by the id of the array that owns the memory
+
+
+def owner(array: Array) -> Array:
+    """The array whose memory this one is a view of, or itself."""
+    while hasattr(array.base, "base"):
+        array = array.base
+    return array
+
+
+def changed_in_place(array: Array, by: str) -> None:
+    """Note that `by`, such as "SGD.step", has written into this array."""
+    memory = owner(array)
+    key = id(memory)
+    if key in _changes:
+        alive, count, _ = _changes[key]
+        _changes[key] = alive, count + 1, by
+    else:
+        _changes[key] = ref(memory, lambda _: _changes.pop(key, None)), 1, by
+
+
+def version(array: Array) -> Version:
+    """The memory of an array, and how often it was changed."""
+    key = id(owner(array))
+    return key, _changes[key][1] if key in _changes else 0
+
+
+def change_since(versions: tuple[Version, ...], function: Callable[..., Any]) -> str | None:
+    """Who has written, since these versions were noted, into memory that `function` holds.
+
+    What it does not hold may change: adding needs neither of its inputs for the way back.
+    """
+    changed = {key for key, count in versions if key in _changes and _changes[key][1] != count}
+    if not changed:
+        return None
+    held = {id(owner(array)) for array in arrays_held(function)}
+    return next((_changes[key][2] for key in changed & held), None)
+
+
+def arrays_held(function: Callable[..., Any]) -> Iterator[Array]:
+    """The arrays that a function reaches: by its closure, its defaults, and what is in them."""
+    seen: set[int] = set()
+    stack: list[Any] = [function]
+    while stack:
+        thing = stack.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if is_array(thing):
+            yield thing
+        elif isinstance(thing, FunctionType):
+            stack += [*(thing.__closure__ or ()), thing.__defaults__, thing.__kwdefaults__]
+        elif isinstance(thing, CellType):
+            with suppress(ValueError):  # it is empty
+                stack.append(thing.cell_contents)
+        elif isinstance(thing, (tuple, list, set)):
+            stack += thing
+        elif isinstance(thing, dict):
+            stack += thing.values()
+        elif isinstance(thing, partial):
+            stack += [thing.func, thing.args, thing.keywords]
+        elif isinstance(thing, MethodType):
+            stack += [thing.__func__, thing.__self__]
+        elif is_array(getattr(thing, "array", None)):  # a tensor
+            stack.append(thing.array)
+        elif not isinstance(thing, type) and callable(thing) and hasattr(thing, "__dict__"):
+            stack.append(vars(thing))
