@@ -80,6 +80,137 @@ def test_strict_off_takes_what_fits():
     assert layer.bias.tolist() == [0, 0]
 
 
+def test_what_was_found_is_told_as_pytorch_tells_it():
+    for top in (minicnn, torch):
+        layer = top.nn.Linear(2, 2)
+        assert repr(layer.load_state_dict(layer.state_dict())) == "<All keys matched successfully>"
+        some = layer.load_state_dict({"bias": top.zeros(2), "x": top.zeros(1)}, strict=False)
+        assert (some.missing_keys, some.unexpected_keys) == (["weight"], ["x"])
+        assert repr(some) == "_IncompatibleKeys(missing_keys=['weight'], unexpected_keys=['x'])"
+
+
+def test_a_layer_in_two_places_exchanges_its_state_with_pytorch():
+    made = []
+    for top in (minicnn, torch):
+        layer = top.nn.Linear(2, 2)
+        made.append(top.nn.Sequential(layer, top.nn.ReLU(), layer))
+    ours, theirs = made
+    theirs.load_state_dict({k: torch.tensor(array(v)) for k, v in ours.state_dict().items()})
+    assert np.array_equal(array(ours[0].weight), array(theirs[0].weight))
+    ours.load_state_dict({k: 2 * array(v) for k, v in theirs.state_dict().items()})
+    assert np.array_equal(array(ours[0].weight), 2 * array(theirs[0].weight))
+
+
+def test_the_weights_of_classes_are_state_as_in_pytorch():
+    ours, theirs = (top.nn.CrossEntropyLoss(top.ones(3)) for top in (minicnn, torch))
+    assert list(ours.state_dict()) == list(theirs.state_dict()) == ["weight"]
+    assert ours.double().weight.dtype == minicnn.float64
+    assert ours.weight.device == minicnn.get_default_device()
+
+
+def test_a_state_that_shares_the_models_memory_is_taken_as_it_was():
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    model = nn.Sequential(first, second)
+    before = [array(p.weight).copy() for p in (first, second)]
+    state = model.state_dict()
+    model.load_state_dict(
+        {
+            "0.weight": state["1.weight"],
+            "1.weight": state["0.weight"].T,
+            "0.bias": state["1.bias"],
+            "1.bias": state["0.bias"],
+        }
+    )
+    assert np.array_equal(array(first.weight), before[1])
+    assert np.array_equal(array(second.weight), before[0].T)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.float32([1, 2]),
+        np.float64([1, 2]),
+        np.float16([1, 2]),
+        np.array([1, 2]),
+        np.array([True, False]),
+        np.array([1, 2], ">f4").astype("f4"),
+        np.array([0, 1.0, 0, 2.0])[1::2],
+        np.broadcast_to(np.float32(3), 2),
+        np.float64([np.nan, -np.inf]),
+        torch.tensor([1.0, 2.0]),
+    ],
+    ids=repr,
+)
+def test_values_that_a_parameter_can_hold_are_taken(value):
+    layer = nn.Linear(1, 2)
+    layer.load_state_dict({"bias": value}, strict=False)
+    assert layer.bias.dtype == minicnn.float32
+    np.testing.assert_array_equal(array(layer.bias), np.asarray(value).astype("float32"))
+
+
+@pytest.mark.cpu
+def test_values_may_lie_in_a_file(tmp_path):
+    mapped = np.memmap(tmp_path / "bias", "float32", "w+", shape=2)
+    mapped[:] = 1, 2
+    layer = nn.Linear(1, 2)
+    layer.load_state_dict({"bias": mapped}, strict=False)
+    assert layer.bias.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([1.0, 2.0], "'bias' must be a Tensor or an array"),
+        (1.0, "'bias' must be a Tensor or an array"),
+        ("12", "'bias' must be a Tensor or an array"),
+        (None, "'bias' must be a Tensor or an array"),
+        (np.array(["1", "2"]), "'bias' must be a Tensor or an array"),
+        (np.array([1, None]), "'bias' must be a Tensor or an array"),
+        (np.ma.array([1.0, 2.0], mask=[0, 1]), "'bias' must be a Tensor or an array"),
+        (np.float32(1), r"'bias' has shape \(\), the model's is \(2,\)"),
+        (np.ones(1), r"'bias' has shape \(1,\), the model's is \(2,\)"),
+        (np.ones((1, 2)), r"'bias' has shape \(1, 2\)"),
+        (np.ones((2, 1)), r"'bias' has shape \(2, 1\)"),
+        (np.ones(0), r"'bias' has shape \(0,\)"),
+        (np.ones(2, "complex64"), "'bias' is complex64, the model's is float32"),
+        (np.array([1, 2**24 + 1]), "'bias' is int64 and has numbers that float32 can't hold"),
+        (np.array([1, 2**63 - 1]), "'bias' is int64 and has numbers that float32 can't hold"),
+        (np.array([1, 1e39]), "'bias' is float64 and has numbers that float32 can't hold"),
+    ],
+    ids=repr,
+)
+def test_values_that_a_parameter_cannot_hold_are_refused_and_change_nothing(value, message):
+    layer = nn.Linear(1, 2)
+    before = [array(p).copy() for p in layer.parameters()]
+    with pytest.raises(RuntimeError, match=message):
+        layer.load_state_dict({"weight": np.zeros((2, 1)), "bias": value})
+    assert all(map(np.array_equal, before, (array(p) for p in layer.parameters())))
+
+
+@pytest.mark.parametrize("state", [None, 3, [("bias", np.ones(2))], "bias"])
+def test_a_state_that_is_no_mapping_is_refused(state):
+    with pytest.raises(TypeError, match="load_state_dict: expected values by name, got"):
+        nn.Linear(1, 2).load_state_dict(state)
+
+
+def test_a_name_that_is_no_string_is_unexpected():
+    with pytest.raises(RuntimeError, match="unexpected 3"):
+        nn.ReLU().load_state_dict({3: np.ones(2)})
+
+
+def test_values_are_copied_and_never_assigned():
+    with pytest.raises(NotImplementedError, match="assign must be False"):
+        nn.ReLU().load_state_dict({}, assign=True)
+
+
+def test_loading_between_forward_and_backward_is_noticed():
+    layer = nn.Linear(2, 2)
+    y = layer(minicnn.ones(1, 2).requires_grad_()).sum()
+    layer.load_state_dict(nn.Linear(2, 2).state_dict())
+    with pytest.raises(RuntimeError, match="load_state_dict"):
+        y.backward()
+
+
 def test_a_shared_parameter_is_listed_once():
     first, second = nn.Linear(2, 2), nn.Linear(2, 2)
     second.weight = first.weight
@@ -119,9 +250,40 @@ def test_double_and_float_change_the_type():
     assert layer.float().weight.dtype == minicnn.float32
 
 
-def test_a_module_cannot_become_whole_numbers():
-    with pytest.raises(TypeError, match="int64"):
-        nn.Linear(2, 1).to(minicnn.int64)
+@pytest.mark.parametrize(
+    "target", [int, bool, "uint8", np.float16, np.complex64, minicnn.int64, minicnn.ones(1).long()]
+)
+@pytest.mark.parametrize("module", [nn.Linear(2, 1), nn.ReLU()])
+def test_a_module_is_of_one_of_two_types(module, target):
+    target = np.dtype(target) if isinstance(target, str) else target
+    with pytest.raises(
+        TypeError, match=r"to(\(\): a module can be float32 or float64|: expected a dtype)"
+    ):
+        module.to(target)
+
+
+@pytest.mark.parametrize("name", ["half", "bfloat16", "type", "register_forward_hook"])
+def test_what_there_is_not_is_refused_by_name(name):
+    with pytest.raises(AttributeError, match=f"'Linear' object has no attribute '{name}'"):
+        getattr(nn.Linear(2, 1), name)
+
+
+def test_to_leaves_whole_numbers_frozen_parameters_and_sharing_as_they_are():
+    layer = nn.Linear(2, 2)
+    layer.bias.requires_grad_(False)
+    layer.register_buffer("steps", minicnn.tensor([3]))
+    net = nn.Sequential(layer, layer).to(minicnn.float64)
+    assert net[0] is net[1] and net[1].weight.dtype == minicnn.float64
+    assert layer.steps.dtype == minicnn.int64
+    assert layer.weight.requires_grad and not layer.bias.requires_grad
+
+
+def test_gradients_can_be_kept_at_zero():
+    layer = nn.Linear(2, 1)
+    layer(minicnn.ones(1, 2)).backward()
+    memory = layer.weight.grad_array
+    layer.zero_grad(set_to_none=False)
+    assert layer.weight.grad_array is memory and not layer.weight.grad.any()
 
 
 def test_setting_a_parameter_before_init_says_what_to_do():
