@@ -1,7 +1,7 @@
 """Checkpoints: all that a training needs to go on bit for bit, in one file.
 
 Arrays are kept as safetensors, and everything else as JSON in the same file's header, so that one
-rename makes both appear at once. Nothing in it can be code.
+rename makes both appear at once. Nothing in it can be code, and a checksum covers all of it.
 """
 
 from __future__ import annotations
@@ -9,20 +9,18 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as render
-
-from minicnn import Tensor
-from minicnn.backends import host
+from minicnn import Tensor, files
+from minicnn.serialization import SHA256, pack, unpack
 
 from . import atomic
 
 KEPT = 2
-FORMAT = "nin.checkpoint 1"
+FORMAT = "nin.checkpoint 2"
+MOST = 2**28  # bytes: the largest network's weights and momenta are 2**24
 
 State = tuple[dict[str, Tensor], dict[str, Any]]  # arrays by name, and what JSON can hold
 
@@ -34,47 +32,59 @@ class CheckpointError(RuntimeError):
 def save(path: Path, state: State) -> None:
     """Write a checkpoint; the file is there whole, or not at all. Raises OSError."""
     arrays, rest = state
-    content = render(
-        {
-            name: host.xp.ascontiguousarray(t.detach().cpu().array).reshape(t.shape)
-            for name, t in arrays.items()
-        },
-        metadata={"format": FORMAT, "state": json.dumps(rest)},
-    )
-    atomic.write(path, content)
+    atomic.write(path, pack(arrays, {"format": FORMAT, "state": json.dumps(rest)}))
 
 
 def load(path: Path) -> State:
-    """What `save` wrote. Raises CheckpointError."""
+    """What `save` wrote, and nothing else: a changed bit is found. Raises CheckpointError."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            header: Mapping[str, str] = file.metadata() or {}
-            arrays = {name: Tensor(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a whole safetensors file ({error})") from None
-    if header.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is a safetensors file, but no checkpoint of nin.train")
-    return arrays, json.loads(header["state"])
+        arrays, texts = unpack(files.read_bytes(path, MOST))
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror}") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} {error}") from None
+    written = texts.get("format", "")
+    if written != FORMAT or SHA256 not in texts:
+        what = "one of another version" if written.startswith("nin.checkpoint") else "no checkpoint"
+        raise CheckpointError(f"{path} is a safetensors file, but {what} of nin.train")
+    try:
+        rest = json.loads(texts["state"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its state is not JSON ({error})") from None
+    if not isinstance(rest, dict):
+        raise CheckpointError(f"{path}: its state must be an object, got {type(rest).__name__}")
+    return arrays, rest
 
 
 class Checkpoints:
-    """The checkpoints of a run: `checkpoint-0001.safetensors` and so on, the newest two."""
+    """The checkpoints of a run: `checkpoint-0001.safetensors` and so on, the newest two.
+
+    `good` is the one that was read or written last. It stays until two newer ones are there, and
+    what proved broken goes first.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.good: Path | None = None
 
-    def _files(self) -> list[Path]:
+    def files(self) -> list[Path]:
         """Oldest first."""
         found = [p for p in self.directory.glob("checkpoint-*.safetensors") if _number(p)]
         return sorted(found, key=_number)
 
     def write(self, state: State) -> None:
         """Keep one more, and forget all but the newest two. Raises OSError."""
-        files = self._files()
-        number = _number(files[-1]) + 1 if files else 1
-        save(self.directory / f"checkpoint-{number:04}.safetensors", state)
-        for old in files[: 1 - KEPT]:
-            old.unlink(missing_ok=True)
+        there = self.files()
+        path = (
+            self.directory / f"checkpoint-{_number(there[-1]) + 1 if there else 1:04}.safetensors"
+        )
+        save(path, state)
+        whole = [p for p in there if self.good is None or _number(p) <= _number(self.good)]
+        kept, self.good = whole[len(whole) - (KEPT - 1) :], path
+        for old in there:
+            if old not in kept:
+                with suppress(OSError):  # the new one is there, whatever becomes of the old
+                    old.unlink()
 
     def newest(self) -> State | None:
         """The newest checkpoint, or, with a warning, the one before if that is broken.
@@ -82,7 +92,7 @@ class Checkpoints:
         None if there is none. Raises CheckpointError if all are broken.
         """
         problem = None
-        for path in reversed(self._files()):
+        for path in reversed(self.files()):
             try:
                 state = load(path)
             except CheckpointError as error:
@@ -90,6 +100,7 @@ class Checkpoints:
                 continue
             if problem is not None:
                 warnings.warn(f"{problem}; going on from {path.name}", stacklevel=2)
+            self.good = path
             return state
         if problem is not None:
             raise problem
@@ -97,5 +108,5 @@ class Checkpoints:
 
 
 def _number(path: Path) -> int:
-    match = re.fullmatch(r"checkpoint-(\d+)\.safetensors", path.name)
+    match = re.fullmatch(r"checkpoint-([0-9]{1,9})\.safetensors", path.name)
     return int(match[1]) if match else 0

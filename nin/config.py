@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import reprlib
 import sys
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
+
+from minicnn import files
 
 from .presets import PRESETS, Preset
 
@@ -15,6 +18,10 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+MOST = 2**16  # bytes of a file
+LONGEST = 1000  # characters of a line, as the parser takes time by the square of a key's dots
 
 
 class ConfigError(ValueError):
@@ -26,23 +33,50 @@ def read(path: Path, base: Preset) -> Preset:
 
     Raises ConfigError.
     """
-    try:
-        settings: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from None
+    settings = _settings(path)
     name = settings.pop("preset", None)
     if name is not None:
-        if name not in PRESETS:
-            raise ConfigError(f"{path}: preset must be one of {', '.join(PRESETS)}, got {name!r}")
+        if not isinstance(name, str) or name not in PRESETS:
+            got = reprlib.repr(name)
+            raise ConfigError(f"{path}: preset must be one of {', '.join(PRESETS)}, got {got}")
         base = PRESETS[name]
+    return _changed(path, base, settings)
+
+
+def read_whole(path: Path) -> Preset:
+    """The preset that `render` wrote to a file: one that lacks a setting is refused.
+
+    Raises ConfigError.
+    """
+    settings = _settings(path)
+    preset = _changed(path, Preset(), settings)
+    for each in fields(Preset):
+        if each.name not in settings:
+            raise ConfigError(f"{path}: {each.name} is missing")
+    return preset
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        text = files.read_text(path, MOST)
+        if any(len(line) > LONGEST for line in text.splitlines()):
+            raise ConfigError(f"{path}: a line is longer than {LONGEST:,} characters")
+        return tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except ConfigError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+
+
+def _changed(path: Path, base: Preset, settings: dict[str, Any]) -> Preset:
     known = [each.name for each in fields(Preset)]
     for key in settings:
         if key not in known:
-            close = difflib.get_close_matches(key, known, 1)
+            close = difflib.get_close_matches(key[:LONGEST], known, 1)
             hint = f"did you mean {close[0]!r}?" if close else "--print-config shows them all"
-            raise ConfigError(f"{path}: there is no setting {key!r}; {hint}")
+            raise ConfigError(f"{path}: there is no setting {reprlib.repr(key)}; {hint}")
     try:
         return replace(base, **settings)
     except ValueError as error:

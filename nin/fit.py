@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import minicnn
@@ -17,8 +18,18 @@ from minicnn.utils.data import DataLoader, Dataset
 
 from .checkpoint import State
 from .presets import Preset
+from .schema import Check, Misfit, exactly, items, maybe, number, record, whole
 
 Row = dict[str, float]  # the figures of an epoch
+LOSS = number(0, 1e40, finite=False)  # no float32 is larger, and a training may diverge
+FIGURES: dict[str, Check] = {  # beside the epoch's number
+    "train_loss": LOSS,
+    "test_loss": LOSS,
+    "accuracy": number(0, 1),
+    "lr": number(0),
+    "seconds": number(0),
+    "images_per_second": number(0),
+}
 
 
 class WholeBatches:
@@ -124,8 +135,10 @@ class Training:
         self.history: list[Row] = []
         self.loss: Any = 0.0  # before the last step
         self.lr = preset.lr  # of the last step
+        self.whole = True  # whether weights, counts and random numbers are of the same step
         self.epoch = 0
         self._begin_epoch()
+        self._drawn = default_generator.get_state()
 
     def _scheduler(self) -> lr_scheduler.LRScheduler | None:
         preset, steps = self.preset, self.preset.epochs * len(self.train_loader)
@@ -158,6 +171,13 @@ class Training:
         """Steps done since the beginning."""
         return (self.epoch - 1) * len(self.train_loader) + self.batch
 
+    def place(self, steps: int) -> tuple[int, int, int]:
+        """Where so many steps lead to: an epoch, and how many of its batches and images."""
+        epoch = max(0, steps - 1) // len(self.train_loader)
+        batch = steps - epoch * len(self.train_loader)
+        n = len(self.train_loader.dataset)
+        return epoch + 1, batch, min(batch * self.preset.batch_size, n)
+
     def total_loss(self) -> float:
         """The sum of the losses of the epoch's images so far, as they came by."""
         return self.total.item() if isinstance(self.total, Tensor) else self.total
@@ -180,47 +200,124 @@ class Training:
         return come
 
     def state(self) -> State:
-        """All that changes from step to step, for a checkpoint."""
-        optimizer = self.optimizer.state_dict()
+        """All that changes from step to step, for a checkpoint; what follows from it is left out.
+
+        With it stands what it is of: the settings, and how many images there are.
+        """
         arrays = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for i, each in optimizer["state"].items():
+        for i, each in self.optimizer.state_dict()["state"].items():
             arrays[f"momentum_buffer.{i}"] = each["momentum_buffer"]
         total = self.total
         if isinstance(total, Tensor):  # kept in its own precision
             arrays["total"], total = total, None
         return arrays, {
-            "seed": self.preset.seed,
+            "settings": self._settings(),
+            "training_images": len(self.train_loader.dataset),
+            "test_images": len(self.test_loader.dataset),
             "epoch": self.epoch,
             "batch": self.batch,
-            "seen": self.seen,
             "total": total,
-            "lr": self.lr,
             "seconds": self.seconds,
             "history": self.history,
-            "param_groups": optimizer["param_groups"],
-            "lr_scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
-            "random": default_generator.get_state(),
+            "random": list(default_generator.get_state()),
         }
+
+    def _settings(self) -> dict[str, Any]:
+        """The preset as JSON has it."""
+        lists = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.preset).items()}
+        return lists
+
+    def check_state(self, rest: Any) -> None:
+        """Raise Misfit, which names the field, if this is not from `state()` of such a training."""
+        batches, n = len(self.train_loader), len(self.train_loader.dataset)
+        given = " as in config.toml"
+        settings = {k: exactly(v, given) for k, v in self._settings().items()}
+        record(
+            {
+                "settings": record(settings),
+                "training_images": exactly(n, ", as many as there are"),
+                "test_images": exactly(len(self.test_loader.dataset), ", as many as there are"),
+                "epoch": whole(1, self.preset.epochs + 1),
+                "batch": whole(0, batches),
+                "total": maybe(LOSS),
+                "seconds": number(0),
+                "history": items(lambda row, where: row, most=self.preset.epochs),
+                "random": items(whole(0, 2**64 - 1), 2, 2),
+            }
+        )(rest, "state")
+        epoch, batch = rest["epoch"], rest["batch"]
+        steps = (epoch - 1) * batches + batch
+        if epoch > self.preset.epochs:
+            exactly(0, ", as all epochs are done")(batch, "state.batch")
+        if batch == 0:
+            exactly(0.0, " where no batch is done")(rest["total"], "state.total")
+            exactly(0.0, " where no batch is done")(rest["seconds"], "state.seconds")
+        items(lambda row, where: row, epoch - 1, epoch - 1)(rest["history"], "state.history")
+        rates = self._rates((epoch - 1) * batches)
+        for i, row in enumerate(rest["history"]):
+            where = f"state.history[{i}]"
+            record({"epoch": exactly(i + 1), **FIGURES})(row, where)
+            exactly(rates[(i + 1) * batches - 1], " by the schedule")(row["lr"], f"{where}.lr")
+            speed = n / row["seconds"] if row["seconds"] else 0.0
+            exactly(speed, " by the seconds")(
+                row["images_per_second"], f"{where}.images_per_second"
+            )
+        (seed, drawn), (own_seed, before) = rest["random"], self._drawn
+        exactly(own_seed, " as the seed says")(seed, "state.random[0]")
+        each = (drawn - before) / max(1, steps)  # as every step draws as often
+        if not (each.is_integer() and 0 <= each <= 1000) or (steps == 0 and drawn != before):
+            raise Misfit(f"state.random[1] can't be {drawn} after {steps:,} steps")
+
+    def _rates(self, steps: int) -> list[float]:
+        """The learning rates of the first steps; the schedule is where they lead to afterwards."""
+        group, rates = self.optimizer.param_groups[0], []
+        group["lr"] = self.preset.lr
+        self.scheduler = self._scheduler()
+        for _ in range(steps):
+            rates.append(group["lr"])
+            if self.scheduler is not None:
+                self.scheduler.step()
+        return rates
+
+    def _check_arrays(self, arrays: dict[str, Tensor], total: float | None, steps: int) -> None:
+        """Raise Misfit if these are not the arrays of such a training."""
+        own = self.model.state_dict()
+        expected = {f"model.{name}": p for name, p in own.items()}
+        momenta = {f"momentum_buffer.{i}": p for i, p in enumerate(self.model.parameters())}
+        if self.preset.momentum and steps and any(name in arrays for name in momenta):
+            expected |= momenta  # there are none before the first step that is taken
+        if total is None:
+            expected["total"] = minicnn.zeros((), dtype=minicnn.float32)
+        for name in [*expected, *arrays]:
+            if name not in arrays:
+                raise Misfit(f"array {name} is missing")
+            if name not in expected:
+                raise Misfit(f"array {name!r} does not belong there")
+            found, wanted = ((t.dtype, tuple(t.shape)) for t in (arrays[name], expected[name]))
+            if found != wanted:
+                raise Misfit(f"array {name} must be {wanted}, got {found}")
 
     def load_state(self, state: State) -> None:
         """Go on from there, bit for bit.
 
-        Raises ValueError or RuntimeError if it is the state of another network.
+        Raises Misfit, before anything is changed, if it is the state of another training.
         """
         arrays, rest = state
+        self.check_state(rest)
+        epoch, batch = rest["epoch"], rest["batch"]
+        steps = (epoch - 1) * len(self.train_loader) + batch
+        self._check_arrays(arrays, rest["total"], steps)
         self.model.load_state_dict(_under("model.", arrays))
-        buffers = _under("momentum_buffer.", arrays)
-        self.optimizer.load_state_dict(
-            {
-                "state": {int(i): {"momentum_buffer": v} for i, v in buffers.items()},
-                "param_groups": rest["param_groups"],
-            }
-        )
-        if self.scheduler is not None:
-            self.scheduler.load_state_dict(rest["lr_scheduler"])
-        self.epoch, self.batch, self.seen = rest["epoch"], rest["batch"], rest["seen"]
+        rates = self._rates(steps)
+        groups = self.optimizer.state_dict()["param_groups"]
+        buffers = _under("momentum_buffer.", arrays).items()
+        momenta = {int(i): {"momentum_buffer": v} for i, v in buffers}
+        self.optimizer.load_state_dict({"state": momenta, "param_groups": groups})
+        self.lr = rates[-1] if rates else self.preset.lr
+        self.epoch, self.batch = epoch, batch
+        self.seen = min(batch * self.preset.batch_size, len(self.train_loader.dataset))
         self.total = arrays["total"].to(self.device) if "total" in arrays else rest["total"]
-        self.lr, self.seconds, self.history = rest["lr"], rest["seconds"], list(rest["history"])
+        self.seconds, self.history = rest["seconds"], list(rest["history"])
         default_generator.set_state(tuple(rest["random"]))
 
     def step(self, images: Tensor, labels: Tensor) -> Any:
@@ -235,8 +332,19 @@ class Training:
             return loss  # the weights stay as they are, so that one can see where it comes from
         if self.preset.max_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.preset.max_norm)
+        self.whole = False
         self.optimizer.step()
         return loss
+
+    def _undone_if_it_fails(self, images: Tensor, labels: Tensor) -> Any:
+        """A step, or an exception and, unless weights were being changed, the state before it."""
+        drawn = default_generator.get_state()
+        try:
+            return self._step(images, labels)
+        except BaseException:
+            if self.whole:
+                default_generator.set_state(drawn)
+            raise
 
     def largest_batch(self) -> int:
         """The batch size, halved from the preset's, with which a step fits into memory, or 0.
@@ -267,12 +375,13 @@ class Training:
         start = time.perf_counter()
         for images, labels in self.train_loader.batches(self.batch):
             self.lr = self.optimizer.param_groups[0]["lr"]
-            self.loss = self._step(images.to(self.device), labels.to(self.device))
+            self.loss = self._undone_if_it_fails(images.to(self.device), labels.to(self.device))
             self.total = self.total + self.loss * len(labels)
             self.seen += len(labels)
             self.batch += 1
             if self.scheduler is not None:
                 self.scheduler.step()
+            self.whole = True
             now = time.perf_counter()
             self.seconds, start = self.seconds + now - start, now
             if after_step is not None:

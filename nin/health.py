@@ -16,7 +16,20 @@ from typing import Any
 from minicnn import Tensor, nn, no_grad
 from minicnn.backends import backend_of
 
-from .fit import Row, Training
+from .fit import LOSS, Row, Training
+from .schema import (
+    Misfit,
+    by_name,
+    choice,
+    exactly,
+    items,
+    maybe,
+    number,
+    record,
+    text,
+    truth,
+    whole,
+)
 
 EARLY = 500  # the steps during which a look is taken
 EVERY = 25  # so many steps, and later at each epoch's end
@@ -24,6 +37,7 @@ IMAGES = 64  # that a look is taken with
 MARGIN = 0.02  # nats below ln(classes) from which on a loss is better than guessing
 PLATEAU = 50  # steps without that are a plateau: 45 seconds of article on two cores
 PATIENCE = 1000  # and so many mean that it is stuck
+FINDINGS = ("plateau", "left", "silent", "stuck", "dead", "diverged")
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,7 @@ class Look:
 class Finding:
     """What there is to say, in plain words.
 
-    `kind` is plateau, left, silent, stuck, dead or diverged.
+    `kind` is one of FINDINGS.
     """
 
     kind: str
@@ -142,21 +156,57 @@ class Monitor:
         self.looks: list[Look] = []
         self.plateau_since: int | None = 0
         self.told: list[str] = []
-        self._mark = (1, 0.0, 0)  # epoch, its total loss, and its images, at the last look
+        self.total = 0.0  # loss of the epoch of the last look, up to that
 
     def state(self) -> dict[str, Any]:
         return {
             "looks": [asdict(each) for each in self.looks],
             "plateau_since": self.plateau_since,
             "told": self.told,
-            "mark": list(self._mark),
+            "total": self.total,
         }
 
+    def check_state(self, state: Any, steps: int) -> None:
+        """Raise Misfit, which names the field, if it is not from `state()` after so many steps."""
+        layers = list(leaves(self.training.model))
+        silent = by_name([path for path, m in layers if isinstance(m, nn.ReLU)], number(0, 1))
+        trained = [path for path, m in layers if any(True for _ in m.parameters())]
+        norms = by_name(trained, number(0, finite=False))
+        *_, bias = self.training.model.parameters()
+        classes = int(bias.shape[0])
+        look = {
+            "step": whole(1, steps),
+            "loss": LOSS,
+            "dead": silent,
+            "gradient_norm": norms,
+            "weight_norm": norms,
+            "classes": exactly(classes),
+            "dead_logits": whole(0, classes),
+            "equal_predictions": truth,
+            "not_finite": text(1000),
+        }
+        record(
+            {
+                "looks": items(record(look), most=steps),
+                "plateau_since": maybe(whole(0, steps)),
+                "told": items(choice(*FINDINGS), most=len(FINDINGS)),
+                "total": LOSS,
+            }
+        )(state, "state.monitor")
+        last = 0
+        for i, each in enumerate(state["looks"]):
+            whole(last + 1, steps)(each["step"], f"state.monitor.looks[{i}].step")
+            last = each["step"]
+        if len(set(state["told"])) < len(state["told"]):
+            raise Misfit("state.monitor.told names something twice")
+        if not state["looks"]:
+            exactly(0.0, " before the first look")(state["total"], "state.monitor.total")
+
     def load_state(self, state: dict[str, Any]) -> None:
+        """Go on with what `state()` gave."""
         self.looks = [Look(**each) for each in state["looks"]]
         self.plateau_since, self.told = state["plateau_since"], list(state["told"])
-        epoch, total, seen = state["mark"]
-        self._mark = epoch, total, seen
+        self.total = state["total"]
 
     def after_step(self) -> Finding | None:
         """A look if it is time for one; what there is to say, which is said once."""
@@ -174,14 +224,16 @@ class Monitor:
         training = self.training
         if self.looks and self.looks[-1].step == training.steps:
             return self.looks[-1]
-        total, seen = training.total_loss(), training.seen
-        epoch, total_before, seen_before = self._mark
-        if epoch != training.epoch:
-            total_before, seen_before = 0.0, 0
-        loss = (total - total_before) / max(1, seen - seen_before)
-        self._mark = training.epoch, total, seen
-        self.looks.append(look(training.model, self.images, training.steps, loss))
-        return self.looks[-1]
+        total, before, seen_before = training.total_loss(), 0.0, 0
+        if self.looks:
+            epoch, _, seen = training.place(self.looks[-1].step)
+            if epoch == training.epoch:
+                before, seen_before = self.total, seen
+        loss = (total - before) / max(1, training.seen - seen_before)
+        new = look(training.model, self.images, training.steps, loss)
+        self.looks.append(new)
+        self.total = total
+        return new
 
     def ceiling(self, look: Look) -> float:
         """The loss below which a network does better than guessing."""

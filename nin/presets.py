@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-from minicnn import Tensor, nn, no_grad
+from minicnn import Tensor, nn, no_grad, zeros
+from minicnn.arguments import ArgumentError
 from minicnn.vision import transforms
 
 from .networks import NETWORKS
@@ -14,50 +15,58 @@ from .settings import check, setting
 DATASETS = ("auto", "fashion-mnist", "silhouettes")
 INITS = ("default", "xavier_uniform", "kaiming_normal", "kaiming_centred")
 SCHEDULES = ("constant", "OneCycleLR", "MultiStepLR")
+MANY = 10**9  # images, or epochs: more than anybody waits for
+LARGE = 1_000_000  # and of what float32 can still add up
 
 
 @dataclass(frozen=True)
 class Preset:
     """A network, its data and the settings it is trained with: all that decides a run's result.
 
-    Raises ValueError, naming the setting, for a value that it can't have.
+    Raises ArgumentError, naming the setting, for a value that it can't have.
     """
 
     network: str = setting("quick", "network", choices=tuple(NETWORKS))
     init: str = setting("default", "initial weights", choices=INITS)
-    last_bias: float = setting(0.0, "the classes' biases start at this; 0 for as init says")
+    last_bias: float = setting(
+        0.0, "the classes' biases start at this; 0 for as init says", far=LARGE
+    )
     dataset: str = setting(
         "auto", "auto is fashion-mnist, or silhouettes if that can't be had", choices=DATASETS
     )
-    limit_train: int = setting(0, "use the first N training images; 0 for all", least=0)
-    limit_test: int = setting(0, "use the first N test images; 0 for all", least=0)
-    image_size: int = setting(28, "images are resized to this", least=1)
-    mean: float = setting(0.0, "and normalised to (x - mean) / std")
-    std: float = setting(1.0, "see --mean", above=0)
+    limit_train: int = setting(0, "use the first N training images; 0 for all", least=0, far=MANY)
+    limit_test: int = setting(0, "use the first N test images; 0 for all", least=0, far=MANY)
+    image_size: int = setting(28, "images are resized to this", least=1, far=512)
+    mean: float = setting(0.0, "and normalised to (x - mean) / std", far=LARGE)
+    std: float = setting(1.0, "see --mean", least=1e-6, far=LARGE)
     flip: bool = setting(False, "mirror training images at random")
-    shift: int = setting(0, "shift training images by up to so many pixels", least=0)
-    batch_size: int = setting(64, "images in a step", least=1)
-    epochs: int = setting(10, "passes over the training images", least=1)
-    seed: int = setting(0, "of all random choices", least=0)
-    lr: float = setting(0.1, "learning rate, the largest if there is a schedule", above=0)
-    momentum: float = setting(0.0, "of SGD", least=0)
+    shift: int = setting(0, "shift training images by up to so many pixels", least=0, far=27)
+    batch_size: int = setting(64, "images in a step", least=1, far=MANY)
+    epochs: int = setting(10, "passes over the training images", least=1, far=MANY)
+    seed: int = setting(0, "of all random choices", least=0, far=2**63 - 1)
+    lr: float = setting(
+        0.1, "learning rate, the largest if there is a schedule", above=0, far=LARGE
+    )
+    momentum: float = setting(0.0, "of SGD", least=0, far=1)
     nesterov: bool = setting(False, "Nesterov's momentum")
-    weight_decay: float = setting(0.0, "of SGD", least=0)
-    max_norm: float = setting(0.0, "clip gradients to this norm; 0 for none", least=0)
+    weight_decay: float = setting(0.0, "of SGD", least=0, far=LARGE)
+    max_norm: float = setting(0.0, "clip gradients to this norm; 0 for none", least=0, far=LARGE)
     lr_scheduler: str = setting("constant", "schedule of the learning rate", choices=SCHEDULES)
     pct_start: float = setting(0.1, "OneCycleLR: share of the steps that rise", least=0, most=1)
     milestones: tuple[float, ...] = setting(
         (), "MultiStepLR: shares of the training after which lr falls", above=0, most=1
     )
     gamma: float = setting(0.1, "MultiStepLR: to this share", above=0, most=1)
-    micro_batch: int = setting(32, "images that a CPU thread takes at a time", least=1)
+    micro_batch: int = setting(32, "images that a CPU thread takes at a time", least=1, far=MANY)
 
     def __post_init__(self) -> None:
         for each in fields(self):
             # tuples and floats also where a file or a caller gives lists and whole numbers
             object.__setattr__(self, each.name, check(each, getattr(self, each.name)))
         if self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs a momentum above 0")
+            raise ArgumentError("nesterov needs a momentum above 0")
+        if self.lr_scheduler == "MultiStepLR" and not self.milestones:
+            raise ArgumentError("MultiStepLR needs milestones, such as 0.5,0.75")
 
     def build(self) -> nn.Sequential:
         """The network, with initial values drawn from the default generator."""
@@ -68,6 +77,20 @@ class Preset:
             *_, bias = model.parameters()
             nn.init.constant_(bias, self.last_bias)
         return model
+
+    def try_network(self) -> None:
+        """Take one black image through the network, which may be too small for it.
+
+        Raises ArgumentError.
+        """
+        size = self.image_size
+        try:
+            with no_grad():
+                NETWORKS[self.network]()(zeros(1, 1, size, size, device="cpu"))
+        except ValueError as error:
+            raise ArgumentError(
+                f"the network {self.network} can't take images of {size}×{size}: {error}"
+            ) from None
 
     def initialise(self, module: nn.Module) -> None:
         if self.init == "default" or not isinstance(module, (nn.Conv2d, nn.Linear)):

@@ -5,22 +5,45 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import minicnn
-from minicnn import nn
+from minicnn import files, nn
+from minicnn.serialization import unpack
 
-from . import atomic, config, curves
-from .checkpoint import Checkpoints
-from .fit import Row
+from . import atomic, config, curves, drawing, lock
+from .checkpoint import MOST, Checkpoints
+from .command_line import DEVICES, as_json
+from .fit import FIGURES, Row
 from .health import Look
 from .presets import Preset
+from .schema import Check, Misfit, choice, exactly, number, record, text, truth, whole
 
 CONFIG, ENVIRONMENT, MODEL = "config.toml", "environment.json", "model.safetensors"
+METRICS, LINES, CURVES, HEALTH = "metrics.csv", "metrics.jsonl", "curves.png", "health.png"
+LOCK = ".lock"
+THREADS = 256  # at most, of either kind
+BY_LAYER = ("dead:", "gradient_norm:", "weight_norm:")  # how columns of metrics.csv may begin
+
+SETUP: dict[str, Check] = {  # what environment.json holds and decides a run's numbers
+    "backend": choice(*DEVICES),
+    "conv": choice("im2col", "winograd", "auto"),
+    "threads": whole(1, THREADS),
+    "blas_threads": whole(1, THREADS),
+    "graph": truth,
+    "tf32": truth,
+    "training_images": whole(1, 10**9),
+    "test_images": whole(1, 10**9),
+}
+ENVIRONMENT_SCHEMA = record(
+    {**SETUP, "library": text(1000), "data_source": text(10000), "minicnn": text(100)}
+)
 
 
 class RunError(RuntimeError):
@@ -28,10 +51,10 @@ class RunError(RuntimeError):
 
 
 def default_directory(preset: str) -> Path:
-    """runs/<preset>-<time>, with a number behind it if two runs start in the same second."""
+    """runs/<preset>-<time>, with a number behind it if that is taken. To claim it is to make it."""
     base = Path("runs") / f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}"
     path, n = base, 2
-    while path.exists():
+    while os.path.lexists(path):
         path, n = base.with_name(f"{base.name}-{n}"), n + 1
     return path
 
@@ -44,16 +67,29 @@ def read_preset(directory: Path) -> Preset:
     if not path.exists():
         raise RunError(f"{directory} holds no run: there is no {CONFIG} in it")
     try:
-        return config.read(path, Preset())
+        return config.read_whole(path)
     except config.ConfigError as error:
         raise RunError(str(error)) from None
+
+
+def _read_environment(directory: Path) -> dict[str, Any]:
+    path = directory / ENVIRONMENT
+    try:
+        content = json.loads(files.read_text(path, 2**16))
+        return ENVIRONMENT_SCHEMA(content, "it")
+    except OSError as error:
+        raise RunError(f"{path} can't be read: {error.strerror}") from None
+    except Misfit as error:
+        raise RunError(f"{path}: {str(error).removeprefix('it.').removeprefix('it: ')}") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is not JSON: {error}") from None
 
 
 def load_model(directory: str | Path, device: Any = "cpu") -> tuple[nn.Sequential, Preset]:
     """The network of a run with the weights of its last finished epoch, for evaluation; its preset.
 
     Any device will do, whichever the run was on. Raises RunError for a directory that holds no run,
-    or whose model is missing, not whole, or of another network.
+    or whose model is missing, not whole, or of another network or other settings.
     """
     directory = Path(directory)
     preset = read_preset(directory)
@@ -64,9 +100,11 @@ def load_model(directory: str | Path, device: Any = "cpu") -> tuple[nn.Sequentia
             f" python -m nin.train --resume {directory} goes on"
         )
     try:
-        state = minicnn.load(path)
-    except (RuntimeError, OSError) as error:
-        raise RunError(f"{path} can't be read: {str(error).removeprefix('load: ')}") from None
+        state, texts = unpack(files.read_bytes(path, MOST))
+    except OSError as error:
+        raise RunError(f"{path} can't be read: {error.strerror}") from None
+    except ValueError as error:
+        raise RunError(f"{path} can't be read: it {error}") from None
     model = preset.build()
     try:
         model.load_state_dict(state)
@@ -75,7 +113,23 @@ def load_model(directory: str | Path, device: Any = "cpu") -> tuple[nn.Sequentia
         raise RunError(
             f"{path} is not the network {preset.network!r} of {CONFIG}: {what}"
         ) from None
+    _compare_settings(directory, preset, texts.get("settings"))
     return model.to(device).eval(), preset
+
+
+def _compare_settings(directory: Path, preset: Preset, written: str | None) -> None:
+    """Raise RunError for settings other than those that a model says it was trained with.
+
+    The seed may be another: `--on-stuck reinit` has taken the next one since the last epoch.
+    """
+    if written is None:  # it was saved by another program
+        return
+    now = config.render(preset)
+    for then, line in zip(written.splitlines(), now.splitlines(), strict=False):
+        if then != line and not line.startswith("seed = "):
+            raise RunError(
+                f"{directory / CONFIG} says {line}, but the model was trained with {then}"
+            )
 
 
 class Run:
@@ -89,74 +143,181 @@ class Run:
     checkpoint-*       what --resume goes on from
 
     Every file is written beside its place and renamed, so that an interruption leaves those of the
-    last finished epoch.
+    last finished epoch. Whoever has a Run has the directory for itself, until `close`.
     """
 
-    def __init__(self, directory: Path, preset: Preset, environment: dict[str, Any]) -> None:
+    def __init__(
+        self, directory: Path, preset: Preset, environment: dict[str, Any], held: int
+    ) -> None:
         self.directory, self.preset, self.environment = directory, preset, environment
         self.checkpoints = Checkpoints(directory)
         self.events: list[dict[str, Any]] = []  # what happened between the epochs
+        self._held: int | None = held
 
     @classmethod
-    def create(cls, directory: Path, preset: Preset, environment: dict[str, Any]) -> Run:
-        """Begin a run. Raises OSError, FileExistsError if the directory holds one already."""
-        if (directory / CONFIG).exists():
-            raise FileExistsError(f"{directory} holds a run already; choose another --out")
-        directory.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(environment, indent=2, ensure_ascii=False)
-        atomic.write(directory / ENVIRONMENT, (text + "\n").encode())
-        run = cls(directory, preset, environment)
-        run.write_config(preset)
+    def create(cls, directory: Path | None, preset: Preset, environment: dict[str, Any]) -> Run:
+        """Begin a run, in a directory of its own unless one is given.
+
+        Raises OSError, FileExistsError if the directory holds anything, or others use it.
+        """
+        if directory is None:
+            directory = _claim(preset.network)
+        else:
+            try:
+                directory.mkdir(parents=True)
+            except FileExistsError:
+                _refuse_contents(directory)
+        try:
+            held = lock.acquire(directory / LOCK)
+        except BlockingIOError:
+            raise FileExistsError(f"{directory} is being used by another run") from None
+        run = cls(directory, preset, environment, held)
+        try:
+            _refuse_contents(directory)  # what another has put there and left since
+            run.forget_leftovers()
+            text = json.dumps(environment, indent=2, ensure_ascii=False)
+            atomic.write(directory / ENVIRONMENT, (text + "\n").encode())
+            run.write_config(preset)
+        except BaseException:
+            run.close()
+            raise
         return run
 
     @classmethod
     def open(cls, directory: Path) -> Run:
-        """A run that was begun. Raises RunError."""
+        """A run that was begun. Raises RunError, also if another process has it."""
         preset = read_preset(directory)
+        environment = _read_environment(directory)
+        if preset.dataset == "auto":
+            raise RunError(
+                f"{directory / CONFIG}: dataset must be the one that the run has, got auto"
+            )
         try:
-            environment = json.loads((directory / ENVIRONMENT).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{directory / ENVIRONMENT} can't be read: {error}") from None
-        return cls(directory, preset, environment)
+            held = lock.acquire(directory / LOCK)
+        except BlockingIOError:
+            raise RunError(f"{directory} is being trained by another process") from None
+        except OSError as error:
+            raise RunError(f"{directory / LOCK} can't be locked: {error.strerror}") from None
+        run = cls(directory, preset, environment, held)
+        results = [name for name in (MODEL, METRICS) if (directory / name).exists()]
+        if results and not run.checkpoints.files():
+            run.close()
+            raise RunError(f"{directory} holds {results[0]}, but no checkpoint to go on from")
+        return run
+
+    def close(self) -> None:
+        """Leave the directory to others."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def forget_leftovers(self) -> None:
+        """Delete what a process that was killed had half written."""
+        for name in os.listdir(self.directory):
+            if _is_leftover(name):
+                with suppress(OSError):
+                    (self.directory / name).unlink()
+
+    def restarted(self, rest: dict[str, Any]) -> None:
+        """Take over the seed of a checkpoint after a restart that config.toml may not tell of yet.
+
+        Between the two files a run may have been killed.
+        """
+        seed, events = self.preset.seed + 1, rest.get("events")
+        settings = rest.get("settings")
+        kinds = [e.get("kind") for e in events if type(e) is dict] if type(events) is list else []
+        if "reinit" in kinds and type(settings) is dict and settings.get("seed") == seed:
+            self.preset = replace(self.preset, seed=seed)
 
     def write_config(self, preset: Preset) -> None:
         self.preset = preset
         atomic.write(self.directory / CONFIG, config.render(preset).encode())
 
-    def write_metrics(self, history: list[Row], looks: Sequence[Look]) -> None:
+    def write_metrics(self, history: Sequence[Row], looks: Sequence[Look]) -> None:
         """All epochs and looks so far, as tables and as pictures. Raises OSError."""
         lines: list[dict[str, Any]] = [
             *({"kind": "epoch", **row} for row in history),
             *({"kind": "look", **asdict(each)} for each in looks),
             *self.events,
         ]
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        atomic.write(self.directory / "metrics.jsonl", text.encode())
+        content = "".join(as_json(line) + "\n" for line in lines)
+        atomic.write(self.directory / LINES, content.encode())
         name = f"{self.preset.network} on {self.preset.dataset}"
-        if looks:
-            atomic.write(self.directory / "health.png", curves.health(looks, name))
         if history:
             table = io.StringIO()
             writer = csv.DictWriter(table, list(history[-1]), lineterminator="\n")
             writer.writeheader()
             writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in history)
-            atomic.write(self.directory / "metrics.csv", table.getvalue().encode())
-            atomic.write(self.directory / "curves.png", curves.epochs(history, name))
+            atomic.write(self.directory / METRICS, table.getvalue().encode())
+            drawing.write(self.directory / CURVES, lambda: curves.epochs(history, name))
+        if looks:
+            drawing.write(self.directory / HEALTH, lambda: curves.health(looks, name))
 
     def write_model(self, model: nn.Module) -> None:
-        minicnn.save(model.state_dict(), self.directory / MODEL)
+        settings = config.render(self.preset)
+        minicnn.save(model.state_dict(), self.directory / MODEL, {"settings": settings})
+
+
+def _claim(network: str) -> Path:
+    """Make runs/<network>-<time>, or the next that is free."""
+    while True:
+        path = default_directory(network)
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return path
+
+
+def _refuse_contents(directory: Path) -> None:
+    """Raise FileExistsError if there is anything but what a run killed at its birth leaves."""
+    for name in sorted(os.listdir(directory)):
+        if name == CONFIG:
+            raise FileExistsError(f"{directory} holds a run already; choose another --out")
+    for name in sorted(os.listdir(directory)):
+        if name == LOCK or _is_leftover(name):
+            continue
+        if name == ENVIRONMENT:
+            with suppress(RunError):
+                _read_environment(directory)
+                continue
+        raise FileExistsError(f"{directory} is not empty, but holds {name}; choose another --out")
+
+
+def _is_leftover(name: str) -> bool:
+    written = (CONFIG, ENVIRONMENT, MODEL, METRICS, LINES, CURVES, HEALTH)
+    return (name.startswith(".checkpoint-") and name.endswith(".tmp")) or any(
+        atomic.is_leftover(name, each) for each in written
+    )
 
 
 def read_metrics(directory: Path) -> list[Row]:
     """The rows of a run's metrics.csv, one for each finished epoch. Raises RunError."""
-    path = directory / "metrics.csv"
+    path = directory / METRICS
     if not path.exists():
         raise RunError(f"{path} is missing: no epoch has finished")
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-    except (ValueError, TypeError, OSError) as error:
-        raise RunError(f"{path} can't be read: {error}") from None
-    if not rows or not {"epoch", "train_loss", "test_loss", "accuracy", "seconds"} <= set(rows[0]):
+        header, *lines = csv.reader(io.StringIO(files.read_text(path, 2**26)), strict=True)
+        rows = [dict(zip(header, map(float, line), strict=True)) for line in lines]
+    except OSError as error:
+        raise RunError(f"{path} can't be read: {error.strerror}") from None
+    except (ValueError, csv.Error) as error:
+        raise RunError(f"{path} is no table of numbers: {error}") from None
+    if not rows or len(set(header)) < len(header):
         raise RunError(f"{path} is no table of a run's metrics")
+    for i, row in enumerate(rows):
+        layers = [name for name in header if name.startswith(BY_LAYER)]
+        fields = {"epoch": exactly(float(i + 1)), **FIGURES}
+        try:
+            record({**fields, **dict.fromkeys(layers, number(0, finite=False))})(
+                row, f"row {i + 1}"
+            )
+        except Misfit as error:
+            raise RunError(f"{path}: {error}") from None
     return rows

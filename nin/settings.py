@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Sequence
 from dataclasses import Field, field
 from typing import Any
+
+from minicnn.arguments import ArgumentError, number
 
 
 def setting(
@@ -15,65 +18,74 @@ def setting(
     least: float = -math.inf,
     above: float = -math.inf,
     most: float = math.inf,
+    far: float = math.inf,
     choices: Sequence[str] = (),
 ) -> Any:
     """A dataclass's field: its default, what it means, and the values that it may have.
 
-    Numbers are at least `least`, above `above` and at most `most`; texts are among `choices`.
+    Numbers are at least `least`, above `above`, at most `most`, and no further from 0 than `far`,
+    which is more than anybody has a use for, and only said to who asks for more. Texts are among
+    `choices`.
     """
-    limits = {"least": least, "above": above, "most": most, "choices": tuple(choices)}
+    limits = {"least": least, "above": above, "most": most, "far": far, "choices": tuple(choices)}
     return field(default=default, metadata={"help": help, **limits})
 
 
 def parse(setting: Field[Any], text: str) -> Any:
     """The value that a text, such as a flag's, stands for; raises ValueError if it can't be one."""
     kind: Any = setting.type
+    value: Any = text
     try:
         if kind.startswith("tuple"):
-            return check(setting, [float(part) for part in text.split(",") if part])
-        return check(
-            setting, text if kind == "str" else int(text) if kind == "int" else float(text)
-        )
+            value = [float(part) for part in text.split(",") if part]
+        elif kind != "str":
+            value = int(text) if kind == "int" else float(text)
+        return check(setting, value)
     except ValueError:
-        raise ValueError(f"must be {describe(setting)}, got {text!r}") from None
+        what = describe(setting, value)
+        raise ValueError(f"must be {what}, got {reprlib.repr(text)}") from None
 
 
 def check(setting: Field[Any], value: Any) -> Any:
-    """The value of a setting in the setting's type; raises ValueError for one it can't have."""
-    wrong = ValueError(f"{setting.name} must be {describe(setting)}, got {value!r}")
+    """The value of a setting in the setting's type.
+
+    Raises ArgumentError, which is a ValueError, for one it can't have.
+    """
     kind: Any = setting.type
-    several = kind.startswith("tuple")
-    if several != isinstance(value, (list, tuple)):
-        raise wrong
-    if several:
-        if not all(_is_number(setting, v) for v in value):
-            raise wrong
-        return tuple(float(v) for v in value)
-    if kind == "str":
-        fits = value in setting.metadata["choices"]
-    elif kind == "bool":
-        fits = isinstance(value, bool)
-    else:
-        fits = _is_number(setting, value)
-    if not fits:
-        raise wrong
-    return float(value) if kind == "float" else value
+    try:
+        if kind.startswith("tuple") and isinstance(value, (list, tuple)):
+            return tuple(float(_number(setting, each)) for each in value)
+        if kind in ("int", "float"):
+            return _number(setting, value)
+        if kind == "bool" and isinstance(value, bool):
+            return value
+        if kind == "str" and isinstance(value, str) and value in setting.metadata["choices"]:
+            return value
+    except (TypeError, OverflowError):
+        pass
+    what = describe(setting, value)
+    raise ArgumentError(f"{setting.name} must be {what}, got {reprlib.repr(value)}")
 
 
-def _is_number(setting: Field[Any], value: Any) -> bool:
-    kinds = int if setting.type == "int" else (int, float)
-    limits = setting.metadata
-    return (
-        isinstance(value, kinds)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
+def _number(setting: Field[Any], value: Any) -> int | float:
+    """A number in the setting's type. Raises TypeError or OverflowError for one out of bounds."""
+    value, limits = number(value), setting.metadata
+    if isinstance(value, bool) or not (
+        math.isfinite(value)
         and limits["least"] <= value <= limits["most"]
         and value > limits["above"]
-    )
+        and abs(value) <= limits["far"]
+    ):
+        raise TypeError
+    if setting.type != "int":
+        return float(value)
+    if not isinstance(value, int):
+        raise TypeError
+    return value
 
 
-def describe(setting: Field[Any]) -> str:
-    """The values that a setting may have, in words."""
+def describe(setting: Field[Any], value: Any = None) -> str:
+    """The values that a setting may have, in words to somebody who wanted this one."""
     limits = setting.metadata
     if setting.type == "bool":
         return "true or false"
@@ -86,4 +98,6 @@ def describe(setting: Field[Any]) -> str:
         for name, words in (("least", "of at least"), ("above", "above"), ("most", "at most"))
         if math.isfinite(limits[name])
     ]
+    if isinstance(value, (int, float)) and abs(value) > limits["far"]:
+        bounds.append(f"at most {limits['far']:,}" if value > 0 else f"above {-limits['far']:,}")
     return " ".join([what, " and ".join(bounds)]).strip()

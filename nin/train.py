@@ -6,9 +6,12 @@ Read from top to bottom: the command line, the settings, what is said first, and
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -16,19 +19,21 @@ import threadpoolctl
 
 import minicnn
 from minicnn import backends
+from minicnn.arguments import ArgumentError
 from minicnn.parallel import available_cores
 from minicnn.vision.datasets import DatasetError
 
 from . import command_line, config
 from . import data as datasets
 from .checkpoint import CheckpointError, State
-from .command_line import DEVICES, Failure, UsageError, at_least
+from .command_line import DEVICES, Failure, UsageError, at_least, path, printable
 from .fit import Training
 from .presets import PRESETS, Preset
 from .progress import Progress
-from .run import Run, RunError, default_directory
+from .run import THREADS, Run, RunError
+from .schema import Misfit
 from .tensorboard import Board
-from .watch import Interrupted, Stuck, Watch
+from .watch import Interrupted, Signals, Stuck, Watch
 
 PROG = "python -m nin.train"
 RESTARTS = 10  # of --on-stuck reinit
@@ -52,12 +57,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--preset", choices=PRESETS, help="network and settings (default: quick)")
-    add("--config", type=Path, help="TOML file with settings to change (default: none)")
+    add("--config", type=path, help="TOML file with settings to change (default: none)")
     add("--print-config", action="store_true", help="print all settings and stop (default: train)")
-    add("--out", type=Path, help="directory for results (default: runs/<preset>-<time>)")
-    add("--resume", type=Path, metavar="RUN", help="go on with a run (default: begin one)")
+    add("--out", type=path, help="directory for results (default: runs/<preset>-<time>)")
+    add("--resume", type=path, metavar="RUN", help="go on with a run (default: begin one)")
     add("--dry-run", action="store_true", help="one step, one test, no files (default: train)")
-    add("--data-dir", default="data", help="where to look for Fashion-MNIST first (default: data)")
+    add(
+        "--data-dir",
+        type=path,
+        default="data",
+        help="where to look for Fashion-MNIST first (default: data)",
+    )
     parser.add_backend()
     add(
         "--conv",
@@ -66,12 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--threads",
-        type=at_least(1, int),
+        type=at_least(1, int, most=THREADS),
         help="worker threads on the CPU (default: one for each core)",
     )
     add(
         "--blas-threads",
-        type=at_least(1, int),
+        type=at_least(1, int, most=THREADS),
         help="threads for the matrix products of each worker thread (default: 1)",
     )
     add(
@@ -149,7 +159,7 @@ def _describe_backend(name: str) -> str:
 
 
 def _say(*lines: str) -> None:
-    print(*lines, sep="\n", file=sys.stderr, flush=True)
+    print(*map(printable, lines), sep="\n", file=sys.stderr, flush=True)
 
 
 def _introduce(run: Run, training: Training, data: datasets.Data) -> None:
@@ -181,15 +191,22 @@ def _introduce(run: Run, training: Training, data: datasets.Data) -> None:
         _say(f"Resuming in epoch {training.epoch}, after {training.steps:,} steps")
 
 
-def _begin(args: argparse.Namespace) -> tuple[Run, datasets.Data, State | None]:
+def _begin(
+    args: argparse.Namespace, afterwards: ExitStack
+) -> tuple[Run, datasets.Data, State | None]:
     """A new run, and its data."""
     preset, backend = _settings(args), args.backend or "numpy"
     if args.dry_run:
         n = preset.batch_size
         preset = replace(preset, epochs=1, limit_train=n, limit_test=n)
+        args.out = Path(afterwards.enter_context(tempfile.TemporaryDirectory())) / "run"
     device = command_line.device_of(backend)
     if args.tf32 and device.type == "cpu":
         raise UsageError("--tf32 is for a GPU's tensor cores: --backend cupy")
+    try:
+        preset.try_network()
+    except ArgumentError as error:
+        raise UsageError(f"--image-size: {error}") from None
     data, preset = _load(args, preset)
     environment = {
         "backend": backend,
@@ -205,23 +222,31 @@ def _begin(args: argparse.Namespace) -> tuple[Run, datasets.Data, State | None]:
         "minicnn": minicnn.__version__,
     }
     try:
-        run = Run.create(args.out or default_directory(preset.network), preset, environment)
+        run = afterwards.enter_context(Run.create(args.out, preset, environment))
     except OSError as error:
         raise UsageError(f"--out: {error}") from None
     return run, data, None
 
 
-def _resume(args: argparse.Namespace) -> tuple[Run, datasets.Data, State | None]:
+def _resume(
+    args: argparse.Namespace, afterwards: ExitStack
+) -> tuple[Run, datasets.Data, State | None]:
     """A run that was begun, its data, and where it stopped: None before the first checkpoint."""
     _refuse_settings(args)
     try:
-        run = Run.open(args.resume)
+        run = afterwards.enter_context(Run.open(args.resume))
         state = run.checkpoints.newest()
     except (RunError, CheckpointError) as error:
         raise Failure(f"--resume: {error}") from None
     if state is not None:
-        run.preset = replace(run.preset, seed=state[1]["seed"])
+        run.restarted(state[1])
     data, _ = _load(args, run.preset)
+    for name, images in (("training_images", data.train), ("test_images", data.test)):
+        if run.environment[name] != len(images):
+            raise Failure(
+                f"--resume: {run.directory / 'environment.json'}: {name} is"
+                f" {run.environment[name]:,}, but there are {len(images):,}"
+            )
     return run, data, state
 
 
@@ -232,7 +257,7 @@ def _load(args: argparse.Namespace, preset: Preset) -> tuple[datasets.Data, Pres
         raise UsageError(str(error)) from None
 
 
-def _start(args: argparse.Namespace, run: Run, data: datasets.Data) -> Watch:
+def _start(args: argparse.Namespace, run: Run, data: datasets.Data, signals: Signals) -> Watch:
     """The network of the run's settings at step 0, watched."""
     preset, environment = run.preset, run.environment
     device = command_line.device_of(environment["backend"])
@@ -252,6 +277,7 @@ def _start(args: argparse.Namespace, run: Run, data: datasets.Data) -> Watch:
         run,
         training,
         Progress(args.no_progress or not sys.stderr.isatty(), args.log_interval),
+        signals,
         patient=args.on_stuck == "warn",
         checkpoint_minutes=args.checkpoint_minutes,
     )
@@ -260,12 +286,7 @@ def _start(args: argparse.Namespace, run: Run, data: datasets.Data) -> Watch:
 def _board(args: argparse.Namespace, run: Run, training: Training) -> Board | None:
     if not args.tensorboard:
         return None
-    try:
-        return Board(run.directory, len(training.history))
-    except ImportError:
-        raise UsageError(
-            "--tensorboard needs tensorboardX: pip install 'minicnn[tensorboard]'"
-        ) from None
+    return Board(run.directory, len(training.history))
 
 
 def _restart(args: argparse.Namespace, watch: Watch, data: datasets.Data) -> Watch:
@@ -275,9 +296,9 @@ def _restart(args: argparse.Namespace, watch: Watch, data: datasets.Data) -> Wat
     text = f"Starting again with seed {run.preset.seed}."
     watch.say(text)
     run.events.append({"kind": "reinit", "step": watch.training.steps, "text": text})
-    watch = _start(args, run, data)
-    watch.save()
-    run.write_config(run.preset)
+    watch = _start(args, run, data, watch.signals)
+    if watch.save():
+        run.write_config(run.preset)
     return watch
 
 
@@ -295,33 +316,42 @@ def train(args: argparse.Namespace) -> int:
     if args.print_config:
         print(config.render(_settings(args)), end="")
         return command_line.DONE
-    run, data, state = _resume(args) if args.resume else _begin(args)
-    backends.conv_algorithm = run.environment["conv"]
-    watch = _start(args, run, data)
-    if state is not None:
-        try:
-            watch.load(state)
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise Failure(f"--resume: the checkpoint does not fit the run: {error}") from None
-        watch.write()
-    _introduce(run, watch.training, data)
-    if not args.dry_run:
-        _say(f"Output   {run.directory}")
+    if args.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+        raise UsageError("--tensorboard needs tensorboardX: pip install 'minicnn[tensorboard]'")
+    with ExitStack() as afterwards:
+        run, data, state = (_resume if args.resume else _begin)(args, afterwards)
+        backends.conv_algorithm = run.environment["conv"]
+        signals = afterwards.enter_context(Signals())
+        watch = _start(args, run, data, signals)
+        if state is not None:
+            try:
+                watch.load(state)
+            except Misfit as error:
+                name = run.checkpoints.good
+                raise Failure(
+                    f"--resume: {name}: the checkpoint does not fit the run: {error}"
+                ) from None
+            run.write_config(run.preset)
+        run.forget_leftovers()
+        if not watch.write():
+            raise Failure(f"{run.directory} can't be written, so the training was not begun")
+        watch.save()
+        _introduce(run, watch.training, data)
+        if not args.dry_run:
+            _say(f"Output   {run.directory}")
+        return _train(args, watch, data)
 
+
+def _train(args: argparse.Namespace, watch: Watch, data: datasets.Data) -> int:
+    """Train to the end, or until something ends it; return the exit status."""
+    run, signals, written = watch.run, watch.signals, True
     board = _board(args, run, watch.training)
-    written = True
     while not watch.training.done:
         training = watch.training
         try:
-            with watch.noticing_interrupts():
-                row = training.train_epoch(watch.after_step)
+            row = training.train_epoch(watch.after_step)
         except Interrupted:
-            if not watch.save():
-                return command_line.FAILED
-            watch.say(f"Interrupted; python -m nin.train --resume {run.directory} goes on.")
-            return command_line.INTERRUPTED
-        except training.device.backend.OutOfMemoryError:
-            row = None
+            return _interrupted(watch, watch.save())
         except Stuck:
             watch.save()
             watch.write()
@@ -331,13 +361,18 @@ def train(args: argparse.Namespace) -> int:
                 return command_line.STUCK
             watch = _restart(args, watch, data)
             continue
+        except training.device.backend.OutOfMemoryError:
+            row = None
+        except Exception:  # whatever it is, the steps that are done are not lost
+            watch.save()
+            raise
         finally:
             watch.progress.close()
         if row is None:  # and what the step had made is gone
+            watch.save()
             raise _out_of_memory(training)
-        row |= watch.monitor.looks[-1].row()
-        watch.save()
-        written = watch.write()
+        saved, written = watch.save(), watch.write()
+        row = watch.rows()[-1]
         if board is not None:
             board.add(row)
         print(
@@ -346,6 +381,8 @@ def train(args: argparse.Namespace) -> int:
             f" Test Loss: {row['test_loss']:.4f}, Acc: {100 * row['accuracy']:.2f}%",
             flush=True,
         )
+        if signals.came is not None and not training.done:
+            return _interrupted(watch, saved)
     device = watch.training.device
     if device.type == "cuda":
         _say(f"Memory   {device.backend.peak_bytes() >> 20:,} MiB of the GPU at most")
@@ -356,17 +393,26 @@ def train(args: argparse.Namespace) -> int:
     return command_line.DONE
 
 
+def _interrupted(watch: Watch, saved: bool) -> int:
+    """The exit status after a signal, 128 and its number; 1 if the last steps could not be kept."""
+    assert watch.signals.came is not None
+    name = signal.Signals(watch.signals.came).name
+    how = "Interrupted" if name == "SIGINT" else f"Ended by {name}"
+    directory = watch.run.directory
+    if not saved:
+        watch.say(f"{how}, without a checkpoint of the last steps.")
+        return command_line.FAILED
+    watch.say(f"{how}; python -m nin.train --resume {directory} goes on.")
+    return 128 + watch.signals.came
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status (nin/command_line.py)."""
-    args = _parser().parse_args(argv)
     before = backends.conv_algorithm
-    with tempfile.TemporaryDirectory() as scratch:
-        if args.dry_run and not args.resume:
-            args.out = Path(scratch) / "run"
-        try:
-            return command_line.run(PROG, lambda: train(args))
-        finally:
-            backends.conv_algorithm = before
+    try:
+        return command_line.run(PROG, lambda: train(_parser().parse_args(argv)))
+    finally:
+        backends.conv_algorithm = before
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is done beside a training: progress, health, checkpoints, and Ctrl-C."""
+"""What is done beside a training: progress, health, checkpoints, and signals to stop."""
 
 from __future__ import annotations
 
@@ -8,23 +8,54 @@ import textwrap
 import threading
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from .checkpoint import State
+from .command_line import printable
 from .fit import Training
-from .health import Monitor
+from .health import FINDINGS, Monitor
 from .progress import Progress
-from .run import Run
+from .run import SETUP, Run
+from .schema import Misfit, choice, exactly, items, record, text, whole
 
 
 class Interrupted(Exception):
-    """Ctrl-C was pressed; the step that was under way is done."""
+    """A signal to stop came; the step that was under way is done."""
 
 
 class Stuck(Exception):
     """The monitor found that there is no use in going on, and is asked not to."""
+
+
+class Signals:
+    """Signals that ask for an end, noticed while this is entered: the last one is `came`.
+
+    They are Ctrl-C, what schedulers send before they kill, and what a terminal that is closed
+    sends, unless whoever started the program had them ignored. A second one ends it at once.
+    """
+
+    NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # not every system has all
+
+    def __init__(self) -> None:
+        self.came: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            for name in self.NAMES:
+                number = getattr(signal, name, None)
+                if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._before[number] = signal.signal(number, self._notice)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    def _notice(self, number: int, frame: FrameType | None) -> None:
+        self.came = number
+        self.__exit__()
 
 
 class Watch:
@@ -38,25 +69,29 @@ class Watch:
         run: Run,
         training: Training,
         progress: Progress,
+        signals: Signals,
         *,
         patient: bool,
         checkpoint_minutes: float,
     ) -> None:
         self.run, self.training, self.progress = run, training, progress
+        self.signals = signals
         self.patient, self.checkpoint_minutes = patient, checkpoint_minutes
         self.monitor = Monitor(training)
-        self.interrupted = False
         self.saved = time.monotonic()
 
     def after_step(self) -> None:
-        self.progress.after_step(self.training)
-        if finding := self.monitor.after_step():
-            self.say(finding.text)
+        finding = self.monitor.after_step()
+        if finding:
             event = {"kind": finding.kind, "step": self.training.steps, "text": finding.text}
             self.run.events.append(event)
+        # From here on the step is done, whatever becomes of the terminal.
+        self.progress.after_step(self.training)
+        if finding:
+            self.say(finding.text)
             if finding.final and not self.patient:
                 raise Stuck
-        if self.interrupted:
+        if self.signals.came is not None:
             raise Interrupted
         if time.monotonic() - self.saved > 60 * self.checkpoint_minutes:
             self.save()
@@ -64,52 +99,73 @@ class Watch:
     def say(self, text: str) -> None:
         """A message on stderr, in lines that a terminal holds, and not through the bar."""
         self.progress.close()
-        lines = textwrap.fill(text, 79, subsequent_indent="  ", break_on_hyphens=False)
-        print(lines, file=sys.stderr, flush=True)
+        lines = textwrap.wrap(text, 79, subsequent_indent="  ", break_on_hyphens=False)
+        print(*map(printable, lines), sep="\n", file=sys.stderr, flush=True)
 
     def save(self) -> bool:
         """Write a checkpoint; where that can't be done, warn, and let the training go on."""
-        arrays, rest = self.training.state()
-        rest = {**rest, "monitor": self.monitor.state(), "events": self.run.events}
         self.saved = time.monotonic()
         try:
-            self.run.checkpoints.write((arrays, rest))
-        except OSError as error:
+            if not self.training.whole:
+                raise OSError("the step under way failed when it had changed some of the weights")
+            self.run.checkpoints.write(self._state())
+        except (OSError, MemoryError) as error:
             self.progress.close()
-            warnings.warn(f"no checkpoint could be written: {error}", stacklevel=2)
+            what = str(error) or "out of memory"
+            warnings.warn(f"no checkpoint could be written: {what}", stacklevel=2)
             return False
         return True
 
+    def _state(self) -> State:
+        arrays, rest = self.training.state()
+        environment = {name: self.run.environment[name] for name in SETUP}
+        monitor, events = self.monitor.state(), self.run.events
+        return arrays, {**rest, "environment": environment, "monitor": monitor, "events": events}
+
     def load(self, state: State) -> None:
-        self.training.load_state(state)
-        self.monitor.load_state(state[1]["monitor"])
-        self.run.events[:] = state[1]["events"]
+        """Go on from what `save` wrote.
+
+        Raises Misfit, which names the field, if that is not of this run's settings, data and setup.
+        """
+        arrays, rest = state
+        others: dict[str, Any] = {
+            name: rest.get(name) for name in ("environment", "monitor", "events")
+        }
+        own = {name: value for name, value in rest.items() if name not in others}
+        given = " as in environment.json"
+        setup = {name: exactly(self.run.environment[name], given) for name in SETUP}
+        record(setup)(others["environment"], "state.environment")
+        self.training.check_state(own)
+        steps = (own["epoch"] - 1) * len(self.training.train_loader) + own["batch"]
+        self.monitor.check_state(others["monitor"], steps)
+        seen = {look["step"] for look in others["monitor"]["looks"]}
+        for i in range(1, own["epoch"]):
+            if i * len(self.training.train_loader) not in seen:
+                raise Misfit(f"state.monitor.looks has none of the end of epoch {i}")
+        event = {
+            "kind": choice(*FINDINGS, "reinit"),
+            "step": whole(0, 10**15),
+            "text": text(10000),
+        }
+        items(record(event))(others["events"], "state.events")
+        self.training.load_state((arrays, own))
+        self.monitor.load_state(others["monitor"])
+        self.run.events[:] = others["events"]
+
+    def rows(self) -> list[dict[str, float]]:
+        """The figures of all epochs, each with what was seen at its end."""
+        looks = {each.step: each.row() for each in self.monitor.looks}
+        batches = len(self.training.train_loader)
+        return [{**row, **looks[i * batches]} for i, row in enumerate(self.training.history, 1)]
 
     def write(self) -> bool:
         """Bring the run's other files up to the last finished epoch; warn where they can't be."""
         try:
-            self.run.write_metrics(self.training.history, self.monitor.looks)
             if self.training.history:
                 self.run.write_model(self.training.model)
-        except OSError as error:
-            warnings.warn(f"the results could not be written: {error}", stacklevel=2)
+            self.run.write_metrics(self.rows(), self.monitor.looks)
+        except (OSError, MemoryError) as error:
+            what = str(error) or "out of memory"
+            warnings.warn(f"the results could not be written: {what}", stacklevel=2)
             return False
         return True
-
-    @contextmanager
-    def noticing_interrupts(self) -> Iterator[None]:
-        """Let Ctrl-C end the training after the step under way, and a second one at once."""
-
-        def notice(*_: Any) -> None:
-            signal.signal(signal.SIGINT, before)
-            self.interrupted = True
-
-        before = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is not threading.main_thread() or before == signal.SIG_IGN:
-            yield
-            return
-        signal.signal(signal.SIGINT, notice)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
