@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict, namedtuple
+from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 
 import minicnn
+from minicnn.tensor import Tensor
 from minicnn.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from minicnn.utils.data.dataset import collate
 from minicnn.vision import transforms
 from minicnn.vision.datasets import Silhouettes
+from minicnn.vision.image_dataset import ImageDataset
 
 from .arrays import array
 
@@ -169,10 +175,23 @@ def test_tensors_of_uneven_lengths_are_refused():
 
 
 @pytest.mark.parametrize(
-    "options", [{"batch_size": 0}, {"batch_size": 2.5}, {"num_workers": -1}], ids=str
+    "options",
+    [
+        {"batch_size": 0},
+        {"batch_size": 2.5},
+        {"batch_size": None},
+        {"num_workers": -1},
+        {"num_workers": "2"},
+        {"shuffle": "no"},
+        {"shuffle": 2},
+        {"drop_last": "no"},
+        {"generator": 3},
+        {"generator": np.random.default_rng(0)},
+    ],
+    ids=str,
 )
 def test_bad_arguments_are_refused_by_name(options):
-    with pytest.raises(ValueError, match=next(iter(options))):
+    with pytest.raises((ValueError, TypeError), match=next(iter(options))):
         DataLoader(numbers(), **options)
 
 
@@ -191,3 +210,298 @@ def test_batches_from_a_number_on_are_those_after_the_others(workers):
         return [batch[0].tolist() for batch in loader.batches(start)]
 
     assert numbers(4) == numbers(0)[4:]
+
+
+# --- what a number of a sample may be ------------------------------------------------------------
+
+
+def images(n=10):
+    return ImageDataset(np.zeros((n, 4, 4), "uint8"), range(n))
+
+
+# A data set of ten samples, and the number that a sample of it has.
+NUMBERED = {
+    "TensorDataset": (numbers, lambda sample: sample[0].item()),
+    "Subset": (lambda: Subset(numbers(20), range(10)), lambda sample: sample[0].item()),
+    "Subset of images": (lambda: Subset(images(20), range(10)), lambda sample: sample[1]),
+    "ImageDataset": (images, lambda sample: sample[1]),
+}
+
+
+@pytest.mark.parametrize("kind", NUMBERED)
+@pytest.mark.parametrize(
+    "index",
+    [3, -7, np.int64(3), np.uint8(3), np.array(3), minicnn.tensor(3, device="cpu")],
+    ids=repr,
+)
+def test_a_sample_is_found_by_whatever_is_a_whole_number(kind, index):
+    make, number = NUMBERED[kind]
+    assert number(make()[index]) == 3
+
+
+@pytest.mark.parametrize("kind", NUMBERED)
+@pytest.mark.parametrize("index", [10, -11, 2**70], ids=str)
+def test_a_sample_out_of_range_is_an_index_error(kind, index):
+    with pytest.raises(IndexError, match="the 10 samples"):
+        NUMBERED[kind][0]()[index]
+
+
+@pytest.mark.parametrize("kind", NUMBERED)
+@pytest.mark.parametrize(
+    "index",
+    [2.0, 2.7, True, np.bool_(True), np.float64(2), minicnn.tensor(True), "2", None],
+    ids=repr,
+)
+def test_a_number_that_is_not_whole_is_refused_and_the_data_set_named(kind, index):
+    with pytest.raises(TypeError, match=rf"{kind.split()[0]}: .* must be an int, got"):
+        NUMBERED[kind][0]()[index]
+
+
+@pytest.mark.parametrize("kind", NUMBERED)
+def test_a_loop_over_a_data_set_ends(kind):
+    make, number = NUMBERED[kind]
+    assert [number(sample) for sample in make()] == list(range(10))
+
+
+@pytest.mark.parametrize(
+    "indices",
+    [
+        [7, 2],
+        (7, 2),
+        np.array([7, 2]),
+        np.array([7, 2], "uint8"),
+        [np.int64(7), np.int32(-8)],
+        minicnn.tensor([7, 2]),
+        range(7, 1, -5),
+        iter([7, 2]),
+    ],
+    ids=lambda v: type(v).__name__,
+)
+def test_a_subset_takes_its_indices_from_any_sequence(indices):
+    assert order(DataLoader(Subset(numbers(), indices))) == [7, 2]
+
+
+def test_no_indices_are_an_empty_subset():
+    for none in ([], np.array([]), range(0)):
+        assert list(DataLoader(Subset(numbers(), none))) == []
+
+
+@pytest.mark.parametrize(
+    "indices",
+    [[1.0], [True, False], np.array([0.5]), np.ones(10, bool), np.zeros((2, 2), int), 3],
+    ids=str,
+)
+def test_a_subset_of_what_are_no_whole_numbers_is_refused(indices):
+    with pytest.raises(TypeError, match="Subset: "):
+        Subset(numbers(), indices)
+
+
+@pytest.mark.parametrize("places", [slice(None), slice(1, None, 2), [0, -1], []], ids=str)
+def test_several_samples_of_a_subset_are_pytorchs(places):
+    ours = Subset(numbers(), [7, 2, 5])[places]
+    theirs = torch.utils.data.Subset(torch.utils.data.TensorDataset(torch.arange(10)), [7, 2, 5])[
+        places
+    ]
+    assert [t.tolist() for t in ours] == [t.tolist() for t in theirs]
+
+
+def test_a_data_set_of_single_samples_says_so_for_a_slice_of_a_subset():
+    with pytest.raises(TypeError, match=r"ImageDataset: .* must be an int, got \[7, 2\]"):
+        Subset(images(), [7, 2])[:]
+
+
+# --- data sets of arrays -------------------------------------------------------------------------
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("kind", ["array", "memory map", "list", "tensor", "swapped bytes"])
+def test_data_sets_take_whatever_is_an_array(kind, tmp_path):
+    values = np.arange(12.0, dtype="float32").reshape(3, 4)
+    np.save(tmp_path / "values.npy", values)
+    given = {
+        "array": values,
+        "memory map": np.load(tmp_path / "values.npy", mmap_mode="r"),
+        "list": values.tolist(),
+        "tensor": Tensor(values),
+        "swapped bytes": values.astype(">f4"),
+    }[kind]
+    (batch,) = next(iter(DataLoader(TensorDataset(given), 3)))
+    assert isinstance(batch, Tensor)
+    assert (batch.dtype, batch.tolist()) == (np.float32, values.tolist())
+    dataset = ImageDataset(np.zeros((3, 2, 2), "uint8"), Tensor(np.array([0, 1, 2], "uint8")))
+    assert dataset.targets.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TensorDataset(), r"got \[\]"),
+        (lambda: TensorDataset(minicnn.tensor(1.0)), r"got \[None\]"),
+        (lambda: TensorDataset(np.array(["a"])), "expected numbers"),
+        (lambda: ImageDataset(np.zeros((3, 4, 4)), [0, 1]), r"3 images .* shape \(2,\)"),
+        (lambda: ImageDataset(np.zeros((2, 4, 4)), [0.5, 1.0]), "whole numbers"),
+        (lambda: ImageDataset(np.zeros((2, 4, 4)), [True, False]), "whole numbers"),
+        (lambda: ImageDataset(np.zeros((2, 4, 4)), [[0], [1]]), r"shape \(2, 1\)"),
+        (lambda: ImageDataset(np.zeros((2, 4)), [0, 1]), r"shape \(2, 4\)"),
+        (lambda: ImageDataset([["a"]], [0]), "expected numbers"),
+        (lambda: DataLoader(iter([1, 2])), "the dataset must have __len__, got list_iterator"),
+        (lambda: DataLoader({1, 2}), "the dataset must have __getitem__, got set"),
+        (lambda: len(Dataset()), "Dataset defines no __len__"),
+        (lambda: Subset(iter([1]), [0]), "len"),
+    ],
+)
+def test_what_is_no_data_set_is_refused_by_name(make, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        make()
+
+
+def test_a_data_set_without_a_length_can_still_be_listed():
+    class Three(Dataset):
+        def __getitem__(self, i):
+            return [10, 20, 30][i]
+
+    assert list(Three()) == [10, 20, 30]
+
+
+def test_an_array_is_a_data_set():
+    batches = [b.tolist() for b in DataLoader(np.arange(5.0, dtype="float32"), 2)]
+    assert batches == [[0, 1], [2, 3], [4]]
+
+
+def test_numpys_numbers_are_sizes():
+    loader = DataLoader(numbers(5), np.int64(2), np.bool_(False), num_workers=np.int64(1))
+    assert order(loader) == [0, 1, 2, 3, 4]
+    assert type(loader.batch_size) is int
+
+
+# --- subclasses ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("base", ["TensorDataset", "ImageDataset", "Subset"])
+@pytest.mark.parametrize("within", [False, True])
+def test_a_sample_that_a_subclass_defines_anew_is_what_the_loader_gives(base, within):
+    make, number = NUMBERED[base]
+
+    class Negative(type(make())):
+        def __getitem__(self, i):
+            return -number(super().__getitem__(i))
+
+    dataset = make()
+    dataset.__class__ = Negative
+    dataset = Subset(dataset, range(10)) if within else dataset
+    assert [b.tolist() for b in DataLoader(dataset, 5)] == [
+        [0, -1, -2, -3, -4],
+        [-5, -6, -7, -8, -9],
+    ]
+
+
+def test_a_batch_that_a_subclass_defines_anew_is_what_the_loader_gives():
+    class Negative(TensorDataset):
+        def get_batch(self, indices, rng):
+            return [-t for t in super().get_batch(indices, rng)]
+
+    assert order(DataLoader(Negative(minicnn.arange(3)))) == [0, -1, -2]
+
+
+# --- batches of anything -------------------------------------------------------------------------
+
+Pair = namedtuple("Pair", "x y")
+SAMPLES = [
+    [1.5, 2.5],
+    [1, 2],
+    [True, False],
+    [1, 2.5],
+    [True, 2],
+    [1.5, 2],
+    *([np.dtype(name).type(1)] for name in ("bool", "uint8", "int8", "int32", "int64")),
+    *([np.dtype(name).type(1)] for name in ("float16", "float32", "float64")),
+    [np.float32(1), 2.0],
+    [2, np.float32(1)],
+    [np.float64(3), np.float32(2)],
+    [np.zeros(2, "float32"), np.ones(2, "float32")],
+    [np.zeros((), "int32")],
+    [np.zeros(2, "uint8"), np.ones(2, "float32")],
+    ["a", "b"],
+    [b"a", b"b"],
+    [np.str_("a")],
+    [(1, 2.0), (3, 4.0)],
+    [[1, "a"], [3, "b"]],
+    [Pair(1, 2.0), Pair(3, 4.0)],
+    [{"a": 1, "b": (2, 3)}, {"a": 4, "b": (5, 6)}],
+    [OrderedDict(b=1, a=2.0)],
+    [(), ()],
+    [range(2), range(2)],
+]
+
+
+def described(batch):
+    """The types, element types and values of a batch, minicnn's or PyTorch's."""
+    if isinstance(batch, (Tensor, torch.Tensor)):
+        return str(batch.dtype).removeprefix("torch."), batch.tolist()
+    if isinstance(batch, dict):
+        return type(batch), {key: described(value) for key, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch), [described(value) for value in batch]
+    return batch
+
+
+@pytest.mark.parametrize("samples", SAMPLES, ids=str)
+def test_a_batch_is_what_pytorch_collates(samples):
+    assert described(collate(samples)) == described(torch.utils.data.default_collate(samples))
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [None, Fraction(1, 2), 1j, object(), {1}, np.datetime64("2020"), np.array(["a"])],
+    ids=repr,
+)
+def test_what_pytorch_does_not_collate_is_refused_and_its_type_named(sample):
+    with pytest.raises(TypeError, match="batch must contain"):
+        torch.utils.data.default_collate([sample])
+    with pytest.raises(TypeError, match=f"can't make a batch of {type(sample).__name__}"):
+        collate([sample])
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([np.zeros(2), np.zeros(2), np.zeros(3)], r"sample 2 .* \(3,\), sample 0 of shape \(2,\)"),
+        ([minicnn.zeros(2), minicnn.zeros(2, 1)], r"sample 1 .* \(2, 1\)"),
+        ([1, None], "sample 1 of the batch is NoneType"),
+        ([minicnn.zeros(1), np.zeros(())], r"sample 1 .* of shape \(\)"),
+        ([(1,), (1, 2)], "sample 1 of the batch is of 2 parts"),
+        ([(1,), 2], "sample 1 of the batch is int"),
+        ([{"a": 1}, {"b": 2}], "sample 1 .*'b'.* sample 0 .*'a'"),
+        ([{"a": 1}, {"a": 1, "b": 2}], "sample 1 .*'a'.*'b'"),
+        ([], "no samples"),
+    ],
+)
+def test_the_sample_that_does_not_fit_is_named(samples, message):
+    with pytest.raises(ValueError, match=message):
+        collate(samples)
+
+
+# --- loops ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stop_iteration_from_a_sample_ends_no_loop_in_silence(workers):
+    class Exhausted(Squares):
+        def __getitem__(self, i):
+            return next(iter(())) if i == 4 else i
+
+    with pytest.raises(RuntimeError):
+        list(DataLoader(Exhausted(), 2, num_workers=workers))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_two_loops_over_one_loader_do_not_disturb_each_other(workers):
+    loader = DataLoader(numbers(9), 2, num_workers=workers)
+    pairs = [(a.tolist(), b.tolist()) for (a,), (b,) in zip(loader, loader, strict=True)]
+    assert pairs == [([i, *([i + 1] if i < 8 else [])],) * 2 for i in range(0, 9, 2)]
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_a_batch_larger_than_the_data_is_the_data(workers):
+    assert order(DataLoader(numbers(3), 10**12, num_workers=workers)) == [0, 1, 2]
+    assert order(DataLoader(numbers(3), 10, drop_last=True, num_workers=workers)) == []

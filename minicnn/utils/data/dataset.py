@@ -145,7 +145,7 @@ def batch_of(dataset: Any, indices: Any, rng: Generator) -> Any:
 
 
 def as_tensor(values: Any) -> Tensor:
-    """A Tensor as it is, an array as one in the same memory, and a copy of other numbers.
+    """A Tensor as it is, an array as one in the same memory, other numbers copied, on the host.
 
     An array in another byte order than the machine's is copied, too. Raises TypeError for what is
     not numbers.
@@ -153,7 +153,7 @@ def as_tensor(values: Any) -> Tensor:
     if isinstance(values, Tensor):
         return values
     if not hasattr(values, "dtype"):
-        return tensor(values)
+        return tensor(values, device="cpu")
     if getattr(values.dtype, "kind", "none") not in "biuf":
         raise TypeError(f"expected numbers, got {type(values).__name__} ({values.dtype})")
     if isinstance(values, (host.ArrayType, host.xp.generic)):
@@ -166,14 +166,14 @@ def collate(samples: Sequence[Any]) -> Any:
     """Samples as one batch, of the types that `torch.utils.data.default_collate` gives.
 
     Tensors, arrays and numbers are stacked (Python's floats as float64), tuples, lists and mappings
-    go part by part, strings and bytes stay a list. Raises ArgumentError, which names the sample,
+    go part by part, strings and bytes stay as they are. Raises ArgumentError, naming the sample,
     where one's shape or parts differ from the first's, and TypeError for other things.
     """
     if not len(samples):
         raise ArgumentError("collate: there are no samples to make a batch of")
     first = samples[0]
     if isinstance(first, (str, bytes)):
-        return list(samples)
+        return samples
     if isinstance(first, Mapping):
         _alike(samples, Mapping, lambda sample: f"of the keys {sorted(map(repr, sample))}")
         parts = {key: collate([sample[key] for sample in samples]) for key in first}
