@@ -730,6 +730,54 @@ def test_initialisers_refuse_by_name(fill, message):
         fill()
 
 
+INITIALISE = [
+    "uniform_",
+    "normal_",
+    "xavier_uniform_",
+    "xavier_normal_",
+    "kaiming_uniform_",
+    "kaiming_normal_",
+]
+
+
+@pytest.mark.parametrize("name", INITIALISE)
+@pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0), (2, 0, 3, 3)])
+def test_where_there_is_nothing_to_fill_nothing_is_divided_by_it(name, shape):
+    assert getattr(init, name)(minicnn.zeros(*shape)).shape == shape
+
+
+@pytest.mark.parametrize("name", INITIALISE)
+def test_a_draw_that_is_refused_does_not_change_the_next(name):
+    fill = getattr(init, name)
+    minicnn.manual_seed(0)
+    first = array(fill(minicnn.zeros(3, 3))).copy()
+    minicnn.manual_seed(0)
+    for bad in (
+        lambda: fill(minicnn.zeros(3, 3).long()),
+        lambda: fill(minicnn.zeros(3, 3), float("nan")),
+        lambda: fill(np.zeros((3, 3))),
+        lambda: fill(minicnn.zeros(3, 3), generator=3),
+    ):
+        with pytest.raises((TypeError, RuntimeError, AttributeError)):
+            bad()
+    assert np.array_equal(array(fill(minicnn.zeros(3, 3))), first)
+
+
+@pytest.mark.parametrize("name", [*INITIALISE, "ones_", "zeros_"])
+def test_filling_between_forward_and_backward_is_noticed(name):
+    x, w = minicnn.ones(2, 2).requires_grad_(), minicnn.ones(2, 2)
+    y = (x * w).sum()
+    getattr(init, name)(w)
+    with pytest.raises(RuntimeError, match="in place"):
+        y.backward()
+
+
+def test_a_part_is_filled_through_a_view():
+    w = minicnn.zeros(2, 3).requires_grad_()
+    init.normal_(w.detach()[:, 1])
+    assert w[:, 1].detach().any() and not w[:, ::2].detach().any()
+
+
 def test_the_same_seed_gives_the_same_weights():
     minicnn.manual_seed(5)
     first = array(nn.Conv2d(3, 4, 3).weight)
