@@ -148,7 +148,9 @@ def test_what_is_no_parameter_is_refused():
 # --- clipping ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("max_norm", [0, 0.01, 1.0, np.float64(1), np.float32(1), 100, float("inf")])
+@pytest.mark.parametrize(
+    "max_norm", [0, 0.01, 1.0, np.float64(1), np.float32(1), 100, float("inf")]
+)
 def test_clipping_is_pytorchs(max_norm):
     ours, theirs = parameters()
     loss(*ours).backward()
@@ -288,3 +290,334 @@ def test_parameters_stay_flat_from_step_to_step(flat):
 def test_a_group_may_be_empty():
     ours, _ = parameters()
     steps(SGD([{"params": []}, {"params": ours}], lr=0.1), ours, (1.0, 2.0))
+
+
+# --- what a program may do to parameters and groups ----------------------------------------------
+
+
+def test_a_parameter_given_twice_is_refused():
+    p, _ = parameters()[0]
+    with pytest.raises(ValueError, match=r"a parameter of shape \(3, 2\) is given twice"):
+        SGD([p, p])
+    with pytest.raises(ValueError, match="given twice"):
+        SGD([{"params": [p]}, {"params": [p], "lr": 1}])
+    optimizer = SGD([p])
+    with pytest.raises(ValueError, match="given twice"):
+        optimizer.add_param_group({"params": p})
+    assert len(optimizer.param_groups) == 1
+
+
+def test_a_layer_in_two_places_is_stepped_once():
+    layer = nn.Linear(2, 2)
+    optimizer = SGD(nn.Sequential(layer, layer).parameters(), lr=1.0)
+    before = array(layer.bias).copy()
+    layer.bias.grad = minicnn.ones(2)
+    optimizer.step()
+    np.testing.assert_allclose(array(layer.bias), before - 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("option", ["weigth_decay", "name", "betas", 3])
+def test_an_option_that_there_is_not_is_refused_by_name(option):
+    with pytest.raises(ValueError, match=f"there is no option {option!r}"):
+        SGD([{"params": parameters()[0], option: 0.1}])
+
+
+@pytest.mark.parametrize("option", ["maximize", "foreach", "differentiable", "fused"])
+def test_what_pytorchs_can_do_and_this_cannot_is_refused_by_name(option):
+    ours, _ = parameters()
+    with pytest.raises(NotImplementedError, match=f"{option} is not supported, got True"):
+        SGD(ours, **{option: True})
+    with pytest.raises(NotImplementedError, match=f"{option} is not supported, got True"):
+        SGD([{"params": ours, option: True}])
+    optimizer = SGD(ours)
+    optimizer.param_groups[0][option] = True
+    ours[0].grad = ours[0].detach()
+    with pytest.raises(NotImplementedError, match=f"{option} is not supported, got True"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("number", [np.float64, np.float32, np.float16, np.longdouble])
+@pytest.mark.parametrize("where", ["construction", "group"])
+def test_numpys_numbers_step_as_pythons(flat, number, where):
+    results = []
+    for kind in (number, float):
+        p = nn.Parameter(minicnn.tensor([1.0, 3.0]))
+        options = {"lr": 0.125, "momentum": 0.5, "dampening": 0.25, "weight_decay": 0.5}
+        converted = {k: kind(v) for k, v in options.items()}
+        optimizer = SGD([p], **(converted if where == "construction" else {}))
+        optimizer.param_groups[0].update(converted)
+        for _ in range(3):
+            p.grad = minicnn.tensor([0.1, 0.2])
+            optimizer.step()
+        assert p.dtype == minicnn.float32
+        results.append(array(p).copy())
+    np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("option", ["lr", "momentum", "dampening", "weight_decay", "nesterov"])
+@pytest.mark.parametrize("value", [float("nan"), -1, "0.1", None, "gone"])
+def test_an_option_that_went_wrong_is_refused_before_anything_moves(option, value):
+    if (option, value) == ("dampening", -1):
+        value = [0.1]  # PyTorch's may be negative
+    ours, _ = parameters()
+    before = [array(p).copy() for p in ours]
+    optimizer = SGD([{"params": [p]} for p in ours], lr=0.1, momentum=0.9)
+    for p in ours:
+        p.grad = p.detach()
+    optimizer.param_groups[1][option] = value
+    if value == "gone":
+        del optimizer.param_groups[1][option]
+    with pytest.raises(ValueError, match=f"SGD: .*{option}"):
+        optimizer.step()
+    assert all(map(np.array_equal, before, map(array, ours)))
+
+
+def test_a_parameter_frozen_later_stays_and_goes_on_as_in_pytorch(flat):
+    ours, theirs = parameters()
+    mine, its = SGD(ours, **LATE), torch.optim.SGD(theirs, **LATE)
+    for frozen in (False, True, False):
+        for params, optimizer in ((ours, mine), (theirs, its)):
+            params[0].requires_grad_(not frozen)
+            step(optimizer, *params)
+    for p, q in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(array(p), array(q), rtol=1e-12)
+
+
+def test_a_group_added_later_is_stepped_as_in_pytorch(flat):
+    ours, theirs = parameters()
+    for params, optimizer in ((ours, SGD), (theirs, torch.optim.SGD)):
+        one = optimizer(params[:1], **LATE)
+        step(one, *params)
+        one.add_param_group({"params": params[1], "lr": 0.5})
+        step(one, *params)
+        step(one, *params)
+    for p, q in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(array(p), array(q), rtol=1e-12)
+
+
+@pytest.mark.parametrize("momentum", [0, 0.9])
+def test_a_network_that_changes_its_type_goes_on_in_it(flat, momentum):
+    results = []
+    for kind in ("float32", "float64"):
+        p = nn.Parameter(minicnn.tensor([1.0, 3.0]).to(getattr(minicnn, kind)))
+        layer = nn.Module()
+        layer.p = p
+        optimizer = SGD([p], lr=0.125, momentum=momentum)
+        for _ in range(2):
+            layer.double() if kind == "float32" and optimizer.state_dict()["state"] else None
+            p.grad = None
+            (p * p).sum().backward()
+            optimizer.step()
+            layer.double()
+        assert p.dtype == p.grad.dtype == minicnn.float64
+        results.append(array(p).copy())
+    np.testing.assert_array_equal(*results)
+
+
+def test_values_that_were_replaced_are_stepped_with_the_momentum_there_is(flat):
+    ours, theirs = parameters()
+    for top, params, optimizer in ((minicnn, ours, SGD), (torch, theirs, torch.optim.SGD)):
+        one = optimizer(params, **LATE)
+        step(one, *params)
+        params[0].data = top.ones(3, 2, dtype=top.float64)
+        step(one, *params)
+    for p, q in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(array(p), array(q), rtol=1e-12)
+
+
+@pytest.mark.parametrize("new", [minicnn.ones(3, 2), minicnn.ones(2, dtype=minicnn.float64)])
+def test_a_gradient_from_before_a_change_is_refused(new):
+    ours, _ = parameters()
+    optimizer = SGD(ours)
+    loss(*ours).backward()
+    ours[0].data = new
+    before = array(ours[1]).copy()
+    with pytest.raises(RuntimeError, match=r"a gradient of shape \(3, 2\) and float64 for a"):
+        optimizer.step()
+    assert np.array_equal(array(ours[1]), before)
+
+
+def test_momentum_of_another_shape_is_refused():
+    p, _ = parameters()[0]
+    optimizer = SGD([p], lr=0.1, momentum=0.9)
+    for shape in ((3, 2), (2, 2)):
+        p.data, p.grad = minicnn.ones(shape, dtype=p.dtype), None
+        p.grad = minicnn.ones(shape, dtype=p.dtype)
+        if shape == (3, 2):
+            optimizer.step()
+    with pytest.raises(RuntimeError, match=r"of shape \(2, 2\) had \(3, 2\) before"):
+        optimizer.step()
+
+
+def test_a_step_between_forward_and_backward_is_noticed(flat):
+    ours, _ = parameters()
+    optimizer = SGD(ours, lr=0.1)
+    again = loss(*ours)
+    step(optimizer, *ours)
+    with pytest.raises(RuntimeError, match=r"SGD\.step"):
+        again.backward()
+
+
+def test_gradients_can_be_kept_at_zero():
+    ours, _ = parameters()
+    optimizer = SGD(ours)
+    loss(*ours).backward()
+    memory = ours[0].grad_array
+    optimizer.zero_grad(set_to_none=False)
+    assert ours[0].grad_array is memory and not ours[0].grad.any()
+
+
+# --- states of something else --------------------------------------------------------------------
+
+
+def _damaged(state, path, value):
+    """A copy of a state with the value at a path replaced, or left out for "gone"."""
+    copy = {
+        "state": {k: dict(v) for k, v in state["state"].items()},
+        "param_groups": [{**g, "params": list(g["params"])} for g in state["param_groups"]],
+    }
+    *way, last = path
+    place = copy
+    for key in way:
+        place = place[key]
+    if isinstance(value, str) and value == "gone":
+        del place[last]
+    else:
+        place[last] = value
+    return copy
+
+
+ANYTHING = [None, 3, -1, 2.5, float("nan"), "a", [], {}, [1], {"a": 1}, [[0, 1]], (0, 1), "gone"]
+PLACES = [
+    ("state",),
+    ("param_groups",),
+    ("param_groups", 0),
+    ("param_groups", 0, "params"),
+    ("param_groups", 0, "params", 1),
+    ("param_groups", 0, "lr"),
+    ("param_groups", 0, "momentum"),
+    ("param_groups", 0, "dampening"),
+    ("param_groups", 0, "weight_decay"),
+    ("param_groups", 0, "nesterov"),
+    ("param_groups", 0, "initial_lr"),
+    ("param_groups", 0, "maximize"),
+    ("param_groups", 0, "unknown"),
+    ("state", 0),
+    ("state", 0, "momentum_buffer"),
+    ("state", 0, "unknown"),
+    ("state", 7),
+    ("state", "0"),
+]
+
+
+@pytest.mark.parametrize("path", PLACES, ids=lambda path: ".".join(map(str, path)))
+@pytest.mark.parametrize("value", ANYTHING, ids=repr)
+def test_a_state_is_taken_whole_or_refused_and_changes_nothing(flat, path, value):
+    ours, _ = parameters()
+    optimizer = SGD(ours, lr=0.5, momentum=0.9)
+    step(optimizer, *ours)
+    good = optimizer.state_dict()
+    before = repr(good)
+    try:
+        state = _damaged(good, path, value)
+    except KeyError:
+        return  # there is nothing to leave out
+    message = None
+    try:
+        optimizer.load_state_dict(state)
+    except (ValueError, NotImplementedError) as error:
+        message = str(error)
+    if message is not None:
+        assert message.startswith("SGD: ") and "\n" not in message
+        assert repr(optimizer.state_dict()) == before
+    step(optimizer, *ours)
+    assert all(np.isfinite(array(p)).all() for p in ours)
+
+
+@pytest.mark.parametrize(
+    "buffer",
+    [[[1.0] * 2] * 3, minicnn.ones(2, 3), minicnn.ones(6), minicnn.ones(1, 2), 1.0, np.ones(1)],
+    ids=repr,
+)
+def test_momentum_that_does_not_fit_is_refused(buffer):
+    ours, _ = parameters()
+    optimizer = SGD(ours, momentum=0.9)
+    step(optimizer, *ours)
+    state = _damaged(optimizer.state_dict(), ("state", 0, "momentum_buffer"), buffer)
+    with pytest.raises(ValueError, match="SGD: momentum 0 "):
+        optimizer.load_state_dict(state)
+
+
+def test_pytorchs_own_groups_are_taken():
+    ours, theirs = parameters()
+    state = torch.optim.SGD(theirs, lr=0.25, momentum=0.5).state_dict()
+    state["param_groups"][0]["params"] = [5, 3]  # numbers are names, in the parameters' order
+    optimizer = SGD(ours)
+    optimizer.load_state_dict(
+        {**state, "state": {5: {"momentum_buffer": minicnn.ones(3, 2)}, 3: {}}}
+    )
+    assert optimizer.param_groups[0]["lr"] == 0.25
+    assert list(optimizer.state_dict()["state"]) == [0]
+
+
+# --- clipping, further ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtypes", [*itertools.product(["float32", "float64"], repeat=2)])
+def test_gradients_of_any_types_are_clipped_as_in_pytorch(dtypes):
+    norms = []
+    for top in (minicnn, torch):
+        given = [top.nn.Parameter(top.ones(3, dtype=getattr(top, d))) for d in dtypes]
+        for p in given:
+            p.grad = p.detach() * 3
+        norms.append(top.nn.utils.clip_grad_norm_((p for p in given), 1.0).item())
+        norms += [p.grad.tolist() for p in given]
+        assert [str(p.grad.dtype).rpartition(".")[2] for p in given] == list(dtypes)
+    assert norms[0] == pytest.approx(norms[3], rel=1e-6)
+    np.testing.assert_allclose(norms[1:3], norms[4:], rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_a_norm_that_is_not_finite_is_pytorchs(value):
+    results = []
+    for top in (minicnn, torch):
+        p = top.nn.Parameter(top.ones(2))
+        p.grad = top.tensor([value, 1.0])
+        results.append([top.nn.utils.clip_grad_norm_(p, 1.0).item(), *p.grad.tolist()])
+    np.testing.assert_array_equal(*results)
+
+
+def test_a_norm_that_is_not_finite_is_refused_if_asked_and_changes_nothing():
+    p = nn.Parameter(minicnn.ones(2))
+    p.grad = minicnn.tensor([float("inf"), 1.0])
+    with pytest.raises(RuntimeError, match="the norm of the gradients is inf"):
+        nn.utils.clip_grad_norm_(p, 1.0, error_if_nonfinite=True)
+    assert p.grad.tolist() == [float("inf"), 1.0]
+
+
+@pytest.mark.parametrize("norm_type", [1, 0, float("inf"), "inf", -1])
+def test_other_norms_are_refused_by_name(norm_type):
+    with pytest.raises(NotImplementedError, match="norm_type must be 2, got"):
+        nn.utils.clip_grad_norm_([], 1.0, norm_type)
+
+
+def test_an_iterator_that_was_used_up_is_warned_of():
+    used = iter([])
+    with pytest.warns(UserWarning, match="an iterator without parameters"):
+        nn.utils.clip_grad_norm_(used, 1.0)
+
+
+def test_clipping_one_parameter_twice_is_refused():
+    p, _ = parameters()[0]
+    with pytest.raises(ValueError, match="a parameter is given twice"):
+        nn.utils.clip_grad_norm_([p, p], 1.0)
+
+
+def test_clipping_between_two_backwards_is_noticed():
+    p = nn.Parameter(minicnn.ones(2))
+    p.grad = minicnn.tensor([3.0, 4.0])
+    x = minicnn.ones(2).requires_grad_()
+    y = (x * p.grad).sum()
+    nn.utils.clip_grad_norm_(p, 1.0)
+    with pytest.raises(RuntimeError, match="clip_grad_norm_"):
+        y.backward()
