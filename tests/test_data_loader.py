@@ -348,6 +348,7 @@ def test_data_sets_take_whatever_is_an_array(kind, tmp_path):
         (lambda: DataLoader({1, 2}), "the dataset must have __getitem__, got set"),
         (lambda: len(Dataset()), "Dataset defines no __len__"),
         (lambda: Subset(iter([1]), [0]), "len"),
+        (lambda: DataLoader(numbers()).batches(-1), "start"),
     ],
 )
 def test_what_is_no_data_set_is_refused_by_name(make, message):
@@ -418,6 +419,8 @@ SAMPLES = [
     [np.float32(1), 2.0],
     [2, np.float32(1)],
     [np.float64(3), np.float32(2)],
+    [np.int64(1), np.float32(2.5)],
+    [np.ones(2, "int64"), np.ones(2, "float32")],
     [np.zeros(2, "float32"), np.ones(2, "float32")],
     [np.zeros((), "int32")],
     [np.zeros(2, "uint8"), np.ones(2, "float32")],

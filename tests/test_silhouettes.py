@@ -102,3 +102,14 @@ def test_outlines_are_convex(name):
 def test_an_impossible_size_is_refused(size):
     with pytest.raises(ValueError, match="size must be an int ≥ 1, got"):
         Silhouettes(size=size)
+
+
+def test_numpys_numbers_are_sizes_and_seeds(sample):
+    given = Silhouettes(size=np.int64(10), seed=np.uint8(0))
+    np.testing.assert_array_equal(given.data.array, sample.data.array[:10])
+
+
+@pytest.mark.parametrize("seed", [0.5, "0", None])
+def test_an_impossible_seed_is_refused(seed):
+    with pytest.raises(ValueError, match="Silhouettes: seed must be an int"):
+        Silhouettes(size=1, seed=seed)

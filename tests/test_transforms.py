@@ -541,3 +541,37 @@ def test_what_a_subclass_defines_anew_holds_for_samples_and_for_batches(transfor
     dataset = ImageDataset(pixels(2, 5, 6), [0, 1], pipeline).to(minicnn.get_default_device())
     assert (array(dataset[0][0]) == 3).all()
     assert (array(dataset.get_batch(placed(np.arange(2)), RNG)[0]) == 3).all()
+
+
+class OwnToTensor(T.Transform):
+    """What ToTensor does, by somebody else."""
+
+    def batch(self, images, rng):
+        return T.ToTensor().batch(images, rng)
+
+
+class OwnCompose(T.Compose):
+    """A Compose that shows its images."""
+
+    def batch(self, images, rng):
+        return super().batch(images, rng)
+
+
+TO_TENSOR = {
+    "a function": lambda x: T.ToTensor()(x),
+    "a transform": OwnToTensor(),
+    "a Compose": OwnCompose([T.ToTensor()]),
+    "a nested Compose": OwnCompose([OwnCompose([T.ToTensor()])]),
+}
+
+
+@pytest.mark.parametrize("name", TO_TENSOR)
+@pytest.mark.parametrize("shape", [(2, 5, 6), (2, 5, 6, 3)], ids=str)
+def test_a_pipeline_may_make_its_tensors_in_its_own_way(name, shape):
+    images = pixels(*shape)
+    expected = batch(T.Compose([T.ToTensor(), T.Resize((7, 3))]), images)
+    pipeline = T.Compose([TO_TENSOR[name], T.Resize((7, 3))])
+    dataset = ImageDataset(images, [0, 1], pipeline).to(minicnn.get_default_device())
+    together = array(dataset.get_batch(placed(np.arange(2)), RNG)[0])
+    np.testing.assert_allclose(together, expected, rtol=1e-6)
+    np.testing.assert_allclose(array(dataset[1][0]), expected[1], rtol=1e-6)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ..arguments import ArgumentError
 from ..backends import Array
 from ..device import device as Device
-from ..dtype import int64
+from ..dtype import int64, is_floating
 from ..random import Generator
 from ..tensor import Tensor
 from ..utils.data.dataset import Dataset, as_tensor, collate, many_at_once, sample_number
@@ -82,7 +82,7 @@ class ImageDataset(Dataset):
         i = sample_number(type(self).__name__, index, len(self))
         image, label = Tensor(self.data.array[i].copy()), int(self.targets.array[i])
         if isinstance(self.transform, Transform) and self._at_once():
-            image = self.transform(image, True)
+            image = self.transform(image, self._channels_last())
         elif self.transform is not None:
             image = self.transform(image)
         return image, label if self.target_transform is None else self.target_transform(label)
@@ -96,6 +96,10 @@ class ImageDataset(Dataset):
         images, labels = self.data.array[indices], self.targets.array[indices]
         return [self._images(images, rng), self._labels(labels)]
 
+    def _channels_last(self) -> bool | None:
+        """What a transform of colour images can't tell from their element type."""
+        return True if self.data.ndim == 4 and is_floating(self.data.dtype) else None
+
     def _at_once(self) -> bool:
         return many_at_once(self.transform, "batch", "__call__")
 
@@ -104,7 +108,7 @@ class ImageDataset(Dataset):
             return Tensor(images)
         if not self._at_once():
             return collate([self.transform(Tensor(image)) for image in images])
-        done = transformed(self.transform, images, rng, channels_last=True)
+        done = transformed(self.transform, images, rng, self._channels_last())
         if isinstance(done, (Tensor, list, dict)):  # `collate` has made it
             return done
         if len(done) != len(images):

@@ -107,8 +107,8 @@ def _refuse_tensor(name: str, image: Any) -> None:
     """Before ToTensor: refuse a Tensor that is (C, H, W) already."""
     if isinstance(image, Tensor) and image.ndim > 2 and is_floating(image.dtype):
         raise TypeError(
-            f"{name}: ToTensor takes arrays and PIL images, and this floating-point Tensor of shape"
-            f" {image.shape} is (C, H, W) already"
+            f"{name}: a floating-point Tensor, here of shape {image.shape}, is (C, H, W) already;"
+            " expected was an image (H, W) or (H, W, C), as it is before ToTensor"
         )
 
 
@@ -143,7 +143,7 @@ class Compose(Transform):
 
     def in_layout(self, images: Array, rng: Generator, channels_last: bool | None) -> Any:
         steps, device = self._steps(), Tensor(images).device
-        if channels_last is None and any(isinstance(step, ToTensor) for step in steps):
+        if channels_last is None and _makes_tensors(self):
             channels_last = True
         samples: list[Any] | None = None  # what a function has made of each image
         for step in steps:
@@ -156,7 +156,7 @@ class Compose(Transform):
                     arrays = [Tensor(_array(type(step).__name__, x)) for x in samples]
                     images, samples = collate(arrays).to(device).array, None
                 images = transformed(step, images, rng, channels_last)
-            if isinstance(step, ToTensor):
+            if _makes_tensors(step):
                 channels_last = False
         if samples is None:
             return images
@@ -165,7 +165,7 @@ class Compose(Transform):
 
     def __call__(self, image: Any, channels_last: bool | None = None) -> Any:
         steps, foreign = self._steps(), channels_last is None
-        if channels_last is None and any(isinstance(step, ToTensor) for step in steps):
+        if channels_last is None and _makes_tensors(self):
             channels_last = True
         for step in steps:
             if not _at_once(step):
@@ -175,9 +175,15 @@ class Compose(Transform):
                     channels_last = _layout_of_foreign(step, image, channels_last)
                 image = step(image, channels_last)
             foreign = not _at_once(step)
-            if isinstance(step, ToTensor):
+            if _makes_tensors(step):
                 channels_last = False
         return image
+
+
+def _makes_tensors(step: Any) -> bool:
+    """Whether a ToTensor is in it, or it is one."""
+    inner = step.transforms if isinstance(step, Compose) else ()
+    return isinstance(step, ToTensor) or any(map(_makes_tensors, inner))
 
 
 def _layout_of_foreign(step: Any, image: Any, channels_last: bool | None) -> bool | None:

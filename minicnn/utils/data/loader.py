@@ -66,6 +66,7 @@ class DataLoader:
 
     def batches(self, start: int = 0) -> Iterator[Any]:
         """The batches from number `start` on, the same as after `start` others."""
+        start = whole("DataLoader", "start", start, 0)
         generator = default_generator if self.generator is None else self.generator
         n = len(self.dataset)
         order = host.permutation(generator.next_key(), n) if self.shuffle else host.xp.arange(n)
