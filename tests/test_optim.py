@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -423,6 +425,31 @@ def test_values_that_were_replaced_are_stepped_with_the_momentum_there_is(flat):
         step(one, *params)
     for p, q in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(array(p), array(q), rtol=1e-12)
+
+
+def test_parameters_in_the_same_memory_stay_there_as_in_pytorch(flat):
+    ours, theirs = parameters()
+    for top, params, optimizer in ((minicnn, ours, SGD), (torch, theirs, torch.optim.SGD)):
+        one = optimizer([params[0], top.nn.Parameter(params[0].detach()[0])], **LATE)
+        for _ in range(3):
+            for p in one.param_groups[0]["params"]:
+                p.grad = p.detach() * 0 + 1
+            one.step()
+    np.testing.assert_allclose(array(ours[0]), array(theirs[0]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
+def test_a_copy_goes_on_bit_for_bit_and_shares_nothing(flat, twin_of):
+    ours, _ = parameters()
+    optimizer = SGD(ours, **LATE)
+    step(optimizer, *ours)
+    other = twin_of(optimizer)
+    theirs = other.param_groups[0]["params"]
+    for each, params in ((optimizer, ours), (other, theirs)):
+        step(each, *params)
+        step(each, *params)
+    for p, q in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(array(p), array(q))
 
 
 @pytest.mark.parametrize("new", [minicnn.ones(3, 2), minicnn.ones(2, dtype=minicnn.float64)])

@@ -329,7 +329,7 @@ def test_what_pytorch_refuses_is_refused_so_that_its_programs_catch_it(call):
     assert str(ours.value).strip() and "\n" not in str(ours.value)
 
 
-WORDS = [2.5, "2", None, np.float64(2), [2], (1.5, 2), nan, 1j]
+WORDS = [2.5, "2", None, np.float64(2), [2], (1.5, 2), nan, 1j]  # TypeErrors in PyTorch, mostly
 
 
 @pytest.mark.parametrize("value", WORDS, ids=repr)

@@ -61,11 +61,12 @@ class Sequential(Module):
     def __iter__(self) -> Iterator[Any]:
         return iter(self._modules.values())
 
-    def __getitem__(self, index: int | slice) -> Any:
+    def __getitem__(self, index: int | slice) -> Module:
         """One module, or a container of several, which shares them and keeps their names."""
         if isinstance(index, slice):
             return type(self)(OrderedDict(list(self._modules.items())[index]))
-        return self._modules[self._name(index)]
+        module: Any = self._modules[self._name(index)]
+        return module
 
     def __setitem__(self, index: int, module: Module) -> None:
         setattr(self, self._name(index), module)

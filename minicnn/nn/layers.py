@@ -43,7 +43,7 @@ def _empty(shape: tuple[int, ...], device: Any, dtype: DType) -> Parameter:
     return Parameter(Tensor(array))
 
 
-def _size(name: str, argument: str, value: Any, least: int) -> Any:
+def _size(name: str, argument: str, value: Any, least: int) -> F.Size2:
     """An int, or two, at least `least`, as Python's own: one stays one, as it shows in the repr."""
     both = pair(name, argument, value, least)
     return both if isinstance(value, Sequence) else both[0]
@@ -75,12 +75,12 @@ class Conv2d(Module):
         out_channels = whole("Conv2d", "out_channels", out_channels, 1)
         groups = whole("Conv2d", "groups", groups)
         if groups != 1:
-            possible = groups > 0 == in_channels % groups == out_channels % groups
-            error = NotImplementedError if possible else ArgumentError
+            divides = groups > 0 and in_channels % groups == 0 and out_channels % groups == 0
+            error = NotImplementedError if divides else ArgumentError
             raise error(f"Conv2d: groups must be 1, got {groups}")
         if padding_mode != "zeros":
-            possible = padding_mode in ("reflect", "replicate", "circular")
-            error = NotImplementedError if possible else ArgumentError
+            exists = padding_mode in ("reflect", "replicate", "circular")
+            error = NotImplementedError if exists else ArgumentError
             raise error(f"Conv2d: padding_mode must be 'zeros', got {padding_mode!r}")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size = pair("Conv2d", "kernel_size", kernel_size, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import combinations
 from typing import Any
 
 from ..arguments import ArgumentError, real, whole
@@ -97,6 +98,10 @@ class SGD:
             known.add(id(p))
         self.param_groups.append({**options, "params": params})
         self._lay_flat(len(self.param_groups) - 1, params)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes over: not the memory laid flat, of which it would have only copies."""
+        return {**vars(self), "_flat": {}, "_rates": {}}
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or fill them with 0."""
@@ -260,6 +265,10 @@ class SGD:
         if len(kinds) != 1 or not next(iter(kinds))[0].flat_updates:
             return None
         if number not in self._flat or not self._flat[number].holds(params):
+            xp = backend_of(params[0].array).xp
+            arrays = [p.array for p in params]
+            if any(xp.shares_memory(a, b) for a, b in combinations(arrays, 2)):
+                return None  # they are one, and in memory of their own would no longer be
             self._flat[number] = Flat(params, self._velocity)
         return self._flat[number]
 

@@ -30,8 +30,7 @@ def clip_grad_norm_(
     `error_if_nonfinite`, and NotImplementedError for a norm_type other than 2. Warns (UserWarning)
     of an iterator that has nothing to give, as it may have been used up before.
     """
-    limit = max_norm.item() if isinstance(max_norm, Tensor) else max_norm
-    limit = real("clip_grad_norm_", "max_norm", limit, least=0)
+    limit = real("clip_grad_norm_", "max_norm", max_norm, least=0)
     if norm_type != 2:
         raise NotImplementedError(f"clip_grad_norm_: norm_type must be 2, got {norm_type!r}")
     if foreach:
