@@ -43,7 +43,7 @@ def killed_in_a_write(number, *arguments):
 
     def half(path, content):
         if next(files) == number:
-            path.with_name(f".{path.name}.tmp").write_bytes(content[: len(content) // 2])
+            path.with_name(f".{path.name}.half.tmp").write_bytes(content[: len(content) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
         write(path, content)
 
@@ -87,7 +87,7 @@ def test_killed_at_twenty_random_moments_it_ends_the_same(left_alone, tmp_path):
         flags = ["--resume", str(out), "--checkpoint-minutes", "0.0005"]
         arguments = flags if begun else [*FLAGS, "--out", str(out)]
         if kills % 2:
-            process = start(killed_in_a_write, draw.randint(1, 4), *arguments)
+            process = start(killed_in_a_write, draw.randint(1, 8), *arguments)
             process.join(60)
         else:
             process = start(command, *arguments)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ import pytest
 import minicnn
 from minicnn import nn
 from minicnn.utils.data import TensorDataset
+from nin import config
 from nin.fit import fit
 from nin.presets import Preset
 from nin.run import Run, RunError, load_model
@@ -25,9 +30,9 @@ def run(tmp_path):
     model = preset.build()
     noise = TensorDataset(minicnn.rand(16, 1, 28, 28), minicnn.randint(0, 10, (16,)))
     history = list(fit(model, preset, noise, noise))
-    run = Run.create(tmp_path / "run", preset, {})
-    run.write_metrics(history, [])
-    run.write_model(model)
+    with Run.create(tmp_path / "run", preset, {}) as run:
+        run.write_metrics(history, [])
+        run.write_model(model)
     return tmp_path / "run", model, preset
 
 
@@ -73,3 +78,134 @@ def test_a_truncated_model(run):
 def test_a_model_of_another_network(run):
     minicnn.save(nn.Linear(2, 3).state_dict(), run[0] / "model.safetensors")
     refused(run[0], "is not the network 'quick' of config.toml: missing '0.0.weight'")
+
+
+# --- whose a directory is ------------------------------------------------------------------------
+
+ENVIRONMENT = {"backend": "numpy"}
+
+
+def create(directory):
+    return Run.create(directory, Preset(dataset="silhouettes"), ENVIRONMENT)
+
+
+@pytest.mark.cpu
+def test_runs_that_begin_in_the_same_second_have_a_directory_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda form: "now")
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(lambda _: create(None), range(24)))
+    assert len({each.directory for each in runs}) == 24
+    for each in runs:
+        assert sorted(p.name for p in each.directory.iterdir()) == [
+            ".lock",
+            "config.toml",
+            "environment.json",
+        ]
+        each.close()
+
+
+@pytest.mark.cpu
+def test_of_runs_that_want_one_directory_one_gets_it(tmp_path):
+    def attempt(_):
+        try:
+            return create(tmp_path / "run")
+        except FileExistsError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(attempt, range(24)))
+    (winner,) = (each for each in outcomes if isinstance(each, Run))
+    winner.close()
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("model.safetensors", "checkpoint-0001.safetensors", "metrics.csv", "notes.txt"),
+        *("environment.json", "config.toml", "tensorboard", ".hidden"),
+    ],
+)
+def test_a_directory_that_holds_anything_is_refused_by_name_and_left_alone(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(FileExistsError, match=re.escape(str(tmp_path))):
+        create(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.cpu
+def test_a_directory_that_is_empty_may_be_given(tmp_path):
+    create(tmp_path).close()
+    assert (tmp_path / "config.toml").exists()
+
+
+@pytest.mark.cpu
+def test_a_lock_that_is_a_planted_link_is_not_followed(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="symbolic links"):
+        create(tmp_path / "run")
+    assert not (tmp_path / "victim").exists()
+
+
+@pytest.mark.cpu
+def test_a_run_is_opened_once_at_a_time(whole):
+    with Run.open(whole), pytest.raises(RunError, match="is being trained by another process"):
+        Run.open(whole)
+    Run.open(whole).close()
+
+
+@pytest.mark.cpu
+def test_the_lock_of_a_process_that_was_killed_is_gone(whole):
+    program = (
+        f"import sys, time; from nin.run import Run; from pathlib import Path; "
+        f"run = Run.open(Path({str(whole)!r})); print('open', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        with pytest.raises(RunError, match="is being trained by another process"):
+            Run.open(whole)
+        process.kill()
+    Run.open(whole).close()
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """A run before its first epoch."""
+    environment = {
+        **{"backend": "numpy", "library": "", "conv": "auto", "threads": 1, "blas_threads": 1},
+        **{"graph": True, "tf32": False, "data_source": "", "minicnn": ""},
+        **{"training_images": 1, "test_images": 1},
+    }
+    Run.create(tmp_path / "run", Preset(dataset="silhouettes"), environment).close()
+    return tmp_path / "run"
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("name", ["config.toml", "environment.json"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["FIFO", "directory"])
+def test_what_is_no_file_is_refused_at_once(whole, name, make):
+    (whole / name).unlink()
+    make(whole / name)
+    with pytest.raises(RunError, match=re.escape(name)):
+        Run.open(whole)
+
+
+@pytest.mark.cpu
+def test_a_config_that_takes_its_parser_for_ever_is_refused(tmp_path):
+    path = tmp_path / "my.toml"
+    for text in ("a." * 40_000 + "a = 1", "x = " + "[" * 60_000, "a.b.c = 1\n" * 100_000):
+        path.write_text(text)
+        with pytest.raises(config.ConfigError, match=r"my\.toml"):
+            config.read(path, Preset())
+
+
+@pytest.mark.cpu
+def test_leftovers_of_a_killed_run_are_cleared_and_others_stay(whole):
+    for name in (".model.safetensors.0.tmp", ".checkpoint-0003.safetensors.a.tmp", ".mine.tmp"):
+        (whole / name).write_text("")
+    with Run.open(whole) as run:
+        run.forget_leftovers()
+    assert [p.name for p in whole.glob("*.tmp")] == [".mine.tmp"]
