@@ -9,8 +9,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import minicnn
+import minicnn.optim
 from minicnn import nn
 from minicnn.optim import SGD
 
@@ -492,6 +495,70 @@ def test_gradients_can_be_kept_at_zero():
     memory = ours[0].grad_array
     optimizer.zero_grad(set_to_none=False)
     assert ours[0].grad_array is memory and not ours[0].grad.any()
+
+
+PARAMETERS = 3
+NUMBERS = st.sampled_from([0, 0.1, 0.5, np.float64(0.3), np.float32(0.25)])
+EVENTS = st.one_of(
+    st.tuples(st.just("step"), st.sets(st.integers(0, PARAMETERS - 1)), NUMBERS),
+    st.tuples(st.just("set"), st.sampled_from(["lr", "weight_decay", "momentum"]), NUMBERS),
+    st.tuples(st.just("freeze"), st.integers(0, PARAMETERS - 1), st.booleans()),
+    st.tuples(st.just("replace"), st.integers(0, PARAMETERS - 1), NUMBERS),
+    st.tuples(st.just("zero"), st.booleans(), st.none()),
+    st.tuples(st.just("add"), NUMBERS, st.none()),
+    st.tuples(st.just("copy"), st.none(), st.none()),
+    st.tuples(st.just("state"), st.none(), st.none()),
+)
+
+
+def life(top, events):
+    """What an optimiser makes of parameters through these events: their values, and its state."""
+    values = [np.arange(6.0).reshape(3, 2) / 8, np.ones(2), np.full((1, 3), -0.5)]
+    given = [top.nn.Parameter(top.tensor(v)) for v in values]
+    optimizer = top.optim.SGD(given[:2], lr=0.1, momentum=0.9, dampening=0.5)
+    for what, a, b in events:
+        groups = optimizer.param_groups
+        if what == "step":
+            for i in a:
+                if given[i].requires_grad:
+                    (given[i] * given[i] * float(b)).sum().backward()
+            optimizer.step()
+        elif what == "set":
+            groups[0][a] = b
+        elif what == "freeze":
+            given[a].requires_grad_(b)
+        elif what == "replace":
+            given[a].data = given[a].detach() * 0 + float(b)
+        elif what == "zero":
+            optimizer.zero_grad(a)
+        elif what == "add" and len(groups) == 1:
+            optimizer.add_param_group({"params": given[2:], "lr": float(a)})
+        elif what == "copy":
+            given, optimizer = copy.deepcopy((given, optimizer))
+        elif what == "state":
+            state = copy.deepcopy(optimizer.state_dict())
+            optimizer = top.optim.SGD([{"params": g["params"]} for g in groups], lr=7.0)
+            optimizer.load_state_dict(state)
+    buffers = {
+        i: array(each["momentum_buffer"]).tolist()
+        for i, each in optimizer.state_dict()["state"].items()
+        if each.get("momentum_buffer") is not None
+    }
+    return [array(p).tolist() for p in given], buffers
+
+
+@given(events=st.lists(EVENTS, max_size=12), flat=st.booleans())
+@settings(max_examples=100)
+def test_any_life_of_an_optimiser_is_as_in_pytorch(events, flat):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(minicnn.get_default_device().backend, "flat_updates", flat)
+        values, buffers = life(minicnn, events)
+    their_values, their_buffers = life(torch, events)
+    for mine, its in zip(values, their_values, strict=True):
+        np.testing.assert_allclose(mine, its, rtol=1e-9, atol=1e-12)
+    assert buffers.keys() == their_buffers.keys()
+    for i, mine in buffers.items():
+        np.testing.assert_allclose(mine, their_buffers[i], rtol=1e-9, atol=1e-12)
 
 
 # --- states of something else --------------------------------------------------------------------

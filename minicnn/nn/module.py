@@ -25,6 +25,12 @@ class Parameter(Tensor):
             raise TypeError(f"Parameter: expected a Tensor, got {_kind(data)}")
         super().__init__(data.array, requires_grad)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        """A copy without the gradient, as in PyTorch."""
+        twin = super().__deepcopy__(memo)
+        twin.grad_array = None
+        return twin
+
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
 
