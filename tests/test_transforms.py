@@ -389,6 +389,17 @@ def test_a_pil_image_may_come_from_a_function():
 
 
 @pytest.mark.cpu
+def test_a_pil_image_that_a_function_makes_of_a_tensor_has_its_channels_last():
+    def drawn(x):
+        return Image.fromarray((x * 255).numpy().round().astype("uint8").transpose(1, 2, 0))
+
+    pipeline = T.Compose([T.ToTensor(), drawn, T.Resize((7, 3)), T.ToTensor()])
+    expected = array(T.Compose([T.Resize((7, 3)), T.ToTensor()])(COLOUR))
+    np.testing.assert_allclose(array(pipeline(COLOUR)), expected, rtol=1e-6)
+    np.testing.assert_allclose(batch(pipeline, np.asarray(COLOUR)[None])[0], expected, rtol=1e-6)
+
+
+@pytest.mark.cpu
 def test_a_memory_map_is_an_image_and_a_data_set(tmp_path: Path):
     images = np.memmap(tmp_path / "images", "uint8", "w+", shape=(4, 5, 6, 3))
     images[:] = pixels(4, 5, 6, 3)
