@@ -262,6 +262,13 @@ def test_a_module_is_of_one_of_two_types(module, target):
         module.to(target)
 
 
+@pytest.mark.parametrize("dtype", [minicnn.int64, np.float16, np.complex64, bool, "f8 or so"])
+def test_a_layer_is_of_one_of_two_types(dtype):
+    for make in (lambda: nn.Linear(2, 1, dtype=dtype), lambda: nn.Conv2d(1, 1, 1, dtype=dtype)):
+        with pytest.raises(RuntimeError, match="a layer's dtype must be float32 or float64, got"):
+            make()
+
+
 @pytest.mark.parametrize("name", ["half", "bfloat16", "type", "register_forward_hook"])
 def test_what_there_is_not_is_refused_by_name(name):
     with pytest.raises(AttributeError, match=f"'Linear' object has no attribute '{name}'"):

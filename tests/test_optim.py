@@ -642,6 +642,13 @@ def test_momentum_that_does_not_fit_is_refused(buffer):
         optimizer.load_state_dict(state)
 
 
+def test_what_a_program_keeps_in_a_group_is_saved_and_loaded():
+    one, other = SGD(parameters()[0]), SGD(parameters()[0])
+    one.param_groups[0]["note"], other.param_groups[0]["note"] = "head", "body"
+    other.load_state_dict(one.state_dict())
+    assert other.param_groups[0]["note"] == "head"
+
+
 def test_pytorchs_own_groups_are_taken():
     ours, theirs = parameters()
     state = torch.optim.SGD(theirs, lr=0.25, momentum=0.5).state_dict()

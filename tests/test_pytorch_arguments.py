@@ -138,6 +138,9 @@ GOOD = {
     "SGD of NumPy": lambda t: sgd(
         t, lr=np.float64(0.1), momentum=np.float32(0.5), weight_decay=np.int64(0)
     ).param_groups[0]["lr"],
+    "SGD, nesterov of NumPy": lambda t: sgd(t, lr=1, momentum=0.5, nesterov=np.True_).param_groups[
+        0
+    ]["nesterov"],
     "SGD, lr 0": lambda t: sgd(t, lr=0).param_groups[0]["lr"],
     "SGD, all off": lambda t: len(
         sgd(t, maximize=False, foreach=None, differentiable=False, fused=None).param_groups

@@ -24,7 +24,9 @@ class Sequential(Module):
             self.add_module(name, module)
 
     def forward(self, input: Any) -> Any:
-        for module in self:
+        for name, module in self._modules.items():
+            if module is None:
+                raise TypeError(f"Sequential: layer {name!r} is None; del takes it out")
             input = module(input)
         return input
 

@@ -10,7 +10,7 @@ from .. import functional as F
 from ..arguments import ArgumentError, pair, real, whole
 from ..backends import Array
 from ..device import place
-from ..dtype import DType, float32
+from ..dtype import DType, float32, float64
 from ..operations.convolution import nchw
 from ..tensor import Tensor
 from . import init
@@ -33,6 +33,8 @@ def _default_init(weight: Parameter, bias: Parameter | None) -> None:
 
 def _empty(shape: tuple[int, ...], device: Any, dtype: DType) -> Parameter:
     """A parameter to be filled; a convolution's (O, C, kh, kw) is channels-last in memory."""
+    if dtype not in (None, float32, float64):
+        raise ArgumentError(f"a layer's dtype must be float32 or float64, got {dtype!r}")
     xp = place(device).backend.xp
     array: Array
     if len(shape) == 4:

@@ -202,8 +202,8 @@ class SGD:
                 if p in velocity:
                     velocity[p] = own
         self._velocity = velocity
-        for group, loaded in zip(self.param_groups, options, strict=True):
-            group.update(loaded)
+        for own, loaded, group in zip(self.param_groups, options, groups, strict=True):
+            own.update({**group, **loaded, "params": own["params"]})
 
     def set_rates(self) -> None:
         """Put the groups' learning rates where the updates read them; `step` does, itself.
@@ -212,9 +212,8 @@ class SGD:
         """
         for number, group in enumerate(self.param_groups):
             lr = real("SGD", "lr", group["lr"], least=0)
-            for key, array in {
-                _rate_key(number, p.array): p.array for p in group["params"]
-            }.items():
+            arrays = {_rate_key(number, p.array): p.array for p in group["params"]}
+            for key, array in arrays.items():
                 rate = backend_of(array).rate(lr, array.dtype, self._rates.get(key))
                 self._rates[key] = rate
 
@@ -290,9 +289,7 @@ def _options(group: Mapping[str, Any], known: Iterable[str] | None = None) -> Gr
         name: real("SGD", name, group[name], least=None if name == "dampening" else 0)
         for name in names
     }
-    if not isinstance(group["nesterov"], bool):
-        raise ArgumentError(f"SGD: nesterov must be True or False, got {group['nesterov']!r}")
-    options["nesterov"] = group["nesterov"]
+    options["nesterov"] = bool(real("SGD", "nesterov", group["nesterov"], least=0, most=1))
     if options["nesterov"] and (not options["momentum"] or options["dampening"]):
         raise ArgumentError("SGD: nesterov needs momentum above 0 and dampening 0")
     if known is not None:
