@@ -7,6 +7,7 @@ array makes a float64 array. An answer that is no number is refused here, by the
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -23,8 +24,14 @@ class ArgumentError(RuntimeError, ValueError):
     """
 
 
+class ArgumentTypeError(ArgumentError, TypeError):
+    """An argument that is not even of the right kind; a program that catches TypeError has it."""
+
+
 def number(value: Any) -> bool | int | float:
     """A number as Python's own: whole numbers stay whole, other real ones become floats.
+
+    A tensor or an array without axes is the number in it.
 
     Raises TypeError for what is not a real number.
     """
@@ -34,8 +41,10 @@ def number(value: Any) -> bool | int | float:
         return int(value)
     if isinstance(value, Real):
         return float(value)
-    if getattr(getattr(value, "dtype", None), "kind", "") == "b" and getattr(value, "ndim", 1) == 0:
-        return bool(value)  # NumPy's bool is no numbers.Number
+    # NumPy's bool is no numbers.Real; and a tensor or an array without axes is one number.
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if kind and kind in "biuf" and getattr(value, "ndim", 1) == 0:
+        return value.item()
     raise TypeError(f"expected a number, got {type(value).__module__}.{type(value).__qualname__}")
 
 
@@ -50,18 +59,22 @@ def real(
 ) -> float:
     """A real number, in the bounds given, as a float. NaN is in no bounds.
 
-    Raises ArgumentError, naming the argument, for one out of bounds and for what is no number.
+    Raises ArgumentError, naming the argument, for one out of bounds, ArgumentTypeError for what is
+    no number.
     """
+    refused: type[ArgumentError] = ArgumentError
     try:
         x = float(number(value))
-        fits = (
-            x == x
-            and (least is None or x >= least)
-            and (above is None or x > above)
-            and (most is None or x <= most)
-        )
+    except OverflowError:
+        x = math.nan
     except TypeError:
-        fits = False
+        x, refused = math.nan, ArgumentTypeError
+    fits = (
+        x == x
+        and (least is None or x >= least)
+        and (above is None or x > above)
+        and (most is None or x <= most)
+    )
     if not fits:
         bounds = [
             f"{words} {bound:g}"
@@ -69,14 +82,15 @@ def real(
             if bound is not None
         ]
         what = " ".join(["a number", " and ".join(bounds)]).strip()
-        raise ArgumentError(f"{name}: {argument} must be {what}, got {value!r}")
+        raise refused(f"{name}: {argument} must be {what}, got {value!r}")
     return x
 
 
 def whole(name: str, argument: str, value: Any, least: int | None = None) -> int:
     """A whole number of at least `least`, as an int: whatever `operator.index` takes.
 
-    Raises ArgumentError, naming the argument, for one below and for what is no whole number.
+    Raises ArgumentError, naming the argument, for one below, ArgumentTypeError for what is no whole
+    number.
     """
     try:
         n = operator.index(value)
@@ -84,7 +98,8 @@ def whole(name: str, argument: str, value: Any, least: int | None = None) -> int
         n = None
     if n is None or (least is not None and n < least):
         bound = "" if least is None else f" ≥ {least}"
-        raise ArgumentError(f"{name}: {argument} must be an int{bound}, got {value!r}")
+        refused = ArgumentTypeError if n is None else ArgumentError
+        raise refused(f"{name}: {argument} must be an int{bound}, got {value!r}")
     return n
 
 
@@ -96,8 +111,8 @@ def pair(name: str, argument: str, value: Any, least: int) -> Pair:
     both = tuple(value) if isinstance(value, Sequence) else (value, value)
     try:
         first, second = (whole(name, argument, v, least) for v in both)
-    except (ArgumentError, ValueError):
-        raise ArgumentError(
-            f"{name}: {argument} must be an int ≥ {least} or two, got {value!r}"
-        ) from None
+    except ValueError as error:
+        refused = ArgumentTypeError if isinstance(error, TypeError) else ArgumentError
+        message = f"{name}: {argument} must be an int ≥ {least} or two, got {value!r}"
+        raise refused(message) from None
     return first, second

@@ -7,7 +7,7 @@ from numbers import Integral
 from typing import Any
 
 from . import backends
-from .arguments import ArgumentError, number, real, whole
+from .arguments import ArgumentError, ArgumentTypeError, number, real, whole
 from .autograd import common_backend
 from .device import Place, place
 from .dtype import DType, as_dtype, dtype_of_number, float32, float64, int64, result_type
@@ -48,29 +48,37 @@ def tensor(
 def _on_host(data: Any, dtype: DType) -> Any:
     """Numbers, nested lists, tensors in lists or an array as a new NumPy array."""
     xp = backends.host.xp
+    data = _without_tensors(data)
     try:
         array = xp.array(data)
     except ValueError as error:
         raise ArgumentError(f"tensor: nested lists of unequal lengths: {error}") from None
     except OverflowError:
-        raise RuntimeError("tensor: a whole number does not fit into 64 bits") from None
+        raise ArgumentError("tensor: a whole number does not fit into 64 bits") from None
     if array.dtype.kind not in "biuf" or isinstance(data, xp.ma.MaskedArray):
-        raise TypeError(f"tensor: expected numbers, got {type(data).__name__} ({array.dtype})")
+        got = f"{type(data).__name__} ({array.dtype})"
+        raise ArgumentTypeError(f"tensor: expected numbers of at most 64 bits, got {got}")
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    typed = getattr(_first(data), "dtype", None) is not None
-    if dtype is None and not typed and array.dtype == float64:
+    if dtype is None and array.dtype == float64 and not _holds(data, float64):
         return array.astype(float32)
-    if array.dtype == xp.dtype("uint64") and not typed:
-        raise RuntimeError("tensor: a whole number does not fit into 64 bits")
+    if array.dtype == "uint64" and not _holds(data, array.dtype):
+        raise ArgumentTypeError("tensor: expected numbers of at most 64 bits")
     return array
 
 
-def _first(data: Any) -> Any:
-    """The first number in nested lists, which says whether they are typed."""
-    while isinstance(data, (list, tuple)) and len(data):
-        data = data[0]
-    return data
+def _without_tensors(data: Any) -> Any:
+    """Nested lists with host arrays in place of tensors."""
+    if isinstance(data, (list, tuple)):
+        return [_without_tensors(each) for each in data]
+    return data.detach().cpu().array if isinstance(data, Tensor) else data
+
+
+def _holds(data: Any, dtype: DType) -> bool:
+    """Whether something in nested lists has this type by itself, as NumPy's numbers have one."""
+    if isinstance(data, (list, tuple)):
+        return any(_holds(each, dtype) for each in data)
+    return hasattr(data, "dtype") and data.dtype == dtype
 
 
 def from_numpy(array: Any) -> Tensor:
@@ -135,11 +143,12 @@ def arange(start: float, end: float | None = None, step: float = 1, **options: A
         raise TypeError(f"arange: unsupported argument {sorted(options)[0]!r}")
     if end is None:
         start, end = 0, start
+    start, end, step = (v.item() if hasattr(v, "item") else v for v in (start, end, step))
     if dtype is None:
         integral = all(isinstance(v, Integral) for v in (start, end, step))
         dtype = int64 if integral else float32
     numbers = [
-        number(v) if isinstance(v, Integral) else real("arange", name, v)
+        v if isinstance(v, Integral) else real("arange", name, v)
         for name, v in (("start", start), ("end", end), ("step", step))
     ]
     if not numbers[2]:

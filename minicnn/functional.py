@@ -66,9 +66,9 @@ def _bias(name: str, bias: Any, weight: Tensor) -> None:
 
 def conv_margins(padding: str | Size2, kernel: Pair, stride: Pair, dilation: Pair) -> Any:
     """((top, bottom), (left, right)) of a convolution's padding argument."""
-    if padding == "valid":
+    if isinstance(padding, str) and padding == "valid":
         return (0, 0), (0, 0)
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         if stride != (1, 1):
             raise ArgumentError(f"conv2d: padding='same' needs stride 1, got stride {stride}")
         reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]

@@ -55,10 +55,12 @@ def _first_coupled(module: Module, path: str, images: Tensor) -> tuple[str, Modu
     """The smallest module that couples images, with its path and what it does; None without one."""
     outputs = _run(module, images, 0)
     if not isinstance(outputs, Tensor) or not outputs.ndim or len(outputs) != len(images):
-        return path, module, "does not return a Tensor with a row for each image"
-    if all(
+        what = "does not return a Tensor with a row for each image"
+    elif not all(
         _equal(outputs[i : i + 1], _run(module, images[i : i + 1], i)) for i in range(len(images))
     ):
+        what = "gives an image another output beside other images than alone"
+    else:
         return None
     if isinstance(module, Sequential):
         x = images
@@ -68,7 +70,7 @@ def _first_coupled(module: Module, path: str, images: Tensor) -> tuple[str, Modu
             if found := _first_coupled(child, f"{path}.{name}" if path else name, x):
                 return found
             x = _run(child, x, 0)
-    return path, module, "gives an image another output beside other images than alone"
+    return path, module, what
 
 
 def _run(module: Module, images: Tensor, first: int) -> Any:

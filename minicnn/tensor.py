@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from numbers import Number
 from typing import Any, NamedTuple
 
 from . import autograd, backends
@@ -28,7 +29,6 @@ from .dtype import (
 from .operations import arithmetic, matrix, shape
 from .versions import owner
 
-Number = bool | int | float
 Dim = int | tuple[int, ...] | list[int] | None
 
 
@@ -349,10 +349,10 @@ class Tensor(Variable):
         return _binary(arithmetic.add, other, self)
 
     def __sub__(self, other: Any) -> Tensor:
-        return _binary(arithmetic.subtract, self, other)
+        return _binary(arithmetic.subtract, _no_bool("-", self), other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return _binary(arithmetic.subtract, other, self)
+        return _binary(arithmetic.subtract, other, _no_bool("-", self))
 
     def __mul__(self, other: Any) -> Tensor:
         return _binary(arithmetic.multiply, self, other)
@@ -367,10 +367,10 @@ class Tensor(Variable):
         return _binary(arithmetic.divide, other, self, floating=True)
 
     def __pow__(self, other: Any) -> Tensor:
-        return _binary(arithmetic.power, self, other)
+        return _power(self, other)
 
     def __rpow__(self, other: Any) -> Tensor:
-        return _binary(arithmetic.power, other, self)
+        return _power(other, self)
 
     def __matmul__(self, other: Tensor) -> Tensor:
         if not isinstance(other, Tensor):
@@ -381,13 +381,13 @@ class Tensor(Variable):
         return _binary(matrix.matmul, self, other)
 
     def __neg__(self) -> Tensor:
-        return arithmetic.negative(self)
+        return arithmetic.negative(_no_bool("-", self))
 
     def __abs__(self) -> Tensor:
-        return arithmetic.absolute(self)
+        return self.abs()
 
     def abs(self) -> Tensor:
-        return arithmetic.absolute(self)
+        return arithmetic.absolute(_no_bool("abs", self))
 
     def exp(self) -> Tensor:
         return arithmetic.exp(_floating(self))
@@ -485,10 +485,10 @@ class Tensor(Variable):
     # --- comparison ------------------------------------------------------------------------------
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return NotImplemented if other is None else _compare("__eq__", self, other)
+        return _compare("__eq__", self, other) if _comparable(other) else NotImplemented
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return NotImplemented if other is None else _compare("__ne__", self, other)
+        return _compare("__ne__", self, other) if _comparable(other) else NotImplemented
 
     def __lt__(self, other: Any) -> Tensor:
         return _compare("__lt__", self, other)
@@ -638,6 +638,9 @@ class Tensor(Variable):
         return self.permute(order)
 
     def t(self) -> Tensor:
+        """A matrix transposed; a vector as it is."""
+        if self.ndim > 2:
+            raise ArgumentError(f"t(): expected at most 2 axes, got shape {self.shape}")
         return self.T
 
     @property
@@ -681,6 +684,20 @@ def _binary(function: Callable[..., Tensor], x: Any, y: Any, floating: bool = Fa
         raise ArgumentError(f"{name}: {error}") from error
 
 
+def _power(x: Any, y: Any) -> Tensor:
+    x, y = _operand("power", x), _operand("power", y)
+    dtype = result_type(*(v.array if isinstance(v, Tensor) else v for v in (x, y)))
+    if is_floating(dtype):
+        return _binary(arithmetic.power, x, y)
+    if not kind(dtype):
+        raise ArgumentError("power: of bools is not supported; use .long()")
+    if not isinstance(y, Tensor) and y < 0:
+        raise ArgumentError("power: whole numbers have no negative powers; use .float()")
+    if not isinstance(y, Tensor) and wrapped("power", y, dtype) != y:
+        raise ArgumentError(f"power: the exponent {y} does not fit into {dtype}")
+    return _binary(arithmetic.integer_power, x, y)
+
+
 def _compare(name: str, x: Tensor, other: Any) -> Tensor:
     y = _operand(name.strip("_"), other)
     dtype = result_type(x.array, y.array if isinstance(y, Tensor) else y)
@@ -694,6 +711,11 @@ def _compare(name: str, x: Tensor, other: Any) -> Tensor:
         raise ArgumentError(
             f"{name.strip('_')}: shapes {a.shape} and {b.shape} do not fit"
         ) from None
+
+
+def _comparable(other: Any) -> bool:
+    """Whether == compares elements, or refuses to; None and texts just are something else."""
+    return isinstance(other, Number) or hasattr(other, "__array__")
 
 
 def _bitwise(name: str, function: Callable[..., Any], x: Tensor, other: Any) -> Tensor:
@@ -714,6 +736,12 @@ def _bitwise(name: str, function: Callable[..., Any], x: Tensor, other: Any) -> 
 
 def _share_memory(x: Tensor, y: Tensor) -> bool:
     return owner(x.array) is owner(y.array)
+
+
+def _no_bool(name: str, x: Tensor) -> Tensor:
+    if not kind(x.dtype):
+        raise ArgumentError(f"{name}: of bools is not supported; ~ is their opposite, ^ differs")
+    return x
 
 
 def _floating(x: Tensor) -> Tensor:

@@ -4,8 +4,9 @@ A vector–Jacobian product holds arrays of the forward pass. Had somebody writt
 before it runs, its gradient would be wrong without a word. So whatever writes into an array that a
 tape may hold says so here, and the tape compares before it goes back.
 
-The counts belong to memory and not to tensors, since all views of an array share it. Memory that
-nobody wrote into has no entry, and an entry goes when its memory does.
+The counts belong to memory and not to tensors, since all views of an array share it; as in PyTorch,
+a change to one view counts for all. Memory that nobody wrote into has no entry, and an entry goes
+when its memory does. What is written through NumPy itself, as into `t.numpy()`, goes unnoticed.
 """
 
 from __future__ import annotations

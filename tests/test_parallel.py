@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import minicnn
+from minicnn import functional as F
 from minicnn import nn
 from minicnn.parallel import MicroBatches, available_cores
 
@@ -145,3 +155,315 @@ def test_counts_below_one_are_refused_by_name(settings):
 def test_more_threads_than_cores_get_a_warning():
     with pytest.warns(UserWarning, match="threads on"):
         MicroBatches(network(), threads=available_cores() + 1)
+
+
+# --- any model, any loss, or a refusal by name ---------------------------------------------------
+
+
+class Standardised(nn.Conv2d):
+    """A convolution whose filters are computed anew at each call, as for weight standardisation."""
+
+    def forward(self, x):
+        return F.conv2d(x, self.weight - self.weight.mean(), self.bias, padding=1)
+
+
+def layers(draw):
+    """A network of a few layers on (N, 2, 6, 6), some of its parameters frozen."""
+    dropout = nn.Dropout(draw(st.sampled_from([0.1, 0.7])))
+    first = draw(st.sampled_from([nn.Conv2d, Standardised]))(2, 3, 3, padding=1)
+    model = nn.Sequential(
+        first,
+        nn.ReLU(),
+        dropout,
+        nn.Conv2d(3, 3, 3, padding=1),
+        nn.Flatten(),
+        nn.Linear(108, 4),
+    ).double()
+    if draw(st.booleans()):  # one layer in two places
+        model.append(model[5:6].append(nn.Linear(4, 108).double())[1]).append(model[5])
+    for p in list(model.parameters())[: draw(st.integers(0, 4))]:
+        p.requires_grad_(draw(st.booleans()))
+    return model
+
+
+def changed(draw, model):
+    """Something done to the model after MicroBatches was made."""
+    match draw(st.integers(0, 5)):
+        case 0:
+            model[2].p = 0.5
+        case 1:
+            model[3] = nn.Conv2d(3, 3, 1).double()
+        case 2:
+            model.append(nn.Linear(4, 4).double())
+        case 3:
+            model[0].bias.requires_grad_(False)
+        case 4:
+            model[2].eval()
+
+
+def mean_of_squares(outputs, y):
+    return (outputs * outputs).mean()
+
+
+def coupled(outputs, y):
+    """A loss in which the images meet."""
+    return (outputs - outputs.mean(0)).exp().mean().log() + F.cross_entropy(outputs, y)
+
+
+def losses(draw):
+    """A criterion and whether its targets are probabilities."""
+    reduction = draw(st.sampled_from(["mean", "sum"]))
+    options = {"reduction": reduction, "label_smoothing": draw(st.sampled_from([0.0, 0.2]))}
+    if draw(st.booleans()):
+        options["weight"] = minicnn.tensor([0.5, 2.0, 0.0, 1.0], dtype=minicnn.float64)
+    if draw(st.booleans()):
+        options["ignore_index"] = draw(st.sampled_from([0, 3]))
+    criterion = draw(
+        st.sampled_from(
+            [
+                nn.CrossEntropyLoss(**options),
+                lambda outputs, y: F.cross_entropy(outputs, y, **options),
+                mean_of_squares,
+                coupled,
+            ]
+        )
+    )
+    return criterion, isinstance(criterion, nn.CrossEntropyLoss) and draw(st.booleans())
+
+
+@pytest.mark.filterwarnings("ignore:.*threads on.*cores:UserWarning")
+@given(st.data())
+def test_micro_batches_are_the_whole_batch_for_any_model_and_loss(data):
+    draw = data.draw
+    minicnn.manual_seed(draw(st.integers(0, 99)))
+    model, (criterion, probabilities) = layers(draw), losses(draw)
+    n, threads, micro_batch = (
+        draw(st.integers(1, 9)),
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 4)),
+    )
+    batches = MicroBatches(model, threads=threads, micro_batch=micro_batch)
+    x = minicnn.randn(n, 2, 6, 6, dtype=minicnn.float64, requires_grad=draw(st.booleans()))
+    if draw(st.booleans()):
+        batches.predict(x)  # in use already when the model is changed
+    changed(draw, model)
+    y = F.softmax(minicnn.randn(n, 4, dtype=minicnn.float64), 1) if probabilities else None
+    y = minicnn.randint(0, 4, (n,)) if y is None else y
+    leaves = [*model.parameters(), x]
+
+    minicnn.manual_seed(7)
+    loss = criterion(model(x), y)
+    loss.backward()
+    want = [None if p.grad is None else array(p.grad).copy() for p in leaves]
+    for p in leaves:
+        p.grad = None
+    minicnn.manual_seed(7)
+    got = batches.backward(criterion, x, y)
+    np.testing.assert_allclose(got, loss.item(), rtol=1e-9)
+    for p, g in zip(leaves, want, strict=True):
+        assert (p.grad is None) == (g is None)
+        if g is not None:
+            np.testing.assert_allclose(array(p.grad), g, rtol=1e-9, atol=1e-12)
+
+
+class Centred(nn.Module):
+    def forward(self, x):
+        return x - x.mean(0)
+
+
+class Scaled(nn.Module):
+    def forward(self, x):
+        return x / len(x)
+
+
+class Noisy(nn.Module):
+    def forward(self, x):
+        return x + minicnn.randn(*x.shape, dtype=x.dtype)
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.seen = 0
+
+    def forward(self, x):
+        self.seen = self.seen + len(x)
+        return x
+
+
+class Averaging(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.mean = minicnn.zeros(1, dtype=minicnn.float64)
+
+    def forward(self, x):
+        with minicnn.no_grad():
+            self.mean += x.mean()
+        return x
+
+
+class Listing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def forward(self, x):
+        self.shapes.append(x.shape)
+        return x
+
+
+class Pair(nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+@pytest.mark.parametrize(
+    "layer", [Centred, Scaled, Noisy, Counting, Averaging, Listing, Pair], ids=lambda c: c.__name__
+)
+@pytest.mark.parametrize("images", [minicnn.randn, minicnn.zeros], ids=["noise", "zeros"])
+def test_a_layer_for_which_a_batch_can_not_be_cut_is_refused_by_name(layer, images):
+    model = nn.Sequential(nn.Flatten(), nn.Sequential(nn.ReLU(), layer()))
+    x = 2 + images(5, 3, dtype=minicnn.float64)
+    with pytest.raises(ValueError, match=rf"layer 1\.1 {layer.__name__}"):
+        MicroBatches(model).predict(x)
+
+
+def test_a_layer_added_later_is_looked_at_too():
+    model = nn.Sequential(nn.Flatten())
+    batches = MicroBatches(model)
+    batches.predict(minicnn.randn(5, 3))
+    model.append(Centred())
+    with pytest.raises(ValueError, match="layer 1 Centred"):
+        batches.predict(minicnn.randn(5, 3))
+
+
+def test_a_frozen_model_has_nothing_to_send_back_as_in_the_whole_batch():
+    model, (x, y) = network(), batch()
+    for p in model.parameters():
+        p.requires_grad_(False)
+    with pytest.raises(RuntimeError, match="requires grad"):
+        MicroBatches(model).backward(nn.CrossEntropyLoss(), x, y)
+
+
+def test_a_batch_in_which_no_target_counts_changes_nothing():
+    model, (x, y) = network(), batch()
+    loss = MicroBatches(model).backward(nn.CrossEntropyLoss(ignore_index=5), x, 0 * y + 5)
+    assert np.isnan(loss)
+    assert all(not array(p.grad).any() for p in model.parameters())
+
+
+# --- errors, threads and forks -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trial", range(8))
+def test_after_a_bad_label_the_next_batch_is_right(trial):
+    model, (x, y) = network(), batch()
+    batches = MicroBatches(model, micro_batch=2)
+    expected = whole_batch(model, x, y)[1]
+    bad = y.clone()
+    bad[4 * trial] = 99
+    model.zero_grad()
+    with pytest.raises(IndexError, match="99"):
+        batches.backward(nn.CrossEntropyLoss(), x, bad)
+    assert all(p.grad is None for p in model.parameters())
+    minicnn.manual_seed(3)
+    batches.backward(nn.CrossEntropyLoss(), x, y)
+    for p, want in zip(model.parameters(), expected, strict=True):
+        np.testing.assert_allclose(array(p.grad), want, rtol=1e-9, atol=1e-12)
+
+
+def test_an_error_waits_for_the_other_threads():
+    working = threading.Event()
+
+    class Slow(nn.Module):
+        def forward(self, x):
+            if float(x[0, 0]) == 1:
+                raise ValueError("the first")
+            working.set()
+            time.sleep(0.2)
+            working.clear()
+            return x
+
+    batches = MicroBatches(Slow(), threads=2, micro_batch=1)
+    batches._checked = [(m, m.training) for m in batches.model.modules()]
+    with pytest.raises(ValueError, match="the first"):
+        batches.predict(minicnn.tensor([[1.0], [2.0]]))
+    assert not working.is_set()
+
+
+def test_two_threads_may_ask_one_object():
+    model, (x, _) = network().eval(), batch()
+    batches = MicroBatches(model, micro_batch=3)
+    want = array(batches.predict(x))
+    with ThreadPoolExecutor(4) as pool:
+        for got in pool.map(lambda _: array(batches.predict(x)), range(8)):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_a_loop_beside_an_evaluation_in_another_thread_learns_as_alone(monkeypatch):
+    monkeypatch.setattr(minicnn.backends, "conv_algorithm", "auto")
+
+    def learn():
+        minicnn.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(16, 16, 3), nn.Flatten(), nn.Linear(16, 2))
+        generator = minicnn.Generator().manual_seed(1)
+        x = minicnn.randn(4, 16, 3, 3, generator=generator)
+        optimizer = minicnn.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(10):
+            optimizer.zero_grad()
+            loss = nn.CrossEntropyLoss()(model(x), minicnn.tensor([0, 1, 0, 1]))
+            loss.backward()
+            optimizer.step()
+        return loss.item()
+
+    alone = learn()
+    other = MicroBatches(nn.Sequential(nn.Conv2d(16, 16, 3)), micro_batch=4)
+    images, stop = minicnn.zeros(64, 16, 8, 8), threading.Event()
+
+    def evaluate():
+        while not stop.is_set():
+            other.predict(images)
+
+    thread = threading.Thread(target=evaluate)
+    thread.start()
+    try:
+        assert learn() == pytest.approx(alone, rel=1e-4)
+    finally:
+        stop.set()
+        thread.join()
+
+
+AFTER_A_FORK = """
+import os, sys, threading, minicnn
+from minicnn import nn
+from minicnn.backends import threads
+from minicnn.parallel import MicroBatches
+
+model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+x, y = minicnn.randn(64, 1, 8, 8), minicnn.randint(0, 10, (64,))
+batches = MicroBatches(model, threads=2)
+
+def work():
+    batches.backward(nn.CrossEntropyLoss(), x, y)
+    model(minicnn.randn(256, 1, 8, 8)).sum().backward()
+
+work()
+before = threads.count()
+with threads.blas_threads(1):  # a fork in the middle of what another thread does, as it were
+    child = os.fork()
+    if child == 0:
+        work()
+        os._exit(0 if threads.count() == before else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_of_a_fork_has_threads_of_its_own():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", AFTER_A_FORK],
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

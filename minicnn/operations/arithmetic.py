@@ -47,6 +47,16 @@ def power(x: Any, y: Any) -> Any:
 
 
 @operation
+def integer_power(x: Any, y: Any) -> Any:
+    """x to the power y for whole numbers; where y is below 0, 1/x^|y| without its fraction."""
+    array = x if hasattr(x, "dtype") else y
+    xp = backend_of(array).xp
+    below = xp.where(xp.asarray(x == 1), 1, xp.where(xp.asarray(x == -1), 1 - 2 * (y % 2), 0))
+    z = xp.where(xp.asarray(y < 0), below, x ** xp.maximum(y, 0))
+    return (z.astype(array.dtype),)
+
+
+@operation
 def negative(x: Array) -> Any:
     return -x, lambda g: -g
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 from ..autograd import operation
@@ -48,7 +49,7 @@ def getitem(x: Array, index: Any) -> Any:
 def _takes_each_once(index: Any) -> bool:
     parts = index if isinstance(index, tuple) else (index,)
     return all(
-        part is None or part is ... or isinstance(part, (slice, int)) or _is_mask(part)
+        part is None or part is ... or isinstance(part, (slice, Integral)) or _is_mask(part)
         for part in parts
     )
 
