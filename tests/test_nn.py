@@ -395,7 +395,7 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.lists(ACTIONS, max_size=12))
 def test_what_is_set_replaced_and_deleted_is_kept_as_in_pytorch(actions):
     ours, theirs = Side(minicnn), Side(torch)

@@ -548,7 +548,7 @@ def life(top, events):
 
 
 @given(events=st.lists(EVENTS, max_size=12), flat=st.booleans())
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_any_life_of_an_optimiser_is_as_in_pytorch(events, flat):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(minicnn.get_default_device().backend, "flat_updates", flat)
@@ -706,6 +706,35 @@ def test_an_iterator_that_was_used_up_is_warned_of():
     used = iter([])
     with pytest.warns(UserWarning, match="an iterator without parameters"):
         nn.utils.clip_grad_norm_(used, 1.0)
+
+
+@pytest.mark.cuda
+def test_gradients_on_different_devices_are_refused_by_name():
+    given = [nn.Parameter(minicnn.ones(2, device=device)) for device in ("cpu", "cuda")]
+    for p in given:
+        p.grad = p.detach()
+    with pytest.raises(RuntimeError, match="clip_grad_norm_: tensors on different devices"):
+        nn.utils.clip_grad_norm_(given, 1.0)
+    optimizer = SGD(given, lr=0.5, momentum=0.5)  # each of which is stepped where it is
+    optimizer.step()
+    assert [p.tolist() for p in given] == [[0.5, 0.5]] * 2
+
+
+@pytest.mark.cuda
+def test_a_network_that_moves_takes_its_momentum_with_it():
+    results = []
+    for moves in (True, False):
+        layer = nn.Module()
+        layer.p = nn.Parameter(minicnn.tensor([1.0, 3.0], device="cpu"))
+        optimizer = SGD(layer.parameters(), lr=0.125, momentum=0.5)
+        for device in ("cpu", "cuda", "cuda", "cpu"):
+            if moves:
+                layer.to(device)
+            layer.p.grad = None
+            (layer.p * layer.p).sum().backward()
+            optimizer.step()
+        results.append(layer.p.tolist())
+    np.testing.assert_allclose(*results, rtol=1e-6)
 
 
 def test_clipping_one_parameter_twice_is_refused():

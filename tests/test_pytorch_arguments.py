@@ -17,6 +17,8 @@ import torch.optim.lr_scheduler
 import minicnn
 import minicnn.optim.lr_scheduler
 
+pytestmark = pytest.mark.cpu  # what is looked at here is the same on any device
+
 nan = float("nan")
 
 # --- positions -----------------------------------------------------------------------------------
@@ -50,7 +52,6 @@ FUNCTIONS = list(functions())
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-@pytest.mark.cpu
 @pytest.mark.parametrize(("name", "ours", "theirs"), FUNCTIONS, ids=[f[0] for f in FUNCTIONS])
 def test_an_argument_stands_where_it_stands_in_pytorch(name, ours, theirs):
     mine, its = ([*inspect.signature(f).parameters.values()] for f in (ours, theirs))
@@ -67,7 +68,6 @@ def test_an_argument_stands_where_it_stands_in_pytorch(name, ours, theirs):
             assert p.default == names[p.name].default
 
 
-@pytest.mark.cpu
 def test_the_walk_meets_all_that_there_is():
     names = {f[0] for f in FUNCTIONS}
     assert {"nn.Conv2d", "nn.Module.load_state_dict", "nn.init.uniform_", "optim.SGD.step"} <= names
