@@ -73,7 +73,7 @@ def _settings(path: Path) -> dict[str, Any]:
     except ConfigError:
         raise
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from None
+        raise ConfigError(f"{path} is not TOML: {str(error)[:200]}") from None
 
 
 def _changed(path: Path, base: Preset, settings: dict[str, Any]) -> Preset:

@@ -20,6 +20,8 @@ from nin import atomic, train
 from nin.checkpoint import CheckpointError, Checkpoints, load, save
 from nin.run import MODEL
 
+from . import noise
+
 TIMES = ("seconds", "images_per_second")
 FLAGS = [
     *("--dataset", "silhouettes", "--limit-train", "160", "--limit-test", "32"),
@@ -28,10 +30,16 @@ FLAGS = [
 ]
 # The fork server imports once what each of the many processes needs.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["nin.train"])
+processes.set_forkserver_preload(["nin.train", "matplotlib.figure"])
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    noise.install(monkeypatch.setattr)
 
 
 def command(*arguments):
+    noise.install(setattr)
     with open(os.devnull, "w") as nowhere:
         sys.stdout = sys.stderr = nowhere
         sys.exit(train.main([*arguments]))

@@ -9,23 +9,22 @@ import subprocess
 import sys
 import warnings
 
-import numpy as np
 import pytest
 
 import minicnn
 from minicnn import nn
-from minicnn.utils.data import TensorDataset
 from nin import atomic, checkpoint, drawing, train
-from nin.data import Data
 from nin.fit import Training
 from nin.health import Monitor
 from nin.run import MODEL, Run
+
+from . import noise
 
 pytestmark = pytest.mark.cpu
 TIMES = ("seconds", "images_per_second")
 FLAGS = [
     *("--dataset", "silhouettes", "--batch-size", "4", "--epochs", "2", "--threads", "1"),
-    *("--no-progress", "--lr", "0.05", "--max-norm", "1"),
+    *("--limit-train", "16", "--limit-test", "16", "--no-progress", "--lr", "0.05"),
 ]
 
 
@@ -39,16 +38,8 @@ def small(monkeypatch):
             nn.Linear(144, 10),
         )  # fmt: skip
 
-    def load(preset, directory):
-        rng = np.random.default_rng(0)
-        x, y = rng.random((16, 1, 28, 28), dtype=np.float32), rng.integers(0, 10, 16)
-        data = TensorDataset(minicnn.tensor(x), minicnn.tensor(y))
-        return Data("noise", "drawn", data, data, None), preset
-
     monkeypatch.setattr("nin.presets.Preset.build", build)
-    monkeypatch.setattr("nin.train.datasets.load", load)
-    monkeypatch.setattr("nin.curves.epochs", lambda *_: b"png")
-    monkeypatch.setattr("nin.curves.health", lambda *_: b"png")
+    noise.install(monkeypatch.setattr)
 
 
 @pytest.fixture
@@ -152,6 +143,7 @@ def test_no_checkpoint_is_spoken_of_where_none_was_written(call, tmp_path, monke
 PROGRAM = """
 import os, signal, sys
 from nin import train
+from tests import noise
 from nin.fit import Training
 numbers, step = [signal.Signals[name] for name in sys.argv[1].split(",")], Training.step
 
@@ -161,6 +153,7 @@ def steps(self, *batch):
     return step(self, *batch)
 
 Training.step = steps
+noise.install(setattr)
 sys.exit(train.main(sys.argv[2:]))
 """
 
