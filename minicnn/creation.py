@@ -147,7 +147,7 @@ def arange(start: float, end: float | None = None, step: float = 1, **options: A
     if dtype is None:
         integral = all(isinstance(v, Integral) for v in (start, end, step))
         dtype = int64 if integral else float32
-    numbers = [
+    numbers: list[Any] = [
         v if isinstance(v, Integral) else real("arange", name, v)
         for name, v in (("start", start), ("end", end), ("step", step))
     ]
@@ -187,7 +187,7 @@ def randn(
 def _random(name: str, dtype: DType) -> DType:
     dtype = as_dtype(name, dtype)
     if dtype not in (float32, float64):
-        raise RuntimeError(f"{name}: dtype must be float32 or float64, got {dtype}")
+        raise NotImplementedError(f"{name}: dtype must be float32 or float64, got {dtype}")
     return dtype
 
 
@@ -254,11 +254,11 @@ def cat(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
 def stack(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape along a new axis."""
     found = _tensors("stack", tensors)
-    for t in found:
-        if t.shape != found[0].shape:
-            raise ArgumentError(f"stack: shapes {found[0].shape} and {t.shape} differ")
     ndim, at = found[0].ndim + 1, whole("stack", "dim", dim)
     if not -ndim <= at < ndim:
         raise IndexError(f"stack: dim {dim} is out of range for shape {found[0].shape}")
+    for t in found:
+        if t.shape != found[0].shape:
+            raise ArgumentError(f"stack: shapes {found[0].shape} and {t.shape} differ")
     dtype = result_type(*(t.array for t in found))
     return shape.concatenate(*(t.to(dtype).unsqueeze(at) for t in found), axis=at % ndim)

@@ -346,7 +346,7 @@ def _class_axis(name: str, input: Tensor, dim: int | None) -> int:
     if dim is None:
         raise ArgumentError(f"{name}: dim must be given; it is 1 for logits (N, C)")
     dim = whole(name, "dim", dim)
-    if not -input.ndim <= dim < max(input.ndim, 1):
+    if not -max(input.ndim, 1) <= dim < max(input.ndim, 1):
         raise IndexError(f"{name}: dim {dim} is out of range for shape {input.shape}")
     return dim
 

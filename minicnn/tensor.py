@@ -49,8 +49,10 @@ class Tensor(Variable):
     # NumPy leaves `array * tensor` to Tensor, which refuses it by name.
     __array_ufunc__ = None
 
-    # A copy where PyTorch has a view, as the engine keeps images channels-last: what is written
-    # into it would be lost.
+    # The engine keeps images and filters channels-last, which PyTorch's programs don't see. So a
+    # tensor knows whether its axes were exchanged by the program, and whether it is a copy where
+    # PyTorch has a view: what is written into it would be lost.
+    _permuted = False
     _stands_for_view = False
 
     def __init__(self, array: Array, requires_grad: bool = False) -> None:
@@ -272,7 +274,7 @@ class Tensor(Variable):
     def detach(self) -> Tensor:
         """The same values in the same memory, without history."""
         same = Tensor(self.array)
-        same._stands_for_view = self._stands_for_view
+        same._permuted, same._stands_for_view = self._permuted, self._stands_for_view
         return same
 
     @property
@@ -334,11 +336,17 @@ class Tensor(Variable):
         return arithmetic.copy(self)
 
     def contiguous(self) -> Tensor:
-        """This tensor if it lies in memory row by row, otherwise a copy.
+        """This tensor if it lies row by row, as to a program images do, otherwise a copy.
 
         The copy keeps its memory order, since the engine reads any.
         """
-        return self if self.array.flags.c_contiguous else self.clone()
+        return self if self.array.flags.c_contiguous or self._channels_last() else self.clone()
+
+    def _channels_last(self) -> bool:
+        """Whether this is in the engine's order, so that to a program it lies row by row."""
+        if self._permuted or self.ndim != 4:
+            return False
+        return bool(self.array.transpose(0, 2, 3, 1).flags.c_contiguous)
 
     # --- arithmetic ------------------------------------------------------------------------------
 
@@ -584,7 +592,7 @@ class Tensor(Variable):
             result: Tensor = shape.reshape(self, target)
         except ValueError:
             raise ArgumentError(f"reshape: {self.shape} does not fit into {target}") from None
-        if self.ndim == 4 and self.array.transpose(0, 2, 3, 1).flags.c_contiguous:
+        if self._channels_last():
             result._stands_for_view = not _share_memory(result, self)
         return result
 
@@ -628,7 +636,9 @@ class Tensor(Variable):
         order = tuple(_axis("permute", self, d) for d in dims)
         if sorted(order) != list(range(self.ndim)):
             raise RuntimeError(f"permute: {dims} is no order of the axes of {self.shape}")
-        return shape.permute(self, order)
+        result: Tensor = shape.permute(self, order)
+        result._permuted = order != tuple(range(self.ndim))
+        return result
 
     def transpose(self, dim0: int, dim1: int) -> Tensor:
         """Two axes exchanged."""

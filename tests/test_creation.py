@@ -1,0 +1,125 @@
+"""Tensors made from numbers and from tensors: cat, stack, arange, full, randint."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minicnn
+
+from .arrays import array
+
+DTYPES = ["bool", "uint8", "int32", "int64", "float32", "float64"]
+EMPTY = (0,)
+
+
+def dtype(L, name):
+    return getattr(L, "bool_" if name == "bool" and L is minicnn else name)
+
+
+def outcome(call):
+    """What a call gives, as something to compare; or the kind of error."""
+    try:
+        t = call()
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        return error
+    return str(t.dtype).removeprefix("torch."), array(t).shape, array(t).tolist()
+
+
+def assert_alike(call):
+    """The same in both libraries, or an error that a program for PyTorch catches."""
+    ours, theirs = outcome(lambda: call(minicnn)), outcome(lambda: call(torch))
+    if isinstance(theirs, Exception):
+        assert isinstance(ours, type(theirs)), (ours, theirs)
+    else:
+        assert ours == theirs
+
+
+shapes = st.sampled_from([EMPTY, (), (2,), (3,), (2, 3), (2, 1), (1, 3), (0, 3), (2, 0), (2, 3, 1)])
+parts = st.lists(st.tuples(shapes, st.sampled_from(DTYPES)), max_size=4)
+
+
+@given(parts, st.integers(-4, 4), st.sampled_from(["cat", "stack"]))
+def test_joining_is_pytorchs_in_values_types_and_errors(parts, dim, name):
+    def call(L):
+        tensors = [L.ones(shape, dtype=dtype(L, kind)) for shape, kind in parts]
+        return getattr(L, name)(tensors, dim)
+
+    if not parts or {shape for shape, _ in parts} != {EMPTY}:  # PyTorch takes any dim for these
+        assert_alike(call)
+
+
+def test_a_collection_may_begin_with_nothing():
+    found = minicnn.tensor([])
+    for _ in range(3):
+        found = minicnn.cat([found, minicnn.ones(2, 3)])
+    assert found.shape == (6, 3)
+
+
+def test_what_is_joined_gets_its_part_of_the_gradient_in_its_own_type():
+    a = minicnn.ones(2, requires_grad=True)
+    b = minicnn.ones(1, dtype=minicnn.float64, requires_grad=True)
+    (minicnn.cat([a, b]) * minicnn.tensor([1.0, 2.0, 3.0])).sum().backward()
+    assert (a.grad.tolist(), b.grad.tolist()) == ([1, 2], [3])
+    assert (a.grad.dtype, b.grad.dtype) == (minicnn.float32, minicnn.float64)
+
+
+@pytest.mark.parametrize("name", ["cat", "stack"])
+def test_what_is_no_tensor_is_named_by_its_place(name):
+    with pytest.raises(TypeError, match="number 1 must be a Tensor, got ndarray"):
+        getattr(minicnn, name)([minicnn.ones(2), np.ones(2)])
+    assert getattr(minicnn, name)(minicnn.ones(1) for _ in range(2)).numel() == 2
+
+
+numbers = st.one_of(
+    st.integers(-5, 5), st.floats(-5, 5, width=16), st.integers(-5, 5).map(np.int64)
+)
+
+
+@given(numbers, numbers, numbers)
+def test_arange_is_pytorchs(start, end, step):
+    assert_alike(lambda L: L.arange(start, end, step))
+
+
+@pytest.mark.parametrize("value", [1, 1.5, True, np.float64(1.5), np.int64(3), np.float32(2)])
+def test_full_has_pytorchs_type(value):
+    assert_alike(lambda L: L.full((2, 3), value))
+
+
+@pytest.mark.parametrize(("value", "kind"), [(256, "uint8"), (2**40, "int32"), (1.5, "int64")])
+def test_full_of_what_does_not_fit(value, kind):
+    assert_alike(lambda L: L.full((2,), value, dtype=dtype(L, kind)))
+
+
+BAD = {
+    "a negative size": lambda L: L.zeros(-1),
+    "a fraction as size": lambda L: L.ones(2.5),
+    "a text as size": lambda L: L.rand("2"),
+    "no range": lambda L: L.randint(5, 5, (2,)),
+    "a negative number": lambda L: L.randperm(-1),
+    "a huge number": lambda L: L.tensor([2**70]),
+    "uneven lists": lambda L: L.tensor([[1], [1, 2]]),
+    "a text": lambda L: L.tensor("text"),
+    "a list for an array": lambda L: L.from_numpy([1]),
+    "whole random numbers": lambda L: L.randn(2, dtype=L.int64),
+    "no dtype": lambda L: L.zeros(2, dtype="float33"),
+    "a step of 0": lambda L: L.arange(0, 5, 0),
+    "a step the wrong way": lambda L: L.arange(5, 0),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD)
+def test_errors_are_of_a_kind_that_programs_for_pytorch_catch(mistake):
+    with pytest.raises((RuntimeError, ValueError, TypeError)) as theirs:
+        BAD[mistake](torch)
+    with pytest.raises(theirs.type) as ours:
+        BAD[mistake](minicnn)
+    assert len(str(ours.value).splitlines()) == 1
+
+
+def test_randint_from_0_on():
+    drawn = minicnn.randint(3, (1000,))
+    assert sorted(set(drawn.tolist())) == [0, 1, 2]

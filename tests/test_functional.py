@@ -1,0 +1,220 @@
+"""`minicnn.functional` beside PyTorch's: positions, errors, losses of nothing, and infinity."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minicnn
+from minicnn import functional as F
+
+from .arrays import array, tensor
+
+TF = torch.nn.functional
+OWN = {"conv_margins"}  # what layers use to check their arguments
+
+
+def functions():
+    return [
+        name
+        for name, value in vars(F).items()
+        if inspect.isfunction(value) and value.__module__ == F.__name__ and name[0] != "_"
+    ]
+
+
+# --- positions -----------------------------------------------------------------------------------
+
+BUILT_IN = {  # as PyTorch's documentation has them, where inspect can't look
+    "conv2d": "input weight bias stride padding dilation groups",
+    "linear": "input weight bias",
+    "avg_pool2d": "input kernel_size stride padding ceil_mode count_include_pad divisor_override",
+    "max_pool2d": "input kernel_size stride padding dilation ceil_mode return_indices",
+    "flatten": "input start_dim end_dim",
+}
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("name", sorted(set(functions()) - OWN))
+def test_a_position_means_what_it_means_in_pytorch(name):
+    if name in BUILT_IN:
+        theirs = BUILT_IN[name].split()
+    else:
+        theirs = [p.lstrip("_") for p in inspect.signature(getattr(TF, name)).parameters]
+    ours = inspect.signature(getattr(F, name)).parameters.values()
+    positional = [p.name for p in ours if p.kind is not p.KEYWORD_ONLY]
+    assert positional == theirs[: len(positional)]
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])
+def test_deprecated_arguments_are_refused_by_name(name):
+    x, y = minicnn.zeros(2, 3), minicnn.tensor([0, 1])
+    for argument in ("size_average", "reduce"):
+        with pytest.raises(TypeError, match=f"{name}: {argument} is not supported"):
+            getattr(F, name)(x, y, **{argument: False})
+    assert getattr(F, name)(x, y, None, None, -100, None, "sum").shape == ()
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+def image(L):
+    return L.ones(2, 3, 5, 5)
+
+
+def weight(L, *shape):
+    return L.ones(*(shape or (4, 3, 3, 3)))
+
+
+BAD = {
+    "channels": lambda L, F: F.conv2d(image(L), weight(L, 4, 2, 3, 3)),
+    "kernel too large": lambda L, F: F.conv2d(image(L), weight(L, 4, 3, 7, 7)),
+    "two axes": lambda L, F: F.conv2d(L.ones(5, 5), weight(L)),
+    "bias of another size": lambda L, F: F.conv2d(image(L), weight(L), L.ones(3)),
+    "stride 0": lambda L, F: F.conv2d(image(L), weight(L), stride=0),
+    "negative padding": lambda L, F: F.conv2d(image(L), weight(L), padding=-1),
+    "a fraction as stride": lambda L, F: F.conv2d(image(L), weight(L), stride=1.5),
+    "three strides": lambda L, F: F.conv2d(image(L), weight(L), stride=(1, 1, 1)),
+    "padding by an unknown name": lambda L, F: F.conv2d(image(L), weight(L), padding="some"),
+    "same with a stride": lambda L, F: F.conv2d(image(L), weight(L), stride=2, padding="same"),
+    "two types": lambda L, F: F.conv2d(image(L), weight(L).double()),
+    "whole numbers": lambda L, F: F.conv2d(image(L).long(), weight(L)),
+    "an array as input": lambda L, F: F.conv2d(np.ones((2, 3, 5, 5)), weight(L)),
+    "an array as bias": lambda L, F: F.conv2d(image(L), weight(L), np.ones(4)),
+    "linear that does not fit": lambda L, F: F.linear(L.ones(2, 3), L.ones(4, 5)),
+    "linear with an array": lambda L, F: F.linear(L.ones(2, 3), np.ones((4, 3))),
+    "pool of 0": lambda L, F: F.max_pool2d(image(L), 0),
+    "pool too large": lambda L, F: F.max_pool2d(image(L), 7),
+    "pool with too much padding": lambda L, F: F.max_pool2d(image(L), 2, padding=2),
+    "average of windows of 0": lambda L, F: F.avg_pool2d(image(L), 0),
+    "a divisor of 0": lambda L, F: F.avg_pool2d(image(L), 2, divisor_override=0),
+    "adaptive to a fraction": lambda L, F: F.adaptive_avg_pool2d(image(L), 1.5),
+    "adaptive to -1": lambda L, F: F.adaptive_avg_pool2d(image(L), -1),
+    "p above 1": lambda L, F: F.dropout(image(L), 1.5),
+    "p as NaN": lambda L, F: F.dropout(image(L), float("nan")),
+    "a class beyond": lambda L, F: F.cross_entropy(L.zeros(2, 3), L.tensor([0, 3])),
+    "a negative class": lambda L, F: F.nll_loss(L.zeros(2, 3), L.tensor([0, -1])),
+    "fewer targets": lambda L, F: F.cross_entropy(L.zeros(2, 3), L.tensor([0])),
+    "weights of another size": lambda L, F: F.cross_entropy(
+        L.zeros(2, 3), L.tensor([0, 1]), L.ones(2)
+    ),
+    "an unknown reduction": lambda L, F: F.cross_entropy(
+        L.zeros(2, 3), L.tensor([0, 1]), reduction="some"
+    ),
+    "smoothing above 1": lambda L, F: F.cross_entropy(
+        L.zeros(2, 3), L.tensor([0, 1]), label_smoothing=2.0
+    ),
+    "probabilities of another shape": lambda L, F: F.cross_entropy(L.zeros(2, 3), L.zeros(2, 2)),
+    "a target that is no tensor": lambda L, F: F.cross_entropy(L.zeros(2, 3), [0, 1]),
+    "softmax over an axis beyond": lambda L, F: F.softmax(L.zeros(2, 3), 2),
+    "log_softmax over a fraction": lambda L, F: F.log_softmax(L.zeros(2, 3), 0.5),
+    "flatten beyond": lambda L, F: minicnn.flatten(L.zeros(2, 3), 5) if L is minicnn
+    else torch.flatten(L.zeros(2, 3), 5),
+    "relu of an array": lambda L, F: F.relu(np.zeros(3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", BAD)
+def test_errors_are_of_a_kind_that_programs_for_pytorch_catch(mistake):
+    with pytest.raises(Exception) as theirs:  # noqa: PT011
+        BAD[mistake](torch, TF)
+    with pytest.raises(theirs.type) as ours:
+        BAD[mistake](minicnn, F)
+    assert len(str(ours.value).splitlines()) == 1
+
+
+# --- the mean of no losses -----------------------------------------------------------------------
+
+IGNORED = -100
+LOSSES = {
+    "indices": lambda L, F, x, **o: F.cross_entropy(x, L.tensor([[IGNORED] * 2] * 3), **o),
+    "weights": lambda L, F, x, **o: F.cross_entropy(
+        x, L.tensor([[IGNORED] * 2] * 3), L.tensor([1.0, 2.0, 3.0, 4.0]).double(), **o
+    ),
+    "nll": lambda L, F, x, **o: F.nll_loss(x, L.tensor([[IGNORED] * 2] * 3), **o),
+    "smoothing": lambda L, F, x, **o: F.cross_entropy(
+        x, L.tensor([[IGNORED] * 2] * 3), label_smoothing=0.1, **o
+    ),
+    "another index": lambda L, F, x, **o: F.cross_entropy(
+        x, L.tensor([[1] * 2] * 3), ignore_index=1, **o
+    ),
+}
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_batch_in_which_no_target_counts_changes_nothing(loss, reduction):
+    start = np.random.default_rng(0).standard_normal((3, 4, 2))
+    results = []
+    for L, functional in ((minicnn, F), (torch, TF)):
+        x = L.tensor(start, requires_grad=True)
+        value = LOSSES[loss](L, functional, x, reduction=reduction)
+        value.sum().backward()
+        results.append((array(value), array(x.grad)))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    assert not results[0][1].any()
+
+
+def test_classes_without_weight_change_nothing():
+    x = minicnn.zeros(2, 3, requires_grad=True)
+    loss = F.cross_entropy(x, minicnn.tensor([0, 1]), minicnn.tensor([0.0, 0.0, 1.0]))
+    loss.backward()
+    assert np.isnan(loss.item())
+    assert not array(x.grad).any()
+
+
+def test_one_step_on_such_a_batch_leaves_the_weights():
+    layer = minicnn.nn.Linear(3, 4)
+    before = array(layer.weight).copy()
+    optimizer = minicnn.optim.SGD(layer.parameters(), lr=1.0, momentum=0.9)
+    F.cross_entropy(layer(minicnn.ones(2, 3)), minicnn.tensor([IGNORED] * 2)).backward()
+    optimizer.step()
+    np.testing.assert_array_equal(array(layer.weight), before)
+
+
+# --- infinity stays where it is ------------------------------------------------------------------
+
+SPREADING = {
+    "adaptive_avg_pool2d": lambda L, F, x: F.adaptive_avg_pool2d(x, (2, 3)),
+    "adaptive to more": lambda L, F, x: F.adaptive_avg_pool2d(x, (7, 5)),
+    "global average": lambda L, F, x: F.adaptive_avg_pool2d(x, 1),
+    "avg_pool2d": lambda L, F, x: F.avg_pool2d(x, 3, 2, 1),
+    "max_pool2d": lambda L, F, x: F.max_pool2d(x, 3, 2, 1),
+    "relu": lambda L, F, x: F.relu(x),
+    "conv2d": lambda L, F, x: F.conv2d(x, L.ones(1, 2, 3, 3).double()),
+    "softmax": lambda L, F, x: F.softmax(x, 1),
+    "mean": lambda L, F, x: x.mean((2, 3)),
+    "a slice": lambda L, F, x: x[:, :, 1:] * 2,
+}
+
+
+@pytest.mark.parametrize("name", SPREADING)
+@given(
+    place=st.tuples(st.integers(0, 1), st.integers(0, 1), st.integers(0, 6), st.integers(0, 5)),
+    value=st.sampled_from([np.inf, -np.inf, np.nan]),
+)
+def test_what_is_not_finite_spreads_no_further_than_in_pytorch(name, place, value):
+    start = np.random.default_rng(0).standard_normal((2, 2, 7, 6))
+    start[place] = value
+    ours, theirs = tensor(start), torch.tensor(start)
+    call = SPREADING[name]
+    got, want = call(minicnn, F, ours), call(torch, TF, theirs)
+    np.testing.assert_allclose(array(got), array(want), rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["adaptive_avg_pool2d", "adaptive to more", "avg_pool2d"])
+def test_an_infinite_gradient_goes_where_it_goes_in_pytorch(name):
+    start = np.random.default_rng(0).standard_normal((1, 1, 7, 6))
+    gradients = []
+    for L, functional in ((minicnn, F), (torch, TF)):
+        x = L.tensor(start, requires_grad=True)
+        y = SPREADING[name](L, functional, x)
+        g = np.ones(tuple(y.shape))
+        g[0, 0, 0, 1] = np.inf
+        y.backward(L.tensor(g))
+        gradients.append(array(x.grad))
+    np.testing.assert_allclose(*gradients, rtol=1e-10)

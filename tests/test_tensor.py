@@ -1,0 +1,258 @@
+"""Tensors as objects: views and copies, places in memory, degenerate shapes, copying, errors."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minicnn
+from minicnn import functional as F
+from minicnn import nn
+
+from .arrays import array
+
+# --- what is a view in PyTorch is one here, or can't be written into -----------------------------
+
+VIEWS = {
+    "x[1]": lambda L, x: x[1],
+    "x[tensor(1)]": lambda L, x: x[L.tensor(1)],
+    "x[np.int64(1)]": lambda L, x: x[np.int64(1)],
+    "x[-1, 1:]": lambda L, x: x[-1, 1:],
+    "x[tensor(0), :, 1]": lambda L, x: x[L.tensor(0), :, 1],
+    "x[..., None]": lambda L, x: x[..., None],
+    "view": lambda L, x: x.view(-1),
+    "reshape": lambda L, x: x.reshape(3, -1),
+    "flatten": lambda L, x: x.flatten(1),
+    "squeeze": lambda L, x: x[:, :1].squeeze(1),
+    "unsqueeze": lambda L, x: x.unsqueeze(0),
+    "transpose": lambda L, x: x.transpose(0, 1),
+    "permute": lambda L, x: x.permute(2, 0, 1, 3),
+    "detach": lambda L, x: x.detach(),
+    "data": lambda L, x: x.data,
+    "contiguous": lambda L, x: x.contiguous(),
+    "float": lambda L, x: x.float(),
+    "cpu": lambda L, x: x.cpu(),
+    "data.view": lambda L, x: x.data.view(-1),
+    "view.data": lambda L, x: x.view(-1).data,
+}
+COPIES = {
+    "clone": lambda L, x: x.clone(),
+    "x[[1]]": lambda L, x: x[[1]],
+    "x[mask]": lambda L, x: x[x > 0],
+    "x[tensor([1])]": lambda L, x: x[L.tensor([1])],
+    "t().contiguous()": lambda L, x: x.transpose(0, 1).contiguous(),
+    "transpose, reshape": lambda L, x: x.transpose(0, 1).reshape(-1),
+    "tensor": lambda L, x: L.tensor(x.tolist()),
+    "double": lambda L, x: x.double(),
+    "cat": lambda L, x: L.cat([x]),
+    "stack": lambda L, x: L.stack([x]),
+    "x + 0": lambda L, x: x + 0,
+}
+START = np.random.default_rng(0).standard_normal((3, 2, 4, 2)).astype("float32")
+
+
+def written_through(L, make, start):
+    """What is left of x after its view, or copy, was filled with 7."""
+    with L.no_grad():
+        make(L, start).fill_(7)
+    return array(start)
+
+
+def starts(layout):
+    ours = minicnn.tensor(START)
+    if layout == "channels last":
+        ours = nn.Parameter(nn.Conv2d(2, 3, (4, 2)).weight.detach()).detach()
+        ours.copy_(minicnn.tensor(START))
+    return ours, torch.tensor(START)
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("layout", ["row by row", "channels last"])
+@pytest.mark.parametrize("name", [*VIEWS, *COPIES])
+def test_writing_into_a_result_reaches_what_it_reaches_in_pytorch(name, layout):
+    make = {**VIEWS, **COPIES}[name]
+    ours, theirs = starts(layout)
+    want = written_through(torch, make, theirs)
+    try:
+        got = written_through(minicnn, make, ours)
+    except RuntimeError as error:
+        assert layout == "channels last" and "this tensor is a copy" in str(error)  # noqa: PT017
+        np.testing.assert_array_equal(array(ours), START)
+        return
+    np.testing.assert_array_equal(got, want)
+
+
+def test_a_weight_flattened_can_be_read_and_not_written_into():
+    weight = nn.Conv2d(2, 3, 3).weight
+    flat = weight.data.view(-1)
+    np.testing.assert_array_equal(array(flat), array(weight).reshape(-1))
+    for write in (lambda: flat.zero_(), lambda: flat.__setitem__(0, 1), lambda: flat.copy_(flat)):
+        with pytest.raises(RuntimeError, match="this tensor is a copy"):
+            write()
+
+
+# --- shapes without elements, tensors without axes -----------------------------------------------
+
+DEGENERATE = {
+    "argmax(0) of a number": lambda L, F: L.tensor(3.0).argmax(0),
+    "argmax(-1) of a number": lambda L, F: L.tensor(3.0).argmax(-1),
+    "max(0) of a number": lambda L, F: L.tensor(3.0).max(0)[0],
+    "sum(0) of a number": lambda L, F: L.tensor(3.0).sum(0),
+    "sum(()) of a matrix": lambda L, F: L.ones(2, 3).sum(()),
+    "mean of nothing": lambda L, F: L.zeros(0).mean(),
+    "sum over nothing": lambda L, F: L.zeros(2, 0).sum(1),
+    "softmax over no classes": lambda L, F: F.softmax(L.zeros(2, 0), 1),
+    "log_softmax over no classes": lambda L, F: F.log_softmax(L.zeros(2, 0), 1),
+    "softmax of no images": lambda L, F: F.softmax(L.zeros(0, 3), 1),
+    "softmax of a number": lambda L, F: F.softmax(L.tensor(3.0), 0),
+    "log_softmax of a number": lambda L, F: F.log_softmax(L.tensor(3.0), -1),
+    "max of nothing": lambda L, F: L.zeros(0).max(),
+    "argmax of nothing": lambda L, F: L.zeros(2, 0).argmax(1),
+    "argmax of no rows": lambda L, F: L.zeros(0, 2).argmax(1),
+    "max along nothing": lambda L, F: L.zeros(2, 0).max(1)[0],
+    "a product with no columns": lambda L, F: L.ones(2, 0) @ L.ones(0, 3),
+    "cross-entropy of no images": lambda L, F: F.cross_entropy(L.zeros(0, 3), L.zeros(0).long()),
+    "flatten of a number": lambda L, F: L.tensor(3.0).flatten(),
+    "a slice of nothing": lambda L, F: L.zeros(0, 3)[:, 1:],
+    "a dim that is named twice": lambda L, F: L.ones(2, 3).sum((0, 0)),
+    "a dim beyond": lambda L, F: L.ones(2, 3).sum(2),
+    "t() of three axes": lambda L, F: L.ones(2, 3, 4).t(),
+    "minus of bools": lambda L, F: -(L.ones(2) > 0),
+    "bools minus bools": lambda L, F: (L.ones(2) > 0) - (L.ones(2) > 0),
+    "a mean of whole numbers": lambda L, F: L.tensor([1, 2]).mean(),
+    "copy_ of another shape": lambda L, F: L.zeros(2).copy_(L.zeros(3)),
+    "fill_ with a vector": lambda L, F: L.zeros(2).fill_(L.zeros(2)),
+    "fill_ with a tensor's number": lambda L, F: L.zeros(2).fill_(L.tensor(3.0)),
+    "fill_ beyond the type": lambda L, F: L.zeros(2, dtype=L.uint8).fill_(256),
+    "view that does not fit": lambda L, F: L.zeros(2).view(3),
+    "item of two": lambda L, F: L.zeros(2).item(),
+    "a truth value of two": lambda L, F: L.tensor(float(bool(L.zeros(2)))),
+    "None in ==": lambda L, F: L.tensor(1 if L.zeros(2) == None else 0),  # noqa: E711
+    "a text in ==": lambda L, F: L.tensor(1 if L.zeros(2) == "same" else 0),
+}
+
+
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_degenerate_cases_are_pytorchs(name):
+    def outcome(L, functional):
+        try:
+            t = DEGENERATE[name](L, functional)
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            return error
+        return tuple(t.shape), str(t.dtype).removeprefix("torch."), array(t)
+
+    ours, theirs = outcome(minicnn, F), outcome(torch, torch.nn.functional)
+    if isinstance(theirs, Exception):
+        assert isinstance(ours, type(theirs)), (ours, theirs)
+        assert len(str(ours).splitlines()) == 1
+    else:
+        assert not isinstance(ours, Exception), ours
+        assert ours[:2] == theirs[:2]
+        np.testing.assert_allclose(ours[2], theirs[2], rtol=1e-6)
+
+
+# --- what indexing sends back --------------------------------------------------------------------
+
+index = st.one_of(
+    st.integers(-3, 2),
+    st.just(None),
+    st.just(...),
+    st.builds(slice, st.integers(-4, 4), st.integers(-4, 4), st.sampled_from([None, 1, 2])),
+    st.lists(st.integers(-3, 2), min_size=1, max_size=4),
+)
+
+
+@given(st.lists(index, min_size=1, max_size=3).map(tuple))
+def test_the_gradient_of_an_index_is_pytorchs(index):
+    def outcome(L):
+        x = L.tensor(np.arange(27.0).reshape(3, 3, 3), requires_grad=True)
+        try:
+            y = x[index]
+        except (IndexError, RuntimeError):
+            return None
+        (y * y).sum().backward()
+        return array(y), array(x.grad)
+
+    ours, theirs = outcome(minicnn), outcome(torch)
+    if theirs is None or index.count(...) > 1:
+        assert ours is None
+        return
+    for got, want in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_a_mask_sends_its_gradient_back():
+    x = minicnn.tensor([1.0, -2.0, 3.0], requires_grad=True)
+    (x[x > 0] * minicnn.tensor([5.0, 6.0])).sum().backward()
+    assert x.grad.tolist() == [5, 0, 6]
+
+
+# --- copies of tensors ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
+def test_a_copied_leaf_has_values_and_gradient_of_its_own(way):
+    if way is not copy.deepcopy and minicnn.get_default_device().type != "cpu":
+        return  # what CuPy pickles is CuPy's
+    for x in (minicnn.ones(2, requires_grad=True), nn.Parameter(minicnn.ones(2))):
+        (x * x).sum().backward()
+        twin = way(x)
+        assert type(twin) is type(x)
+        assert twin.requires_grad
+        if twin.grad is not None:  # a copied parameter's is left behind, as in PyTorch
+            twin.grad.fill_(9)
+        twin.detach().fill_(9)
+        assert (x.tolist(), x.grad.tolist()) == ([1, 1], [2, 2])
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, pickle.dumps], ids=["deepcopy", "pickle"])
+def test_a_tensor_with_a_history_is_not_copied_apart_from_it(way):
+    x = minicnn.ones(2, requires_grad=True)
+    for thing in (x * 2, [x, x * 2], {"y": x.exp()}):
+        with pytest.raises(RuntimeError, match=r"history.*detach"):
+            way(thing)
+    with pytest.raises(RuntimeError):
+        copy.deepcopy(torch.ones(2, requires_grad=True) * 2)
+
+
+def test_a_second_way_back_takes_the_gradient_that_it_is_given():
+    g = minicnn.ones(1, 2, 3, 3)
+    x = minicnn.ones(1, 1, 5, 5, requires_grad=True)
+    y = F.conv2d(x, minicnn.ones(2, 1, 3, 3))
+    y.backward(g, retain_graph=True)
+    first, x.grad = array(x.grad).copy(), None
+    g.fill_(2)
+    y.backward(g)
+    np.testing.assert_array_equal(array(x.grad), 2 * first)
+
+
+# --- attributes ----------------------------------------------------------------------------------
+
+ATTRIBUTES = {
+    "requires_grad of whole numbers": lambda L: setattr(L.tensor([1]), "requires_grad", True),
+    "requires_grad of a result": lambda L: setattr(
+        L.ones(2, requires_grad=True) * 2, "requires_grad", False
+    ),
+    "a grad of another shape": lambda L: setattr(L.ones(2, requires_grad=True), "grad", L.ones(3)),
+    "an array as grad": lambda L: setattr(L.ones(2, requires_grad=True), "grad", np.ones(2)),
+    "an array as data": lambda L: setattr(L.ones(2), "data", np.ones(2)),
+    "whole numbers as data of a leaf": lambda L: setattr(
+        L.ones(2, requires_grad=True), "data", L.tensor([1, 2])
+    ),
+    "an array as gradient": lambda L: L.ones(2, requires_grad=True).exp().backward(np.ones(2)),
+}
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_attributes_take_what_they_take_in_pytorch(name):
+    with pytest.raises((RuntimeError, TypeError)) as theirs:
+        ATTRIBUTES[name](torch)
+    with pytest.raises(theirs.type) as ours:
+        ATTRIBUTES[name](minicnn)
+    assert len(str(ours.value).splitlines()) == 1
