@@ -95,7 +95,7 @@ def run(prog: str, command: Callable[[], int]) -> int:
     with _streams():
         try:
             status = command()
-            sys.stdout.flush()
+            _flush_output()
             return status
         except UsageError as error:
             return _end(WRONG_USE, f"{prog}: {printable(error)}")
@@ -107,8 +107,8 @@ def run(prog: str, command: Callable[[], int]) -> int:
         except BrokenPipeError:
             return FAILED
         except OSError as error:
-            where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-            return _end(FAILED, f"{prog}: {printable(f'{where}{error.strerror or error}')}")
+            where = "" if error.filename is None else f"{error.filename}: "
+            return _end(FAILED, f"{prog}: {printable(where)}{printable(error.strerror or error)}")
         except MemoryError as error:  # a GPU's, too
             return _end(FAILED, f"{prog}: {printable(f'out of memory: {error}'.rstrip(': '))}")
         except RecursionError:
@@ -116,6 +116,15 @@ def run(prog: str, command: Callable[[], int]) -> int:
         except Exception:
             lines = map(printable, traceback.format_exc().splitlines())
             return _end(FAILED, "\n".join([*lines, f"{prog}: {REPORT}"]))
+
+
+def _flush_output() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from None
 
 
 def _end(status: int, text: str) -> int:
@@ -138,6 +147,7 @@ def _streams() -> Iterator[None]:
                 setattr(sys, name, nowhere)
                 continue
             if hasattr(stream, "reconfigure"):
+                after.callback(_reset, stream, stream.errors)
                 # Where it can't be flushed, the command's own writing will say so.
                 with suppress(OSError, ValueError):
                     stream.reconfigure(errors="minicnn.console")
@@ -154,3 +164,8 @@ def _settle(stream: IO[Any]) -> None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
+
+
+def _reset(stream: Any, errors: str) -> None:
+    with suppress(OSError, ValueError):
+        stream.reconfigure(errors=errors)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -114,9 +113,6 @@ def compare(args: argparse.Namespace) -> int:
         found = [(read_preset(run), read_metrics(run)) for run in args.runs]
     except RunError as error:
         raise Failure(str(error)) from None
-    for run, (_, rows) in zip(args.runs, found, strict=True):
-        if not all(math.isfinite(row["epoch"]) for row in rows):
-            raise Failure(f"{run}: an epoch of its metrics has no number")
     if args.out.is_dir():
         raise UsageError(f"--out: {args.out} is a directory, not the name of a picture")
     runs: Runs = dict(zip(names(args.runs), found, strict=True))

@@ -7,6 +7,7 @@ the middle of a square, grey, and negated, so that the background is 0 (Xiao, Ra
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from minicnn.files import open_regular
 
 SIDE = 28
 PIXELS = 1 << 26  # of a picture at most: some 67 million, and about 600 MB while it is read
+BYTES = 1 << 28  # of its file
 LARGE = 1024  # pixels a side that are enough: larger pictures are first made smaller
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -72,6 +74,8 @@ def _decoded(path: Path) -> Image.Image:
         raise PictureError(f"{path}: {error.strerror}") from None
     with file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd things in a file that can be read nevertheless
+        if os.fstat(file.fileno()).st_size > BYTES:
+            raise PictureError(f"{path} is too large: more than {BYTES:,} bytes")
         try:
             image = Image.open(file, formats=("PNG", "JPEG"))
             size = image.size

@@ -23,8 +23,8 @@ def network(directory: Path, device: Any) -> tuple[nn.Sequential, Preset]:
     for name, weights in model.named_parameters():
         if not host.xp.isfinite(weights.detach().cpu().numpy()).all():
             raise RunError(
-                f"{directory}: its network's {name} is not all numbers, but NaN or infinite, too:"
-                " the training diverged; train again, with a smaller --lr"
+                f"{directory}: its network can't be used: {name} holds NaN or infinity, so the"
+                " training has diverged; train again, with a smaller --lr"
             )
     size = preset.image_size
     try:

@@ -9,12 +9,11 @@ from importlib import import_module
 from typing import Any
 
 import minicnn
-from minicnn import backends
+from minicnn.backends import context
 from minicnn.parallel import available_cores
 
 from .. import command_line
 from ..command_line import UsageError, at_least, path
-from ..run import default_directory
 from .report import Report
 
 PROG = "python -m nin.study"
@@ -57,7 +56,6 @@ def _parser(name: str, study: Any) -> command_line.Parser:
 
 
 def _run(name: str, study: Any, args: argparse.Namespace) -> int:
-    backends.conv_algorithm = "auto"  # as nin.train does
     args.backend = args.backend or "numpy"
     args.device = command_line.device_of(args.backend)
     settings = {
@@ -67,12 +65,13 @@ def _run(name: str, study: Any, args: argparse.Namespace) -> int:
         "minicnn": minicnn.__version__,
     }
     try:
-        report = Report(args.out or default_directory(name), name, settings)
+        report = Report(args.out, name, settings)
     except OSError as error:
         raise UsageError(f"--out: {error}") from None
     try:
         minicnn.manual_seed(args.seed)
-        study.run(args, report)
+        with context.using(conv_algorithm="auto"):  # as nin.train does
+            study.run(args, report)
     finally:
         report.close()
     return command_line.DONE
@@ -86,11 +85,7 @@ def _study(name: str, flags: Sequence[str]) -> int:
         raise UsageError(f"there is no study {name!r} ({PROG} lists them)")
     study = import_module(f"{__package__}.{name}")
     args = _parser(name, study).parse_args(flags)
-    before = backends.conv_algorithm
-    try:
-        return _run(name, study, args)
-    finally:
-        backends.conv_algorithm = before
+    return _run(name, study, args)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

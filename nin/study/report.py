@@ -10,23 +10,28 @@ from typing import Any
 
 from .. import atomic, drawing
 from ..command_line import Failure, as_json, printable
+from ..run import default_directory
 
 
 class Report:
     """The files of one study in one directory, each of them whole or not there.
 
-    Raises FileExistsError if the directory holds files of a study of this name, or others that are
-    called like them, and other OSErrors if it can't be made.
+    Without a directory, it is a new one in runs/. Raises FileExistsError if the directory holds
+    files of a study of this name, or others that are called like them, and other OSErrors if it
+    can't be made.
     """
 
-    def __init__(self, directory: Path, name: str, settings: dict[str, Any]) -> None:
-        try:
-            directory.mkdir(parents=True)
-            self.made = True
-        except FileExistsError:
-            if not directory.is_dir():
-                raise
-            self.made = False
+    def __init__(self, directory: Path | None, name: str, settings: dict[str, Any]) -> None:
+        self.made = False
+        while not self.made:
+            wanted = directory or default_directory(name)
+            try:
+                wanted.mkdir(parents=True)
+                self.made = True
+            except FileExistsError:  # of two that begin at once, one made it
+                if directory is not None:
+                    break
+        directory = wanted
         called = (f"{name}.", f"{name}-")
         for other in sorted(os.listdir(directory)):
             if other.startswith(called):
