@@ -9,8 +9,10 @@ import pytest
 
 import minicnn
 from minicnn import nn
-from nin import train
+from nin import curves, train
 from nin.health import PATIENCE, PLATEAU, Look, diagnose, look, silent_steps
+
+from . import noise
 
 HEALTHY = Look(
     step=100,
@@ -153,12 +155,15 @@ def test_nan_is_divergence_with_a_layer_and_a_flag_to_try():
         assert part in finding.text
 
 
+DRAWN = curves.health
 FLAGS = ["--dataset", "silhouettes", "--limit-train", "512", "--limit-test", "64", "--epochs", "1"]
 DIVERGE = [*FLAGS, "--lr", "1e6", "--max-norm", "0", "--lr-scheduler", "constant"]
 
 
 @pytest.fixture
-def command(capsys, tmp_path):
+def command(capsys, tmp_path, monkeypatch):
+    noise.install(monkeypatch.setattr)
+
     def run(*flags):
         status = train.main([*flags, "--out", str(tmp_path / "run"), "--no-progress"])
         return status, capsys.readouterr().err, tmp_path / "run"
@@ -192,7 +197,8 @@ def test_reinit_starts_again_from_the_next_seeds_and_records_it(command):
     assert "seed = 15" in (directory / "config.toml").read_text()
 
 
-def test_the_health_of_each_layer_is_in_the_metrics_and_drawn(command):
+def test_the_health_of_each_layer_is_in_the_metrics_and_drawn(command, monkeypatch):
+    monkeypatch.setattr(curves, "health", DRAWN)
     _, _, directory = command(*FLAGS)
     header = (directory / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {"dead:0.1", "gradient_norm:0.0", "weight_norm:0.0"} <= set(header)
