@@ -402,6 +402,8 @@ def test_what_is_set_replaced_and_deleted_is_kept_as_in_pytorch(actions):
     for owner, how, name, value in actions:
         if owner == 1 and value == 2:
             continue  # a module in itself: PyTorch takes it, and then recurses without end
+        if value not in KINDS.get(how, [value]) and hasattr(theirs.owners[owner], name):
+            continue  # of two faults either may be told
         mine = ours.attempt(owner, how, name, value)
         its = theirs.attempt(owner, how, name, value)
         assert isinstance(mine, type(its)), (how, name, value, mine, its)
