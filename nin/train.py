@@ -20,6 +20,7 @@ import threadpoolctl
 import minicnn
 from minicnn import backends
 from minicnn.arguments import ArgumentError
+from minicnn.backends import context
 from minicnn.parallel import available_cores
 from minicnn.vision.datasets import DatasetError
 
@@ -320,7 +321,7 @@ def train(args: argparse.Namespace) -> int:
         raise UsageError("--tensorboard needs tensorboardX: pip install 'minicnn[tensorboard]'")
     with ExitStack() as afterwards:
         run, data, state = (_resume if args.resume else _begin)(args, afterwards)
-        backends.conv_algorithm = run.environment["conv"]
+        afterwards.enter_context(context.using(conv_algorithm=run.environment["conv"]))
         signals = afterwards.enter_context(Signals())
         watch = _start(args, run, data, signals)
         if state is not None:
@@ -408,11 +409,7 @@ def _interrupted(watch: Watch, saved: bool) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status (nin/command_line.py)."""
-    before = backends.conv_algorithm
-    try:
-        return command_line.run(PROG, lambda: train(_parser().parse_args(argv)))
-    finally:
-        backends.conv_algorithm = before
+    return command_line.run(PROG, lambda: train(_parser().parse_args(argv)))
 
 
 if __name__ == "__main__":
