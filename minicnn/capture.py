@@ -17,6 +17,9 @@ from .nn.module import Module
 from .optim import SGD
 from .tensor import Tensor
 
+MOST = 64  # states that are remembered
+SETTINGS = (bool, int, float, str, tuple, type(None))
+
 
 class Captured:
     """`step(*tensors)`, captured as a graph when shapes come for the second time.
@@ -26,10 +29,11 @@ class Captured:
     On a backend without graphs, `step` is simply called.
 
     `step` returns a tensor. It may use random numbers from the default generator, and change
-    tensors in place; it must do the same operations every time, on arrays that stay where they are,
-    and ask for no number (`.item()`, `print`, `if loss > …`). Learning rates may change between
-    calls if the step's optimiser is given; modules may be switched by `train` and `eval` if
-    `model` is.
+    tensors in place; it must do the same operations every time, and ask for no number (`.item()`,
+    `print`, `if loss > …`). If the step's optimiser is given, its options may change between calls,
+    and if `model` is, so may its layers, their settings and modes, which weights are frozen, and
+    where weights are in memory: the graph is that of how things stand, and where they never stood
+    so before, the step runs as it is. Learning rates alone are read anew at each launch.
 
     Raises what `step` raises, and RuntimeError (from CUDA) for a step that asks for a number.
     """
@@ -49,9 +53,12 @@ class Captured:
         backend = backend_of(inputs[0].array)
         if not hasattr(backend, "Graph"):
             return self.step(*inputs)
-        modes = tuple(m.training for m in self.model.modules()) if self.model else ()
-        key = tuple((x.shape, str(x.dtype)) for x in inputs), modes, is_grad_enabled()
+        shapes = tuple((x.shape, str(x.dtype)) for x in inputs)
+        key = shapes, is_grad_enabled(), *self._standing()
         if key not in self._seen:
+            if len(self._seen) >= MOST:  # something changes all the time: no two are alike
+                self._seen.clear()
+                self._graphs.clear()
             self._seen.add(key)
             return self.step(*inputs)
         if key not in self._graphs:
@@ -65,6 +72,32 @@ class Captured:
                 for p in group["params"]:
                     changed_in_place(p.array, "a captured step")
         return result
+
+    def _standing(self) -> tuple[Any, ...]:
+        """What a graph takes as given, so that one is launched only where all of it is the same."""
+        modules = tuple(self.model.modules()) if self.model else ()
+        settings = tuple(v for m in modules for v in vars(m).values() if isinstance(v, SETTINGS))
+        groups = self.optimizer.param_groups if self.optimizer else []
+        options = tuple(
+            v for g in groups for k, v in g.items() if k != "lr" and isinstance(v, SETTINGS)
+        )
+        parameters = [*(self.model.parameters() if self.model else ())]
+        parameters += [p for g in groups for p in g["params"]]
+        weights = tuple((_Same(p.array), p.requires_grad) for p in parameters)
+        return tuple(map(_Same, modules)), settings, options, weights
+
+
+class _Same:
+    """Equal to itself alone; holds the thing, so that no other one can be at its address."""
+
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.thing is other.thing
+
+    def __hash__(self) -> int:
+        return id(self.thing)
 
 
 class _Launch:

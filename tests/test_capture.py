@@ -107,3 +107,66 @@ def test_a_captured_step_with_a_label_out_of_range_gives_nan(backend):
             captured(x, labels[2])
     else:
         assert np.isnan(captured(x, labels[2]).item())
+
+
+def frozen(model, optimizer):
+    model[0].weight.requires_grad_(False)
+
+
+def dropped_otherwise(model, optimizer):
+    model[3].p = 0.6
+
+
+def replaced(model, optimizer):
+    model[7] = nn.Conv2d(6, 5, kernel_size=1).to(model[0].weight.device).double()
+
+
+def moved(model, optimizer):
+    model[4].weight.data = model[4].weight.detach().clone()
+
+
+def heavier(model, optimizer):
+    optimizer.param_groups[0]["momentum"] = 0.5
+
+
+def evaluating(model, optimizer):
+    model[3].eval()
+
+
+@pytest.mark.parametrize(
+    "change", [frozen, dropped_otherwise, replaced, moved, heavier, evaluating]
+)
+def test_what_changes_after_a_capture_is_not_what_was_captured(backend, change):
+    def train(wrap):
+        minicnn.manual_seed(3)
+        model = network().to(backend.device_type).double()
+        optimizer = optim.SGD(model.parameters(), 0.1, 0.9)
+
+        def step(x, y):
+            optimizer.zero_grad()
+            loss = nn.CrossEntropyLoss()(model(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        step, rng, losses = wrap(step, model, optimizer), np.random.default_rng(0), []
+        for i in range(8):
+            if i == 4:
+                change(model, optimizer)
+            x = Tensor(rng.standard_normal((6, 1, 9, 9))).to(backend.device_type)
+            losses.append(step(x, Tensor(rng.integers(0, 5, 6)).to(backend.device_type)).item())
+        return losses, model[0].weight.detach().cpu().numpy()
+
+    plain, captured = train(lambda step, *_: step), train(Captured)
+    np.testing.assert_allclose(captured[0], plain[0], rtol=1e-9)
+    np.testing.assert_allclose(captured[1], plain[1], rtol=1e-9)
+
+
+def test_what_changes_at_every_step_is_remembered_up_to_a_limit(backend):
+    layer = nn.Dropout(0.0)
+    captured = Captured(layer, layer)
+    x = minicnn.ones(2).to(backend.device_type)
+    for i in range(200):
+        layer.p = i / 1e6
+        captured(x)
+    assert len(captured._seen) <= 64
