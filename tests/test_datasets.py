@@ -7,10 +7,15 @@ stand-in of 20 training and 10 test images, whose files take the real ones' plac
 import gzip
 import hashlib
 import os
+import pwd
 import socket
+import socketserver
 import struct
+import sys
 import threading
+import time
 import tracemalloc
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +26,7 @@ import pytest
 from minicnn.random import Generator
 from minicnn.utils.data import DataLoader
 from minicnn.vision import datasets, transforms
-from minicnn.vision.datasets import DatasetError, FashionMNIST, IdxFile
+from minicnn.vision.datasets import DatasetError, DatasetNotFound, FashionMNIST, IdxFile
 from minicnn.vision.idx import read_idx
 
 pytestmark = pytest.mark.cpu
@@ -348,6 +353,118 @@ def test_a_server_that_says_nothing_is_given_up(places, monkeypatch):
         monkeypatch.setattr(datasets, "TIMEOUT", 0.2)
         with pytest.raises(DatasetError, match="can't be downloaded: Read timed out"):
             FashionMNIST(places["root"], download=True)
+
+
+class _Drip(socketserver.BaseRequestHandler):
+    """A server that sends a byte now and then, of its headers or of what follows them."""
+
+    begun = b""
+
+    def handle(self):
+        self.request.recv(1 << 16)
+        with suppress(OSError):
+            self.request.sendall(self.begun)
+            for _ in range(100):
+                self.request.sendall(b"H")
+                time.sleep(0.05)
+
+
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.0 200 OK\r\nContent-Length: 100000\r\n\r\n"])
+def test_a_server_that_drips_is_given_up(places, monkeypatch, begun):
+    handler = type("Handler", (_Drip,), {"begun": begun})
+    monkeypatch.setattr(datasets, "DEADLINE", 0.3)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setattr(datasets, "ADDRESS", f"http://127.0.0.1:{server.server_address[1]}/")
+        start = time.monotonic()
+        with pytest.raises(DatasetNotFound, match=r"it takes longer than 0\.3 seconds"):
+            FashionMNIST(places["root"], download=True)
+        assert time.monotonic() - start < 3
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"\xff\xfe\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nContent-Length: many\r\n\r\nabc",
+        b"HTTP/1.0 200 OK\r\nContent-Length: -5\r\n\r\nabc",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 1000\r\n\r\nabc",
+        b"HTTP/1.0 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n",
+        b"HTTP/1.0 302 Found\r\nLocation: http://[x/\r\n\r\n",
+        b"HTTP/1.0 302 Found\r\nLocation: /\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.0 200 OK\r\nContent-Encoding: gzip\r\n\r\nabc",
+        b"HTTP/1.0 404 \x1b[31m\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n",
+    ],
+)
+def test_whatever_a_server_answers_is_an_error_of_one_line(places, monkeypatch, answer):
+    class Answering(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.recv(1 << 16)
+            self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setattr(datasets, "ADDRESS", f"http://127.0.0.1:{server.server_address[1]}/")
+        with pytest.raises(DatasetError) as caught:
+            FashionMNIST(places["root"], download=True)
+        server.shutdown()
+    assert "\n" not in str(caught.value)
+    assert os.listdir(places["cache"]) == []
+
+
+@pytest.mark.parametrize("place", ["root", "debian"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, partial(os.symlink, "nowhere")])
+def test_what_stands_in_a_files_place_is_refused_and_not_waited_for(places, place, make):
+    fill(places[place])
+    (places[place] / f"{IMAGES}.gz").unlink()
+    make(places[place] / f"{IMAGES}.gz")
+    with pytest.raises(DatasetError, match=rf"{IMAGES}\.gz: can't be read: "):
+        FashionMNIST(places["root"])
+
+
+def test_a_label_outside_the_classes_is_refused(places, monkeypatch):
+    fill(places["root"])
+    content = idx(np.full(20, 10, np.uint8))
+    (places["root"] / f"{LABELS}.gz").write_bytes(gzip.compress(content))
+    images, labels = datasets.FILES[True]
+    labels = labels._replace(sha256=hashlib.sha256(content).hexdigest())
+    monkeypatch.setitem(datasets.FILES, True, (images, labels))
+    with pytest.raises(DatasetError, match="a label is 10, of 10 classes"):
+        FashionMNIST(places["root"])
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user without a home directory: no HOME, and no entry in passwd."""
+
+    def unknown(_):
+        raise KeyError("no such user")
+
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(pwd, "getpwnam", unknown)
+
+
+def test_without_a_home_directory_the_data_is_found_elsewhere(places, homeless):
+    fill(places["debian"])
+    assert FashionMNIST("~/data").source == str(places["debian"])
+
+
+def test_without_a_home_directory_a_download_says_what_to_do(places, homeless, monkeypatch):
+    monkeypatch.chdir(places["root"].parent)
+    with pytest.raises(DatasetNotFound, match="no home directory with a cache; set XDG_CACHE_HOME"):
+        FashionMNIST("data", download=True)
+
+
+def test_without_stderr_a_download_is_quiet(places, server, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert FashionMNIST(places["root"], download=True).source == str(places["cache"])
 
 
 def test_a_cache_that_cannot_be_made_is_an_error(places, server):

@@ -162,7 +162,7 @@ def _download(file: IdxFile) -> tuple[Array, Path]:
                 what = str(error).removeprefix(f"{beside}: ")
                 raise DatasetNotFound(f"{url}: what came is not the data set: {what}") from None
             beside.replace(cache / name)
-    except OSError as error:  # requests' errors, too, are OSErrors
+    except (OSError, ValueError) as error:  # requests' are OSErrors; a header may hold anything
         raise DatasetNotFound(f"{url}: can't be downloaded: {_reason(error)}") from None
     return array, cache
 
@@ -180,8 +180,22 @@ def _fetch(url: str, path: Path, file: IdxFile) -> None:
         ) as bar,
         path.open("wb") as disk,
     ):
-        fetch = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=TIMEOUT)
-        _within(DEADLINE, lambda: fetch(url, _Limited(disk, url, limit), None))
+        answers: list[Any] = []
+        fetch = pooch.HTTPDownloader(
+            progressbar=bar,
+            chunk_size=1 << 16,
+            timeout=TIMEOUT,
+            hooks={"response": lambda answer, **_: answers.append(answer)},
+        )
+
+        def get() -> None:
+            try:
+                fetch(url, _Limited(disk, url, limit), None)
+            finally:  # pooch leaves them open where something went wrong
+                for answer in answers:
+                    answer.close()
+
+        _within(DEADLINE, get)
 
 
 def _within(seconds: float, call: Callable[[], Any]) -> None:
@@ -227,7 +241,7 @@ class _Limited:
         pass
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: Exception) -> str:
     """Why there was no connection, without the names of the library's objects around it."""
     inner = error.args[0] if error.args else None
     return str(getattr(inner, "reason", error)).rpartition("): ")[2]

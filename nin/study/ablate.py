@@ -148,7 +148,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     questions = parser.add_argument_group("questions", "all of them unless some are given")
     for flag, (text, _) in QUESTIONS.items():
         questions.add_argument(f"--{flag}", action="store_true", help=text)
-    whole = at_least(1, int)
+    whole = at_least(1, int, most=10_000)
     trial.add_data(parser)
     parser.add_argument(
         "--full", action="store_true", help="60,000 images, 5 epochs, 3 seeds (default: small)"

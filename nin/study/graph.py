@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("preset", metavar="PRESET", choices=PRESETS, help=", ".join(PRESETS))
     parser.add_argument(
         "--batch-size",
-        type=at_least(1, int, most=4096),
+        type=at_least(1, int, most=256),
         default=8,
         help="images in the step (default: 8)",
     )

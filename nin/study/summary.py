@@ -53,7 +53,7 @@ class Layer:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("preset", metavar="PRESET", choices=PRESETS, help=", ".join(PRESETS))
     parser.add_argument(
-        "--steps", type=at_least(1, int), default=5, help="steps to time (default: 5)"
+        "--steps", type=at_least(1, int, most=10_000), default=5, help="steps to time (default: 5)"
     )
 
 
