@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 
 import numpy as np
@@ -27,6 +28,7 @@ from nin.study import (
     trial,
 )
 from nin.study.__main__ import STUDIES, main
+from nin.study.report import Report
 
 SMALL = ["--limit-train", "96", "--limit-test", "64"]
 ROUND = 1e-6
@@ -120,6 +122,73 @@ def test_a_study_is_not_written_over(capsys, tmp_path, on):
     status, _, err, _ = study(capsys, tmp_path, "heads", *on)
     assert status == 2
     assert "holds heads.json already" in err
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("name", ["heads.png", "heads-old.txt", "heads.json"])
+def test_what_is_called_like_a_study_is_not_written_over(capsys, tmp_path, name):
+    out = tmp_path / "study"
+    out.mkdir()
+    (out / name).write_text("mine")
+    status = main(["heads", "--out", str(out)])
+    assert status == 2
+    assert f"holds {name} already" in capsys.readouterr().err
+    assert [p.name for p in out.iterdir()] == [name]
+    assert (out / name).read_text() == "mine"
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("mine", [True, False])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, OSError, ZeroDivisionError])
+def test_a_study_that_fails_removes_a_directory_that_it_made_alone(
+    capsys, tmp_path, monkeypatch, mine, error
+):
+    def run(*_):
+        raise error
+
+    monkeypatch.setattr(heads, "run", run)
+    if mine:
+        (tmp_path / "study").mkdir()
+    status, _, _, _ = study(capsys, tmp_path, "heads")
+    assert status == (130 if error is KeyboardInterrupt else 1)
+    assert (tmp_path / "study").exists() == mine
+
+
+@pytest.mark.cpu
+def test_studies_that_begin_in_one_second_have_a_directory_each(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda *_: "20260101-000000")
+    monkeypatch.setattr(heads, "run", lambda args, report: report.numbers({}))
+    for _ in range(2):
+        assert main(["heads"]) == 0
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+@pytest.mark.cpu
+def test_a_figure_that_cannot_be_drawn_is_a_warning_and_the_numbers_are_there(
+    capsys, tmp_path, monkeypatch
+):
+    def draw(*_):
+        raise ValueError("no such font")
+
+    monkeypatch.setattr(im2col, "draw_forward", draw)
+    with pytest.warns(UserWarning, match=r"im2col-forward\.png can't be drawn: no such font"):
+        status, out, _, numbers = study(capsys, tmp_path, "im2col")
+    assert status == 0
+    assert numbers["y"]
+    left = sorted(path.name for path in (tmp_path / "study").iterdir())
+    assert left == ["im2col-backward.png", "im2col.json"]
+    assert "im2col-forward.png" not in out
+
+
+@pytest.mark.cpu
+def test_figures_that_are_no_numbers_are_null(tmp_path):
+    report = Report(tmp_path / "a", "heads", {})
+    report.numbers({"loss": math.nan, "losses": [1.0, math.inf, {"x": (-math.inf,)}]})
+    text = (tmp_path / "a" / "heads.json").read_text()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    assert json.loads(text)["losses"] == [1.0, None, {"x": [None]}]
 
 
 # --- 1×1 convolutions and im2col -----------------------------------------------------------------
@@ -336,6 +405,10 @@ def test_class_maps_of_a_run(capsys, tmp_path, run, on):
     assert numbers["images"] == 100
     assert [s["label"] == s["guess"] for s in numbers["shown"]][-2:] == [False, False]
     assert numbers["mean_of_own_map"] > numbers["mean_of_other_maps"]
+
+
+def test_the_effective_rank_of_nothing_is_0():
+    assert filters.effective_rank(np.zeros((3, 4))) == 0
 
 
 def test_half_of_a_gaussian_matrix_squares_lie_in_an_eighth_of_its_entries():
