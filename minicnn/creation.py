@@ -155,7 +155,11 @@ def arange(start: float, end: float | None = None, step: float = 1, **options: A
         raise ArgumentError("arange: step must not be 0")
     if (numbers[1] - numbers[0]) * numbers[2] < 0:
         raise ArgumentError(f"arange: steps of {step} don't lead from {start} to {end}")
-    return Tensor(_backend(device).xp.arange(*numbers, dtype=as_dtype("arange", dtype)))
+    dtype = as_dtype("arange", dtype)
+    if dtype.kind in "iu":
+        numbers = [whole("arange", "of whole numbers, start, end and step", v) for v in numbers]
+        return Tensor(_backend(device).xp.arange(*numbers, dtype=int64).astype(dtype))
+    return Tensor(_backend(device).xp.arange(*numbers, dtype=dtype))
 
 
 def rand(

@@ -504,6 +504,8 @@ def cross_entropy(
         if target.shape != x.shape:
             raise ShapeError(f"{name}: probabilities {target.shape} for input {x.shape}")
         _same_type(name, input, target)
+        if whole(name, "ignore_index", ignore_index) >= 0:
+            raise ArgumentError(f"{name}: ignore_index {ignore_index} goes with class indices only")
         q = target
         total: Any = x.numel() // max(classes, 1)
     else:

@@ -24,6 +24,7 @@ from .dtype import (
     is_floating,
     kind,
     result_type,
+    uint8,
     wrapped,
 )
 from .operations import arithmetic, matrix, shape
@@ -288,7 +289,7 @@ class Tensor(Variable):
             raise TypeError(f"data: expected a Tensor, got {type(value).__name__}")
         if self.requires_grad and not is_floating(value.dtype):
             raise RuntimeError(f"data: this tensor requires grad, and can't become {value.dtype}")
-        self.array = value.array
+        self.array, self.grad_home = value.array, None
 
     # --- other types and places ------------------------------------------------------------------
 
@@ -540,10 +541,15 @@ class Tensor(Variable):
         return _bitwise("^", operator.xor, self, other)
 
     def all(self) -> Tensor:
-        return Tensor(self.array.all())
+        """Whether no element is 0: a bool, or of uint8 a uint8, as in PyTorch."""
+        return self._truth(self.array.all())
 
     def any(self) -> Tensor:
-        return Tensor(self.array.any())
+        """Whether an element is not 0: a bool, or of uint8 a uint8, as in PyTorch."""
+        return self._truth(self.array.any())
+
+    def _truth(self, value: Any) -> Tensor:
+        return Tensor(value.astype(self.dtype) if self.dtype == uint8 else value)
 
     # --- reductions ------------------------------------------------------------------------------
 

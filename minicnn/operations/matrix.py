@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..autograd import operation, sum_copies
@@ -44,10 +45,10 @@ def linear(x: Array, w: Array, b: Array | None = None) -> Any:
     y = times(x, w.T)
     if b is not None:
         y += b
-    x2 = x.reshape(-1, x.shape[-1])  # (N, K)
+    x2 = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])  # (N, K)
     return (
         y,
         lambda g: times(g, w),
-        lambda g: times(g.reshape(-1, w.shape[0]).T, x2),
-        lambda g: g.reshape(-1, w.shape[0]).sum(axis=0),
+        lambda g: times(g.reshape(len(x2), len(w)).T, x2),
+        lambda g: g.reshape(len(x2), len(w)).sum(axis=0),
     )
