@@ -6,6 +6,7 @@ rename makes both appear at once. Nothing in it can be code, and a checksum cove
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import warnings
@@ -21,6 +22,7 @@ from . import atomic
 KEPT = 2
 FORMAT = "nin.checkpoint 2"
 MOST = 2**28  # bytes: the largest network's weights and momenta are 2**24
+MOST_TEXT = 2**26  # of its JSON: safetensors takes no header of 100 million bytes
 
 State = tuple[dict[str, Tensor], dict[str, Any]]  # arrays by name, and what JSON can hold
 
@@ -32,7 +34,11 @@ class CheckpointError(RuntimeError):
 def save(path: Path, state: State) -> None:
     """Write a checkpoint; the file is there whole, or not at all. Raises OSError."""
     arrays, rest = state
-    atomic.write(path, pack(arrays, {"format": FORMAT, "state": json.dumps(rest)}))
+    text = json.dumps(rest)
+    content = pack(arrays, {"format": FORMAT, "state": text})
+    if len(text) > MOST_TEXT or len(content) > MOST:
+        raise OSError(errno.EFBIG, "is more than a checkpoint may hold", str(path))
+    atomic.write(path, content)
 
 
 def load(path: Path) -> State:
@@ -108,5 +114,5 @@ class Checkpoints:
 
 
 def _number(path: Path) -> int:
-    match = re.fullmatch(r"checkpoint-([0-9]{1,9})\.safetensors", path.name)
+    match = re.fullmatch(r"checkpoint-([0-9]+)\.safetensors", path.name)
     return int(match[1]) if match else 0

@@ -86,7 +86,7 @@ class Preset:
         size = self.image_size
         try:
             with no_grad():
-                NETWORKS[self.network]()(zeros(1, 1, size, size, device="cpu"))
+                NETWORKS[self.network]().cpu()(zeros(1, 1, size, size, device="cpu"))
         except ValueError as error:
             raise ArgumentError(
                 f"the network {self.network} can't take images of {size}×{size}: {error}"

@@ -176,7 +176,9 @@ class Run:
             _refuse_contents(directory)  # what another has put there and left since
             run.forget_leftovers()
             text = json.dumps(environment, indent=2, ensure_ascii=False)
-            atomic.write(directory / ENVIRONMENT, (text + "\n").encode())
+            # What stands for a byte of a file name that is not UTF-8 is escaped as JSON's are.
+            content = f"{text}\n".encode(errors="backslashreplace")
+            atomic.write(directory / ENVIRONMENT, content)
             run.write_config(preset)
         except BaseException:
             run.close()

@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -352,13 +352,14 @@ def _train(args: argparse.Namespace, watch: Watch, data: datasets.Data) -> int:
         try:
             row = training.train_epoch(watch.after_step)
         except Interrupted:
-            return _interrupted(watch, watch.save())
+            return _interrupted(args, watch, watch.save())
         except Stuck:
             watch.save()
-            watch.write()
+            written = watch.write()
             restarts = sum(event["kind"] == "reinit" for event in run.events)
             if args.on_stuck == "stop" or restarts == RESTARTS:
-                watch.say(f"Stopped; what was seen is in {run.directory}")
+                where = f"; what was seen is in {run.directory}" if written else "."
+                watch.say(f"Stopped{where}")
                 return command_line.STUCK
             watch = _restart(args, watch, data)
             continue
@@ -383,7 +384,7 @@ def _train(args: argparse.Namespace, watch: Watch, data: datasets.Data) -> int:
             flush=True,
         )
         if signals.came is not None and not training.done:
-            return _interrupted(watch, saved)
+            return _interrupted(args, watch, saved)
     device = watch.training.device
     if device.type == "cuda":
         _say(f"Memory   {device.backend.peak_bytes() >> 20:,} MiB of the GPU at most")
@@ -394,17 +395,20 @@ def _train(args: argparse.Namespace, watch: Watch, data: datasets.Data) -> int:
     return command_line.DONE
 
 
-def _interrupted(watch: Watch, saved: bool) -> int:
+def _interrupted(args: argparse.Namespace, watch: Watch, saved: bool) -> int:
     """The exit status after a signal, 128 and its number; 1 if the last steps could not be kept."""
     assert watch.signals.came is not None
     name = signal.Signals(watch.signals.came).name
     how = "Interrupted" if name == "SIGINT" else f"Ended by {name}"
-    directory = watch.run.directory
-    if not saved:
-        watch.say(f"{how}, without a checkpoint of the last steps.")
-        return command_line.FAILED
-    watch.say(f"{how}; python -m nin.train --resume {directory} goes on.")
-    return 128 + watch.signals.came
+    if args.dry_run:
+        text = f"{how}."
+    elif saved:
+        text = f"{how}; python -m nin.train --resume {watch.run.directory} goes on."
+    else:
+        text = f"{how}, without a checkpoint of the last steps."
+    with suppress(OSError, ValueError):  # the terminal may be gone, which is why
+        watch.say(text)
+    return 128 + watch.signals.came if saved else command_line.FAILED
 
 
 def main(argv: Sequence[str] | None = None) -> int:

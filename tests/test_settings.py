@@ -11,7 +11,6 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-import minicnn
 from minicnn.arguments import ArgumentError
 from nin import networks, settings, train
 from nin.presets import PRESETS, Preset
@@ -152,13 +151,12 @@ def drawn(draw):
 @pytest.mark.usefixtures("small")
 def test_any_settings_train_or_are_refused_in_one_line(capsys, tmp_path):
     draw, trained = random.Random(0), 0
-    for i in range(80):
+    for i in range(60):
         flags, out = drawn(draw), tmp_path / str(i)
-        with minicnn.random.drawing(minicnn.Generator(), 0):
-            try:
-                status = train.main([*flags, "--out", str(out)])
-            except SystemExit as stop:
-                status = stop.code
+        try:
+            status = train.main([*flags, "--out", str(out)])
+        except SystemExit as stop:
+            status = stop.code
         err = capsys.readouterr().err
         assert status in (0, 2), (flags, err)
         assert "Traceback" not in err
@@ -166,7 +164,11 @@ def test_any_settings_train_or_are_refused_in_one_line(capsys, tmp_path):
             assert err.count("\n") == 1, (flags, err)
             assert not out.exists()
         trained += status == 0
-    assert trained > 15
+        if out.exists():  # and whatever has become of the network, the run can be read back
+            status = train.main(["--resume", str(out)])
+            assert status == 0, (flags, capsys.readouterr().err)
+            capsys.readouterr()
+    assert trained > 10
 
 
 @pytest.mark.usefixtures("small")

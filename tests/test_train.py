@@ -190,7 +190,7 @@ def nowhere(monkeypatch, tmp_path):
     """No Fashion-MNIST on this machine, and no network."""
     monkeypatch.delenv("FASHION_MNIST_DIR", raising=False)
     monkeypatch.setattr(datasets, "DEBIAN", tmp_path / "debian")
-    monkeypatch.setattr(datasets, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(datasets, "ADDRESS", "http://127.0.0.1:9/")
     return tmp_path
 
