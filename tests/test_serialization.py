@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import minicnn
 from minicnn import nn
@@ -86,3 +90,74 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(path, monkeypatch):
         minicnn.save({"x": minicnn.ones(1000)}, path)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "int64", "float32", "float64"])
+def test_pytorch_reads_all_types_and_writes_what_is_read(path, dtype):
+    value = minicnn.tensor(np.arange(6).reshape(2, 3).astype(dtype))
+    minicnn.save({"x": value, "e": minicnn.zeros(0, 2), "s": minicnn.tensor(1.5)}, path)
+    theirs = load_file(path)
+    assert np.array_equal(theirs["x"].numpy(), array(value))
+    assert (theirs["e"].shape, theirs["s"].item()) == ((0, 2), 1.5)
+    save_file(theirs, path)  # without a checksum
+    assert np.array_equal(array(minicnn.load(path)["x"]), array(value))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn])
+def test_a_type_that_numpy_has_not_got_is_refused_by_name(path, dtype):
+    save_file({"x": torch.zeros(2).to(dtype)}, path)
+    with pytest.raises(RuntimeError, match=r"model\.safetensors holds numbers of the type \w+, wh"):
+        minicnn.load(path)
+
+
+@pytest.mark.cpu
+def test_every_flipped_bit_is_refused_or_changes_nothing(path):
+    """But for the checksum's own name: without it, the file is as those of other programs."""
+    tensors = {"a.weight": minicnn.arange(3.0), "b": minicnn.arange(2)}
+    minicnn.save(tensors, path, {"made by": "a test"})
+    file, refused = path.read_bytes(), 0
+    for bit in range(8 * len(file)):
+        damaged = bytearray(file)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            loaded = minicnn.load(path)
+        except RuntimeError:
+            refused += 1
+            continue
+        assert {k: v.tolist() for k, v in loaded.items()} == {
+            k: v.tolist() for k, v in tensors.items()
+        }
+    assert refused > 7 * len(file)
+
+
+def test_the_same_tensors_give_the_same_file_in_any_order(path):
+    x, y = minicnn.arange(3.0), minicnn.arange(2)
+    minicnn.save({"x": x, "y": y}, path, {"a": "1", "b": "2"})
+    first = path.read_bytes()
+    minicnn.save({"y": y, "x": x}, path, {"a": "1", "b": "2"})
+    assert path.read_bytes() == first
+
+
+def test_texts_stand_beside_the_tensors(path):
+    minicnn.save({"x": minicnn.zeros(1)}, path, {"made by": "ä", "sha256": "not one"})
+    with safe_open(path, "numpy") as file:
+        texts = file.metadata()
+    assert texts["made by"] == "ä"
+    assert len(texts["sha256"]) == 64
+    minicnn.load(path)
+
+
+@pytest.mark.cpu
+def test_what_is_no_regular_file_is_refused_at_once(path):
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="is not a regular file"):
+        minicnn.load(path)
+
+
+@pytest.mark.cpu
+def test_a_header_that_is_nested_too_deeply_is_refused(path):
+    header = json.dumps({"__metadata__": {}}).encode()[:-1] + b',"x":' + b"[" * 10**5 + b"}"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(RuntimeError, match="not a whole safetensors file"):
+        minicnn.load(path)
