@@ -20,6 +20,7 @@ from .arguments import ArgumentError
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
+LONGEST = 500  # characters of what is wrong with a command line, which may quote all of it
 REPORT = (
     "this is a fault of the program's own; please report it, with the lines above and what"
     " python -m minicnn prints"
@@ -81,8 +82,10 @@ class Parser(argparse.ArgumentParser):
     """A parser that says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        text = f"{self.prog}: {printable(message)} (--help shows what is possible)\n"
-        self.exit(WRONG_USE, text)
+        text = printable(message)
+        if len(text) > LONGEST:
+            text = f"{text[:LONGEST]}…"
+        self.exit(WRONG_USE, f"{self.prog}: {text} (--help shows what is possible)\n")
 
 
 def run(prog: str, command: Callable[[], int]) -> int:

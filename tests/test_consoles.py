@@ -13,6 +13,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from minicnn.arguments import ArgumentError
 from minicnn.console import Failure, UsageError, printable
 from minicnn.gradcheck import __main__ as gradcheck_main
 from nin import __main__ as nin_main
-from nin import compare, config, evaluate, predict
+from nin import command_line, compare, config, evaluate, predict
 from nin.presets import PRESETS
 from nin.study import __main__ as study_main
 
@@ -196,6 +197,59 @@ def test_what_cannot_be_done_is_one_line(call, place, status, line):
     assert "Traceback" not in err
     assert out == "" or "--json" in line
     assert sorted(os.listdir(place)) == before
+
+
+ODD_NUMBERS = [
+    *(
+        "",
+        " ",
+        "0",
+        "-1",
+        "-0",
+        "1.5",
+        "1e3",
+        "1e999",
+        "-inf",
+        "nan",
+        "0x10",
+        "1_0",
+        "\N{SUPERSCRIPT TWO}",
+    ),
+    *("1" + "0" * 30, "-" + "9" * 30, "9" * 5000, "True", "None", "\x1b[2J", "\udce9", "1\n"),
+]
+
+
+def parsers():
+    """Every command's parser that has flags, by what the command is called."""
+    for name in study_main.STUDIES:
+        study = import_module(f"nin.study.{name}")
+        yield f"study {name}", study_main._parser(name, study)
+    yield "evaluate", evaluate._parser()
+
+
+NUMBERS = [
+    pytest.param(parser, action, id=f"{command} {action.option_strings[0]}")
+    for command, parser in parsers()
+    for action in parser._actions
+    if action.option_strings and action.type not in (None, command_line.path)
+]
+
+
+@pytest.mark.parametrize(("parser", "action"), NUMBERS)
+def test_a_number_is_one_that_the_command_can_work_with_or_refused(capsys, parser, action):
+    positional = {"run": "x", "preset": "quick"}
+    codes = []
+    needed = [positional[a.dest] for a in parser._actions if not a.option_strings]
+    for text in ODD_NUMBERS:
+        try:
+            args = parser.parse_args([*needed, f"{action.option_strings[0]}={text}"])
+        except SystemExit as stop:
+            err = capsys.readouterr().err
+            codes.append((stop.code, err.count("\n"), err[:-1].isprintable(), len(err) < 700))
+        else:
+            assert 0 <= getattr(args, action.dest) < 2**63, text
+    assert len(codes) > 10
+    assert set(codes) == {(2, 1, True, True)}
 
 
 # --- what can be done is done --------------------------------------------------------------------
