@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from numbers import Number
 from typing import Any, NamedTuple
+from weakref import ref
 
 from . import autograd, backends
 from .arguments import ArgumentError, number, whole
@@ -50,11 +51,11 @@ class Tensor(Variable):
     # NumPy leaves `array * tensor` to Tensor, which refuses it by name.
     __array_ufunc__ = None
 
-    # The engine keeps images and filters channels-last, which PyTorch's programs don't see. So a
-    # tensor knows whether its axes were exchanged by the program, and whether it is a copy where
-    # PyTorch has a view: what is written into it would be lost.
+    # The engine keeps images and filters channels-last, which programs for PyTorch don't see. So a
+    # tensor knows whether its axes were exchanged by the program, and, if it is a copy where
+    # PyTorch has a view, of which memory: what is written into it would be missed there.
     _permuted = False
-    _stands_for_view = False
+    _copy_of: Callable[[], Any] = staticmethod(lambda: None)
 
     def __init__(self, array: Array, requires_grad: bool = False) -> None:
         # Arithmetic on arrays without axes gives NumPy scalars: make them arrays again.
@@ -78,23 +79,19 @@ class Tensor(Variable):
         Raises RuntimeError for a tensor with a history, as that leads to leaves that are not
         copied: their gradients would go elsewhere.
         """
-        self._refuse_copy("deepcopy")
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
-        homeless = {k: v for k, v in vars(self).items() if k != "grad_home"}
-        vars(twin).update(deepcopy(homeless, memo))
+        vars(twin).update(deepcopy(self.__getstate__(), memo))
         return twin
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        self._refuse_copy("pickle")
-        return super().__reduce_ex__(protocol)
-
-    def _refuse_copy(self, name: str) -> None:
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy, and pickle, take over: not what is about the memory of this one."""
         if self.node is not None:
             raise RuntimeError(
-                f"{name}: a tensor with a history ({self.node}) can't be copied together with it;"
-                " use .detach()"
+                f"a tensor with a history ({self.node}) can't be copied or pickled together with"
+                " it; use .detach()"
             )
+        return {k: v for k, v in vars(self).items() if k not in ("grad_home", "_copy_of")}
 
     # --- what it is ------------------------------------------------------------------------------
 
@@ -275,7 +272,7 @@ class Tensor(Variable):
     def detach(self) -> Tensor:
         """The same values in the same memory, without history."""
         same = Tensor(self.array)
-        same._permuted, same._stands_for_view = self._permuted, self._stands_for_view
+        same._permuted, same._copy_of = self._permuted, self._copy_of
         return same
 
     @property
@@ -478,7 +475,7 @@ class Tensor(Variable):
     def _changing(self, name: str, *others: Any) -> Iterator[Array]:
         """The array, to be written into: refused where that would be wrong, and noted."""
         self._refuse_history(name, *others)
-        if self._stands_for_view:
+        if self._copy_of() is not None:
             raise RuntimeError(
                 f"{name}: this tensor is a copy, since images and filters are channels-last in"
                 " memory, so that the one it was made from would stay as it is; write into that"
@@ -599,7 +596,7 @@ class Tensor(Variable):
         except ValueError:
             raise ArgumentError(f"reshape: {self.shape} does not fit into {target}") from None
         if self._channels_last():
-            result._stands_for_view = not _share_memory(result, self)
+            result._note_copy_of(self)
         return result
 
     def view(self, *sizes: Any) -> Tensor:
@@ -608,8 +605,13 @@ class Tensor(Variable):
         Where it is a copy, and so no view, it can't be written into.
         """
         result = self.reshape(*sizes)
-        result._stands_for_view = not _share_memory(result, self)
+        result._note_copy_of(self)
         return result
+
+    def _note_copy_of(self, source: Tensor) -> None:
+        memory = owner(source.array)
+        if owner(self.array) is not memory:
+            self._copy_of = ref(memory)
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         """The axes from start_dim to end_dim, both included, as one."""
@@ -748,10 +750,6 @@ def _bitwise(name: str, function: Callable[..., Any], x: Tensor, other: Any) -> 
         return Tensor(function(x.array.astype(dtype, copy=False), y))
     except ValueError:
         raise ArgumentError(f"{name}: shapes {x.shape} and {y.shape} do not fit") from None
-
-
-def _share_memory(x: Tensor, y: Tensor) -> bool:
-    return owner(x.array) is owner(y.array)
 
 
 def _no_bool(name: str, x: Tensor) -> Tensor:

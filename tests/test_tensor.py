@@ -217,6 +217,9 @@ def test_a_tensor_with_a_history_is_not_copied_apart_from_it(way):
     for thing in (x * 2, [x, x * 2], {"y": x.exp()}):
         with pytest.raises(RuntimeError, match=r"history.*detach"):
             way(thing)
+    copied = way(nn.Conv2d(2, 3, 3).weight.detach().view(-1))  # that it is a copy is left behind
+    if way is copy.deepcopy:
+        copied.zero_()
     with pytest.raises(RuntimeError):
         copy.deepcopy(torch.ones(2, requires_grad=True) * 2)
 
@@ -256,3 +259,16 @@ def test_attributes_take_what_they_take_in_pytorch(name):
     with pytest.raises(theirs.type) as ours:
         ATTRIBUTES[name](minicnn)
     assert len(str(ours.value).splitlines()) == 1
+
+
+def test_what_nobody_else_holds_can_be_written_into():
+    layer, x = nn.Conv2d(2, 3, 3), minicnn.ones(2, 2, 6, 6)
+    with minicnn.no_grad():
+        features = layer(x).flatten(1)
+        features /= 2
+        maps = layer(x)
+        flat = maps.view(2, -1)
+        with pytest.raises(RuntimeError, match="this tensor is a copy"):
+            flat.zero_()
+        del maps
+        flat.zero_()
