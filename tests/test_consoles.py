@@ -5,6 +5,7 @@ The runs are written by hand, as nothing here is about what a network has learnt
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
@@ -14,6 +15,7 @@ import sys
 import warnings
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -310,6 +312,13 @@ def test_an_odd_data_directory_is_written_down(call, place, tmp_path):
 
 # --- consoles ------------------------------------------------------------------------------------
 
+
+def closed_stream():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
 ENCODINGS = ["ascii", "cp1252", "latin-1", "cp437", "utf-16", "utf-8"]
 LINES = [
     *(f"{name} --help" for name in MAINS),
@@ -354,6 +363,24 @@ def test_any_text_can_be_written_to_any_console(text, encoding):
     stream.buffer.getvalue().decode(encoding)
 
 
+def printed_by(path):
+    """The characters in a file's strings, its docstrings aside."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    bodies = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    first = [node.body[0] for node in ast.walk(tree) if isinstance(node, bodies) and node.body]
+    docstrings = [node.value for node in first if isinstance(node, ast.Expr)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from () if node in docstrings else node.value
+
+
+def test_every_character_that_a_command_prints_has_a_stand_in():
+    root = Path(console.__file__).parents[1]
+    files = [*(root / "nin").rglob("*.py"), *(root / "minicnn" / "gradcheck").rglob("*.py")]
+    used = {c for path in files for c in printed_by(path) if not c.isascii()}
+    assert {"×", "█"} <= used <= set(console.ASCII)
+
+
 def test_what_a_console_lacks_becomes_ascii():
     assert "█–×…→±".encode("ascii", "minicnn.console") == b"#-x...->+-"
     assert "Größe".encode("ascii", "minicnn.console") == rb"Gr\xf6\xdfe"
@@ -371,18 +398,20 @@ def test_what_a_terminal_would_obey_is_an_escape(text):
     assert "\\" in printable(text)
 
 
+@pytest.mark.parametrize("gone", [lambda: None, closed_stream])
 @pytest.mark.parametrize("closed", ["stdout", "stderr"])
 @pytest.mark.parametrize("line", ["predict good shirt.png", "evaluate nosuch", "predict --help"])
-def test_without_a_stream_a_command_does_its_work(place, monkeypatch, capsys, closed, line):
+def test_without_a_stream_a_command_does_its_work(place, monkeypatch, capsys, closed, gone, line):
     """As under pythonw, or behind 2>&-."""
     monkeypatch.chdir(place)
-    monkeypatch.setattr(sys, closed, None)
+    stream = gone()
+    monkeypatch.setattr(sys, closed, stream)
     command, *arguments = shlex.split(line)
     try:
         status = MAINS[command](arguments)
     except SystemExit as stop:
         status = stop.code
-    assert getattr(sys, closed) is None
+    assert getattr(sys, closed) is stream
     assert status == (1 if "nosuch" in line else 0)
 
 
