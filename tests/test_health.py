@@ -184,19 +184,30 @@ def test_a_training_that_diverges_says_so_and_stops_with_status_3(command):
     assert events(directory) == ["diverged"]
 
 
+@pytest.mark.cpu
 def test_a_training_that_diverges_says_so_once_and_goes_on_if_it_is_told_to(command):
     status, err, _ = command(*DIVERGE)
     assert (status, err.count("diverged")) == (0, 1)
 
 
+@pytest.mark.cpu
 def test_reinit_starts_again_from_the_next_seeds_and_records_it(command):
     status, err, directory = command(*DIVERGE, "--on-stuck", "reinit", "--seed", "5")
     assert status == 3  # it diverges with every seed, and somebody has to stop
     assert "Starting again with seed 6." in err
     assert events(directory).count("reinit") == 10
-    assert "seed = 15" in (directory / "config.toml").read_text()
+    path = directory / "config.toml"
+    settings = path.read_text()
+    assert "seed = 15" in settings
+    path.write_text(settings.replace("seed = 15", "seed = 3"))
+    assert train.main(["--resume", str(directory)]) == 1
+    # as if it had been killed between the checkpoint of the last restart and this file
+    path.write_text(settings.replace("seed = 15", "seed = 14"))
+    assert train.main(["--resume", str(directory)]) == 0
+    assert path.read_text() == settings
 
 
+@pytest.mark.cpu
 def test_the_health_of_each_layer_is_in_the_metrics_and_drawn(command, monkeypatch):
     monkeypatch.setattr(curves, "health", DRAWN)
     _, _, directory = command(*FLAGS)

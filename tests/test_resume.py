@@ -22,6 +22,7 @@ from nin.run import MODEL
 
 from . import noise
 
+pytestmark = pytest.mark.cpu
 TIMES = ("seconds", "images_per_second")
 FLAGS = [
     *("--dataset", "silhouettes", "--limit-train", "160", "--limit-test", "32"),
@@ -190,6 +191,60 @@ def test_a_checkpoint_of_another_network_is_an_error_and_nothing_is_overwritten(
         arrays, rest = load(path)
         save(path, ({**arrays, "model.0.0.weight": minicnn.zeros(1)}, rest))
     refused(here, run, "the checkpoint does not fit the run")
+
+
+def edited(name, old, new):
+    def edit(run):
+        text = (run / name).read_text()
+        assert old in text
+        (run / name).write_text(text.replace(old, new))
+
+    return edit
+
+
+def in_both(**fields):
+    def edit(run):
+        for path in checkpoints(run):
+            arrays, rest = load(path)
+            save(path, (arrays, {**rest, **fields}))
+
+    return edit
+
+
+def missing(pattern):
+    def edit(run):
+        for path in run.glob(pattern):
+            path.unlink()
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (in_both(epoch=10**11), "state.epoch must be a whole number from 1 to 4"),
+        (in_both(batch=3), "state.batch must be 0, as all epochs are done, got 3"),
+        (in_both(epoch=3), "state.history must be a list of 2 items"),
+        (in_both(history=None), "state.history must be a list"),
+        (in_both(random=[1, 0]), "state.random[0] must be 0 as the seed says, got 1"),
+        (in_both(training_images=161), "state.training_images must be 160"),
+        (in_both(monitor={}), "state.monitor: looks is missing"),
+        (in_both(events=[{}]), "state.events[0]: kind is missing"),
+        (in_both(more=1), "state: 'more' does not belong there"),
+        (edited("config.toml", "lr = 0.2", "lr = 0.3"), "state.settings.lr must be 0.3 as in"),
+        (edited("config.toml", "epochs = 3", "epochs = 4"), "state.settings.epochs must be 4"),
+        (edited("config.toml", "lr = 0.2\n", ""), "config.toml: lr is missing"),
+        (edited("environment.json", '"threads": 2', '"threads": 1'), "environment.threads must be"),
+        (edited("environment.json", "160", "161"), "training_images is 161, but there are 160"),
+        (edited("environment.json", '"conv": "auto",', ""), "environment.json: conv is missing"),
+        (edited("environment.json", "{", "["), "environment.json is not JSON"),
+        (missing("environment.json"), "environment.json can't be read: No such file"),
+        (missing("checkpoint-*"), "holds model.safetensors, but no checkpoint to go on from"),
+    ],
+)
+def test_what_can_not_be_is_one_line_and_nothing_is_overwritten(run, here, damage, message):
+    damage(run)
+    refused(here, run, message)
 
 
 def test_a_directory_without_a_run_is_an_error(tmp_path, here):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 
 import pytest
 
 from minicnn import backends
 from nin import train
+from nin.health import Monitor
 
 pytestmark = pytest.mark.cuda
 SMALL = ["--limit-train", "48", "--limit-test", "16", "--epochs", "2", "--batch-size", "16"]
@@ -36,6 +39,27 @@ def test_graphs_change_no_loss(run):
     _, plain, err = run("--no-graph")
     assert "each kernel by itself" in err
     assert captured == plain
+
+
+def test_a_run_ended_by_a_signal_goes_on_to_the_same_end(run, tmp_path, capsys, monkeypatch):
+    _, whole, _ = run("--no-graph")
+    after_step, calls = Monitor.after_step, iter(range(1, 100))
+
+    def stop(self):
+        if next(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return after_step(self)
+
+    monkeypatch.setattr(Monitor, "after_step", stop)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        status, first, _ = run("--no-graph")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert status == 143
+    (_, directory) = sorted(tmp_path.iterdir())
+    assert train.main(["--resume", str(directory)]) == 0
+    assert first + capsys.readouterr().out == whole
 
 
 def test_tf32_is_on_for_the_run_that_asks_for_it(run, backend):
