@@ -30,7 +30,7 @@ from minicnn.arguments import ArgumentError
 from minicnn.console import Failure, UsageError, printable
 from minicnn.gradcheck import __main__ as gradcheck_main
 from nin import __main__ as nin_main
-from nin import command_line, compare, config, evaluate, predict
+from nin import command_line, compare, config, drawing, evaluate, predict
 from nin.presets import PRESETS
 from nin.study import __main__ as study_main
 
@@ -106,6 +106,12 @@ def call(place, capsys, monkeypatch):
         return status, captured.out, captured.err
 
     return call
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures take long, and are not what a test is about."""
+    monkeypatch.setattr(drawing, "write", lambda path, draw: True)
 
 
 # --- what can't be done is one line --------------------------------------------------------------
@@ -301,7 +307,7 @@ def test_a_name_that_is_no_text_is_text_in_json(call, place):
     numbers(out)[0]["file"].encode("utf-8")
 
 
-def test_an_odd_data_directory_is_written_down(call, place, tmp_path):
+def test_an_odd_data_directory_is_written_down(call, undrawn, tmp_path):
     flags = ["--data-dir", os.fsdecode(b"\xe9"), "--limit-test", "200"]
     out = tmp_path / os.fsdecode(b"out\xe9")
     status, text, err = call(["study", "classmaps", "good", *flags, "--out", str(out)])
@@ -333,19 +339,18 @@ LINES = [
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_every_command_speaks_to_every_console(place, monkeypatch, encoding):
+def test_every_command_speaks_to_every_console(place, monkeypatch, undrawn, encoding):
     monkeypatch.chdir(place)
     for line in LINES:
         streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
-        monkeypatch.setattr(sys, "stdout", streams[0])
-        monkeypatch.setattr(sys, "stderr", streams[1])
         command, *arguments = shlex.split(line.format(encoding=encoding))
-        try:
-            status = MAINS[command](arguments)
-        except SystemExit as stop:
-            status = stop.code
-        monkeypatch.undo()
-        monkeypatch.chdir(place)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", streams[0])
+            patch.setattr(sys, "stderr", streams[1])
+            try:
+                status = MAINS[command](arguments)
+            except SystemExit as stop:
+                status = stop.code
         out, err = (stream.buffer.getvalue().decode(encoding) for stream in streams)
         assert status == (2 if "█" in line else 0), (line, err)
         assert "Traceback" not in err
