@@ -224,14 +224,15 @@ class Training:
 
     def _settings(self) -> dict[str, Any]:
         """The preset as JSON has it."""
-        lists = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.preset).items()}
-        return lists
+        values = asdict(self.preset).items()
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values}
 
     def check_state(self, rest: Any) -> None:
         """Raise Misfit, which names the field, if this is not from `state()` of such a training."""
         batches, n = len(self.train_loader), len(self.train_loader.dataset)
         given = " as in config.toml"
         settings = {k: exactly(v, given) for k, v in self._settings().items()}
+        row = record({"epoch": whole(1, self.preset.epochs), **FIGURES})
         record(
             {
                 "settings": record(settings),
@@ -241,7 +242,7 @@ class Training:
                 "batch": whole(0, batches),
                 "total": maybe(LOSS),
                 "seconds": number(0),
-                "history": items(lambda row, where: row, most=self.preset.epochs),
+                "history": items(row, most=self.preset.epochs),
                 "random": items(whole(0, 2**64 - 1), 2, 2),
             }
         )(rest, "state")
@@ -252,15 +253,17 @@ class Training:
         if batch == 0:
             exactly(0.0, " where no batch is done")(rest["total"], "state.total")
             exactly(0.0, " where no batch is done")(rest["seconds"], "state.seconds")
-        items(lambda row, where: row, epoch - 1, epoch - 1)(rest["history"], "state.history")
+        exactly(epoch - 1, ", one for each epoch done")(
+            len(rest["history"]), "rows of state.history"
+        )
         rates = self._rates((epoch - 1) * batches)
-        for i, row in enumerate(rest["history"]):
+        for i, done in enumerate(rest["history"]):
             where = f"state.history[{i}]"
-            record({"epoch": exactly(i + 1), **FIGURES})(row, where)
-            exactly(rates[(i + 1) * batches - 1], " by the schedule")(row["lr"], f"{where}.lr")
-            speed = n / row["seconds"] if row["seconds"] else 0.0
+            exactly(i + 1)(done["epoch"], f"{where}.epoch")
+            exactly(rates[(i + 1) * batches - 1], " by the schedule")(done["lr"], f"{where}.lr")
+            speed = n / done["seconds"] if done["seconds"] else 0.0
             exactly(speed, " by the seconds")(
-                row["images_per_second"], f"{where}.images_per_second"
+                done["images_per_second"], f"{where}.images_per_second"
             )
         (seed, drawn), (own_seed, before) = rest["random"], self._drawn
         exactly(own_seed, " as the seed says")(seed, "state.random[0]")

@@ -179,6 +179,16 @@ def test_a_backend_that_is_missing_is_one_line_and_status_2(capsys, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_event_files_that_nothing_can_write_are_refused_before_a_directory_is_made(
+    capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    status, _, err = command(capsys, "--tensorboard", "--out", str(tmp_path / "run"))
+    assert (status, err.count("\n")) == (2, 1)
+    assert "pip install 'minicnn[tensorboard]'" in err
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_out_that_cannot_be_written_is_one_line_and_status_2(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     status, _, err = command(capsys, *SMALL, "--out", str(tmp_path / "file" / "run"))
