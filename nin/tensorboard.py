@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .fit import Row
@@ -18,17 +20,22 @@ class Board:
         self.writer = SummaryWriter(str(directory / "tensorboard"), purge_step=epochs_done + 1)
 
     def add(self, row: Row) -> None:
-        """One epoch's row; `dead:0.1` becomes dead/0.1, so that layers share a section.
-
-        Where they can't be written, a warning says so, and the training goes on.
-        """
-        try:
+        """One epoch's row; `dead:0.1` becomes dead/0.1, so that layers share a section."""
+        with _going_on():
             for name, value in row.items():
                 if name != "epoch":
                     self.writer.add_scalar(name.replace(":", "/"), value, int(row["epoch"]))
             self.writer.flush()
-        except OSError as error:
-            warnings.warn(f"the event files could not be written: {error}", stacklevel=2)
 
     def close(self) -> None:
-        self.writer.close()
+        with _going_on():
+            self.writer.close()
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """Where the files can't be written, say so, and let the training go on."""
+    try:
+        yield
+    except OSError as error:
+        warnings.warn(f"the event files could not be written: {error}", stacklevel=4)

@@ -13,6 +13,7 @@ from PIL import Image
 from minicnn.vision.datasets import FashionMNIST
 from nin import compare, evaluate, predict, train
 from nin.picture import PictureError, read
+from nin.tensorboard import Board
 
 SMALL = ["--limit-train", "640", "--limit-test", "100", "--epochs", "1", "--no-progress"]
 
@@ -214,6 +215,18 @@ def test_comparison_as_json(run, other, command, tmp_path):
 
 def test_tensorboard_gets_event_files(run):
     assert list((run / "tensorboard").glob("events.out.tfevents.*"))
+
+
+@pytest.mark.cpu
+def test_event_files_that_cannot_be_written_are_a_warning(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    board = Board(tmp_path, 0)
+    monkeypatch.setattr(board.writer, "add_scalar", full)
+    with pytest.warns(UserWarning, match="event files could not be written: .*No space left"):
+        board.add({"epoch": 1, "train_loss": 0.5})
+    board.close()
 
 
 def test_the_package_lists_its_commands():
