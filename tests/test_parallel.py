@@ -228,7 +228,8 @@ def losses(draw):
             ]
         )
     )
-    return criterion, isinstance(criterion, nn.CrossEntropyLoss) and draw(st.booleans())
+    probabilities = isinstance(criterion, nn.CrossEntropyLoss) and "ignore_index" not in options
+    return criterion, probabilities and draw(st.booleans())
 
 
 @pytest.mark.filterwarnings("ignore:.*threads on.*cores:UserWarning")
