@@ -145,9 +145,7 @@ def _streams() -> Iterator[None]:
         warnings.formatwarning = lambda message, *_, **__: f"Warning: {printable(message)}\n"
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
-            if stream is None or getattr(
-                stream, "closed", False
-            ):  # by whoever called; None is pythonw's
+            if stream is None or getattr(stream, "closed", False):  # as under pythonw
                 nowhere = after.enter_context(open(os.devnull, "w", encoding="utf-8"))
                 after.callback(setattr, sys, name, stream)
                 setattr(sys, name, nowhere)

@@ -64,7 +64,10 @@ def write(path: Path, draw: Callable[[], bytes]) -> bool:
         what = str(error) or type(error).__name__
         warnings.warn(f"{path.name} can't be drawn: {what}", stacklevel=2)
         return False
-    atomic.write(path, content)
+    try:
+        atomic.write(path, content)
+    except OSError as error:  # of a full disk it does not say where
+        raise OSError(error.errno, error.strerror, str(path)) from None
     return True
 
 

@@ -50,7 +50,17 @@ def test_what_cannot_be_drawn_is_a_warning_and_leaves_the_old_picture(tmp_path, 
     assert (tmp_path / "a.png").read_bytes() == b"old"
 
 
-def test_a_picture_that_cannot_be_written_is_an_error(tmp_path):
+def test_a_picture_that_cannot_be_written_is_an_error_that_names_it(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(drawing.atomic, "write", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        drawing.write(tmp_path / "a.png", line)
+    assert caught.value.filename == str(tmp_path / "a.png")
+
+
+def test_a_directory_is_no_place_for_a_picture(tmp_path):
     with pytest.raises(OSError, match=r"a directory|not a regular file"):
         drawing.write(tmp_path, line)
 
