@@ -16,6 +16,7 @@ makes such a function work on tensors and records what it did; `gradients` walks
 from __future__ import annotations
 
 import inspect
+import os
 import threading
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -232,6 +233,7 @@ def operation(function: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
     function that returns anything else, and for an input that requires grad and has no VJP.
     """
     name = getattr(function, "__name__", repr(function))
+    most = _most_vjps(function)
 
     @wraps(function)
     def apply(*args: Any, **kwargs: Any) -> Any:
@@ -246,7 +248,7 @@ def operation(function: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
             returned = function(
                 *(a.array if isinstance(a, Variable) else a for a in args), **kwargs
             )
-        output, vjps = _output_and_vjps(name, returned, len(args))
+        output, vjps = _output_and_vjps(name, returned, max(most, len(args)))
         node = None
         if _mode.recording and any(a.requires_grad for a in tensors):
             edges = []
@@ -270,11 +272,18 @@ def operation(function: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
     return apply
 
 
+def _most_vjps(function: Callable[..., Any]) -> int:
+    """How many arguments by position a function takes, those with defaults among them."""
+    parameters = inspect.signature(function).parameters.values()
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+
+
 def _refuse_hidden(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Raise TypeError for tensors where the tape would not see them."""
     for where, value in (*enumerate(args), *kwargs.items()):
         by_name = isinstance(where, str) and isinstance(value, Variable)
-        inside = type(value) in (list, tuple) and any(isinstance(v, Variable) for v in value)
+        held = value.values() if type(value) is dict else value
+        inside = type(value) in (list, tuple, dict) and any(isinstance(v, Variable) for v in held)
         if by_name or inside:
             raise TypeError(
                 f"{name}: argument {where} {'is' if by_name else 'holds'} a Tensor; an operation"
@@ -325,16 +334,18 @@ def gradients(output: Variable, g: Array, retain_graph: bool = False) -> dict[Va
         return {output: g}
     arrived: dict[Node, Array] = {output.node: g}
     leaves: dict[Variable, Array] = {}
+    order = _from_last_to_first(output.node)
+    record = _taken(order, retain_graph)
     with backend_of(g).quiet():
-        for node in _from_last_to_first(output.node):
-            g = arrived.pop(node)
-            edges = list(reversed(node.edges or ()))
-            if not retain_graph:
-                node.edges = None
+        for node in order:
+            g, edges = arrived.pop(node), record.pop(node)
             while edges:
                 edge = edges.pop()
-                contribution = _checked(node, edge, g, edge.vjp(g))
-                source, into = edge.source, arrived if isinstance(edge.source, Node) else leaves
+                if isinstance(edge.source, Variable) and not edge.source.requires_grad:
+                    continue  # it was frozen since
+                contribution = _sent_back(node, edge, g)
+                source: Any = edge.source
+                into: dict[Any, Array] = arrived if isinstance(source, Node) else leaves
                 del edge
                 if source in into:
                     into[source] = into[source] + contribution
@@ -343,8 +354,54 @@ def gradients(output: Variable, g: Array, retain_graph: bool = False) -> dict[Va
     return leaves
 
 
-def _checked(node: Node, edge: Edge, g: Array, contribution: Any) -> Array:
-    """What a VJP returned, as a gradient of its input."""
+def add_to_leaves(totals: dict[Variable, Array]) -> None:
+    """Add gradients to those that the leaves have collected; of several threads one at a time."""
+    with _adding:
+        for leaf, g in totals.items():
+            leaf.accumulate_grad(g)
+
+
+def _taken(order: list[Node], retain_graph: bool) -> dict[Node, list[Edge]]:
+    """The edges of these nodes, last ones first, which nobody else can take any more.
+
+    Raises RuntimeError if another thread was faster.
+    """
+    with _taking:
+        for node in order:
+            if node.edges is None:
+                raise RuntimeError(AGAIN.format(node))
+        record = {node: list(reversed(node.edges or ())) for node in order}
+        if not retain_graph:
+            for node in order:
+                node.edges = None
+    return record
+
+
+AGAIN = (
+    "backward() a second time through {}: the first call freed what it held; call that one as"
+    " backward(retain_graph=True) if it must run twice"
+)
+_adding, _taking = threading.Lock(), threading.Lock()
+
+
+def _renew_locks() -> None:
+    global _adding, _taking
+    _adding, _taking = threading.Lock(), threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # some thread of the parent's may have held them
+    os.register_at_fork(after_in_child=_renew_locks)
+
+
+def _sent_back(node: Node, edge: Edge, g: Array) -> Array:
+    """What a VJP makes of g, checked to be a gradient of its input."""
+    try:
+        contribution: Any = edge.vjp(g)
+    except (ValueError, TypeError) as error:
+        if type(error) not in (ValueError, TypeError):
+            raise
+        what = f"{node.name}: the VJP of argument {edge.number}: {error}"
+        raise type(error)(what) from error
     if not is_array(contribution):
         try:
             contribution = as_array(contribution)
@@ -395,12 +452,10 @@ def _from_last_to_first(last: Node) -> list[Node]:
         if done:
             order.append(node)
         elif node not in seen:
-            if node.edges is None:
-                raise RuntimeError(
-                    f"backward() a second time through {node}: the first call freed what it held;"
-                    " call that one as backward(retain_graph=True) if it must run twice"
-                )
-            for edge in node.edges:
+            edges = node.edges  # read once, as another thread may take them
+            if edges is None:
+                raise RuntimeError(AGAIN.format(node))
+            for edge in edges:
                 if by := change_since(node.versions, edge.vjp):
                     raise RuntimeError(
                         f"backward() through {node}: a value that its derivative needs was changed"
@@ -409,6 +464,6 @@ def _from_last_to_first(last: Node) -> list[Node]:
                     )
             seen.add(node)
             stack.append((node, True))
-            stack.extend((e.source, False) for e in node.edges if isinstance(e.source, Node))
+            stack.extend((e.source, False) for e in edges if isinstance(e.source, Node))
     order.reverse()
     return order

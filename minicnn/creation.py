@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
-from . import backends
+from . import backends, random
 from .arguments import ArgumentError, ArgumentTypeError, number, real, whole
 from .autograd import common_backend
 from .device import Place, place
 from .dtype import DType, as_dtype, dtype_of_number, float32, float64, int64, result_type
 from .operations import shape
-from .random import Generator, default_generator
+from .random import Generator
 from .tensor import Tensor
 
 
@@ -171,7 +171,7 @@ def rand(
 ) -> Tensor:
     """A tensor of this size, uniform on [0, 1)."""
     dtype, size = _random("rand", dtype), _size("rand", size)
-    key = (generator or default_generator).next_key()
+    key = random.source(generator).next_key()
     return Tensor(_backend(device).uniform(key, size, dtype), requires_grad)
 
 
@@ -184,7 +184,7 @@ def randn(
 ) -> Tensor:
     """A tensor of this size, normally distributed with mean 0 and variance 1."""
     dtype, size = _random("randn", dtype), _size("randn", size)
-    key = (generator or default_generator).next_key()
+    key = random.source(generator).next_key()
     return Tensor(_backend(device).normal(key, size, dtype), requires_grad)
 
 
@@ -210,14 +210,14 @@ def randint(
     if not low < high <= 2**63:
         raise ArgumentError(f"randint: there is no whole number from {low} on and below {high}")
     size = _size("randint", (size,))
-    key = (generator or default_generator).next_key()
+    key = random.source(generator).next_key()
     return Tensor(_backend(device).integers(key, low, high, size))
 
 
 def randperm(n: int, *, generator: Generator | None = None, device: Place = None) -> Tensor:
     """The numbers 0 … n-1 in random order, int64."""
     n = whole("randperm", "n", n, 0)
-    return Tensor(_backend(device).permutation((generator or default_generator).next_key(), n))
+    return Tensor(_backend(device).permutation(random.source(generator).next_key(), n))
 
 
 def _tensors(name: str, tensors: Iterable[Tensor]) -> list[Tensor]:

@@ -328,7 +328,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     if not training or p == 0:
         return input
     stream = random.current()
-    return _dropout.dropout(input, p, stream.generator.next_key(), stream.first)
+    first = stream.first_row(len(input)) if input.ndim else stream.first
+    return _dropout.dropout(input, p, stream.generator.next_key(), first)
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:

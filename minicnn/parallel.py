@@ -21,17 +21,24 @@ from typing import Any
 
 from . import creation, functional, random
 from .arguments import whole
-from .autograd import Variable, is_grad_enabled, no_grad, set_grad_enabled
+from .autograd import Variable, add_to_leaves, is_grad_enabled, no_grad, set_grad_enabled
 from .backends import Array, context
 from .backends import threads as backend_threads
 from .dtype import is_floating
-from .independence import refuse_coupled
+from .independence import refuse_coupled, settings
 from .nn.layers import CrossEntropyLoss
 from .nn.module import Module
 from .operations.winograd import FixedFilters
 from .tensor import Tensor
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
+
+
+class _Thread(threading.local):
+    working = False  # whether it takes pieces through a model now
+
+
+_thread = _Thread()
 
 
 def available_cores() -> int:
@@ -81,6 +88,8 @@ class MicroBatches:
         blas_threads: int = 1,
     ) -> None:
         threads = available_cores() if threads is None else threads
+        if not isinstance(model, Module):
+            raise TypeError(f"MicroBatches: model must be a Module, got {type(model).__name__}")
         self.model, self.threads = model, whole("MicroBatches", "threads", threads, 1)
         self.micro_batch = whole("MicroBatches", "micro_batch", micro_batch, 1)
         self.blas_threads = whole("MicroBatches", "blas_threads", blas_threads, 1)
@@ -88,15 +97,19 @@ class MicroBatches:
             warnings.warn(
                 f"{threads} threads on {available_cores()} cores will be slower", stacklevel=2
             )
-        self._process = 0
-        self._checked: Any = None  # the layers and modes that were found to be independent
+        self._workers: dict[int, tuple[ThreadPoolExecutor, threading.Lock]] = {}  # by process
+        self._checked: Any = None  # the layers as they were found to be independent
 
-    def _workers(self) -> tuple[ThreadPoolExecutor, threading.Lock]:
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_workers": {}, "_checked": None}
+
+    def _pool_and_lock(self) -> tuple[ThreadPoolExecutor, threading.Lock]:
         """The threads, and the lock of those who want them; a fork leaves both behind."""
-        if self._process != os.getpid():
-            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="MicroBatches")
-            self._lock, self._process = threading.Lock(), os.getpid()
-        return self._pool, self._lock
+        own = os.getpid()
+        if own not in self._workers:
+            pool = ThreadPoolExecutor(self.threads, thread_name_prefix="MicroBatches")
+            self._workers.setdefault(own, (pool, threading.Lock()))
+        return self._workers[own]
 
     def _run(
         self, work: Callable[[slice], Any], n: int, generator: random.Generator
@@ -116,7 +129,7 @@ class MicroBatches:
 
         def take(thread: int) -> list[Any]:
             results = []
-            before = is_grad_enabled()
+            before, _thread.working = is_grad_enabled(), True
             set_grad_enabled(recording)
             try:
                 with (
@@ -127,7 +140,7 @@ class MicroBatches:
                         if failed.is_set():
                             break
                         draws = generator.clone()
-                        with random.drawing(draws, piece.start):
+                        with random.drawing(draws, piece.start, piece.stop - piece.start):
                             results.append(work(piece))
                         after.append(draws)
                 return results
@@ -135,11 +148,12 @@ class MicroBatches:
                 failed.set()
                 raise
             finally:
+                _thread.working = False
                 set_grad_enabled(before)
 
-        pool, lock = self._workers()
-        if threading.current_thread().name.startswith("MicroBatches"):
+        if _thread.working:
             raise RuntimeError("MicroBatches: called by a model that runs in micro-batches itself")
+        pool, lock = self._pool_and_lock()
         with lock, backend_threads.blas_threads(self.blas_threads):
             done = backend_threads.all_done(pool, take, range(self.threads))
         for draws in after:
@@ -148,7 +162,7 @@ class MicroBatches:
 
     def _check(self, x: Tensor) -> None:
         """Refuse a model whose images depend on one another, once for its layers and modes."""
-        layers = [(module, module.training) for module in self.model.modules()]
+        layers = [(module, settings(module)) for module in self.model.modules()]
         if len(x) > 1 and layers != self._checked:
             refuse_coupled(self.model, x)
             self._checked = layers
@@ -161,14 +175,17 @@ class MicroBatches:
         and back at once. Any other criterion is asked about the outputs of all images, for which
         every piece goes forward once more.
         """
+        _refuse_others(x, y)
         self._check(x)
         generator = random.current().generator
-        if type(criterion) is CrossEntropyLoss and criterion.reduction in ("mean", "sum"):
-            loss, sums = self._sum_over_images(criterion, x, y, generator)
+        images = x if x.is_leaf else x.detach().requires_grad_()  # its history is gone through once
+        if _is_sum_over_images(criterion) and not y.requires_grad:
+            loss, sums = self._sum_over_images(criterion, images, y, generator)  # type: ignore[arg-type]
         else:
-            loss, sums = self._in_two_passes(criterion, x, y, generator)
-        for leaf, total in sums.totals.items():
-            leaf.accumulate_grad(total)
+            loss, sums = self._in_two_passes(criterion, images, y, generator)
+        if images is not x and images in sums.totals:
+            sums.add(x.gradients(Tensor(sums.totals.pop(images))))
+        add_to_leaves(sums.totals)
         return loss
 
     def _sum_over_images(
@@ -209,7 +226,7 @@ class MicroBatches:
         if g is not None:
 
             def work(piece: slice) -> tuple[float, dict[Variable, Array]]:
-                return 0.0, self.model(x[piece]).gradients(Tensor(g[piece]))
+                return 0.0, self._outputs(x[piece]).gradients(Tensor(g[piece]))
 
             done = self._run(work, len(x), before)
             sums.add(_added(done).totals)
@@ -217,14 +234,43 @@ class MicroBatches:
 
     def predict(self, x: Tensor) -> Tensor:
         """model(x), without recording it for gradients."""
+        _refuse_others(x)
         self._check(x)
         return self._forward(x, random.current().generator)
 
+    def _outputs(self, x: Tensor) -> Tensor:
+        outputs = self.model(x)
+        if not isinstance(outputs, Tensor) or not outputs.ndim or len(outputs) != len(x):
+            raise TypeError(
+                "MicroBatches: the model must return a Tensor with a row for each image"
+            )
+        return outputs
+
     def _forward(self, x: Tensor, generator: random.Generator) -> Tensor:
         with no_grad():
-            done = self._run(lambda piece: self.model(x[piece]), len(x), generator)
+            done = self._run(lambda piece: self._outputs(x[piece]), len(x), generator)
         count = sum(map(len, done))
         return creation.cat([done[i % self.threads][i // self.threads] for i in range(count)])
+
+
+def _refuse_others(*tensors: Any) -> None:
+    for name, t in zip(("images", "targets"), tensors, strict=False):
+        if not isinstance(t, Tensor) or not t.ndim:
+            got = f"shape {t.shape}" if isinstance(t, Tensor) else type(t).__name__
+            raise TypeError(f"MicroBatches: {name} must be a Tensor (N, …), got {got}")
+    if len({len(t) for t in tensors}) > 1:
+        raise functional.ShapeError(
+            f"MicroBatches: {len(tensors[0])} images and {len(tensors[1])} targets"
+        )
+
+
+def _is_sum_over_images(criterion: Criterion) -> bool:
+    """Whether it is CrossEntropyLoss as it is defined, whose loss is a sum over the images."""
+    return (
+        type(criterion) is CrossEntropyLoss
+        and "forward" not in vars(criterion)
+        and criterion.reduction in ("mean", "sum")
+    )
 
 
 def _total_weight(criterion: CrossEntropyLoss, y: Tensor) -> float:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from . import backends
-from .arguments import whole
+from .arguments import ArgumentError, whole
 
 
 class Counted(NamedTuple):
@@ -123,11 +123,27 @@ class Stream(threading.local):
     """Where dropout draws from, in each thread: a generator, and the number of the first image.
 
     Usually it is the default generator and 0. Code that cuts a batch into pieces sets both, with
-    `drawing`, so that every image gets the mask it would get in the whole batch.
+    `drawing`, and how many images a piece has, so that every image gets the mask it would get in
+    the whole batch.
     """
 
     def __init__(self) -> None:
         self.generator, self.first = default_generator, 0
+        self.images: int | None = None
+
+    def first_row(self, rows: int) -> int:
+        """The number of the first of some rows, as many for each image of a piece.
+
+        Raises ArgumentError for rows that are no multiple of the images.
+        """
+        if self.images is None or rows == self.images:
+            return self.first
+        if not self.images or rows % self.images:
+            raise ArgumentError(
+                f"dropout: {rows} rows are no multiple of a piece's {self.images} images, so they"
+                " don't belong to single ones; run whole batches"
+            )
+        return self.first * (rows // self.images)
 
 
 _stream = Stream()
@@ -138,12 +154,25 @@ def current() -> Stream:
     return _stream
 
 
+def source(generator: Generator | None) -> Generator:
+    """The generator that is given, or else this thread's: usually the default one.
+
+    Raises TypeError for what is none.
+    """
+    if generator is not None and not isinstance(generator, Generator):
+        raise TypeError(f"generator must be a minicnn.Generator, got {type(generator).__name__}")
+    return _stream.generator if generator is None else generator
+
+
 @contextmanager
-def drawing(generator: Generator, first: int) -> Iterator[None]:
-    """Let this thread's dropout draw from `generator`, for images from number `first` on."""
-    before = _stream.generator, _stream.first
-    _stream.generator, _stream.first = generator, first
+def drawing(generator: Generator, first: int, images: int | None = None) -> Iterator[None]:
+    """Let this thread's dropout draw from `generator`, for images from number `first` on.
+
+    `images` is how many of the batch's there are, if it was cut.
+    """
+    before = _stream.generator, _stream.first, _stream.images
+    _stream.generator, _stream.first, _stream.images = generator, first, images
     try:
         yield
     finally:
-        _stream.generator, _stream.first = before
+        _stream.generator, _stream.first, _stream.images = before

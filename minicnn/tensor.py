@@ -240,8 +240,7 @@ class Tensor(Variable):
         left out for a single number, where it is 1. The record is freed on the way, so a second
         call raises RuntimeError, unless the first was told to `retain_graph`.
         """
-        for leaf, g in self.gradients(gradient, retain_graph).items():
-            leaf.accumulate_grad(g)
+        autograd.add_to_leaves(self.gradients(gradient, retain_graph))
 
     def gradients(
         self, gradient: Tensor | None = None, retain_graph: bool = False
@@ -574,7 +573,8 @@ class Tensor(Variable):
         indices = self.argmax(dim, keepdim=True)
         if not self.ndim:
             return MaxResult(shape.maximum_of_all(self), indices)
-        values = shape.take_along(self, indices.array, _axis("max", self, dim))
+        # A copy, as the program may write into the one that it is given.
+        values = shape.take_along(self, indices.array.copy(), _axis("max", self, dim))
         if keepdim:
             return MaxResult(values, indices)
         return MaxResult(values.squeeze(dim), indices.squeeze(dim))

@@ -11,10 +11,9 @@ when its memory does. What is written through NumPy itself, as into `t.numpy()`,
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from functools import partial
-from types import CellType, FunctionType, MethodType
+from types import FunctionType, ModuleType
 from typing import Any
 from weakref import ref
 
@@ -62,7 +61,8 @@ def change_since(versions: tuple[Version, ...], function: Callable[..., Any]) ->
 
 
 def arrays_held(function: Callable[..., Any]) -> Iterator[Array]:
-    """The arrays that a function reaches: by its closure, its defaults, and what is in them."""
+    """The arrays that a function reaches: by its closure, its defaults, the globals that it names,
+    and whatever these refer to."""
     seen: set[int] = set()
     stack: list[Any] = [function]
     while stack:
@@ -73,19 +73,10 @@ def arrays_held(function: Callable[..., Any]) -> Iterator[Array]:
         if is_array(thing):
             yield thing
         elif isinstance(thing, FunctionType):
-            stack += [*(thing.__closure__ or ()), thing.__defaults__, thing.__kwdefaults__]
-        elif isinstance(thing, CellType):
-            with suppress(ValueError):  # it is empty
-                stack.append(thing.cell_contents)
-        elif isinstance(thing, (tuple, list, set)):
-            stack += thing
-        elif isinstance(thing, dict):
-            stack += thing.values()
-        elif isinstance(thing, partial):
-            stack += [thing.func, thing.args, thing.keywords]
-        elif isinstance(thing, MethodType):
-            stack += [thing.__func__, thing.__self__]
-        elif is_array(getattr(thing, "array", None)):  # a tensor
-            stack.append(thing.array)
-        elif not isinstance(thing, type) and callable(thing) and hasattr(thing, "__dict__"):
-            stack.append(vars(thing))
+            names = (name for name in thing.__code__.co_names if name in thing.__globals__)
+            stack += [thing.__closure__, thing.__defaults__, thing.__kwdefaults__]
+            stack += [thing.__globals__[name] for name in names]
+        elif is_array(getattr(thing, "array", None)):
+            stack.append(thing.array)  # of a tensor its values, not its history
+        elif not isinstance(thing, (type, ModuleType)):
+            stack += gc.get_referents(thing)

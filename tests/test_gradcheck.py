@@ -116,7 +116,8 @@ def test_relu_at_zero_is_reported_as_a_kink():
 
 
 def test_relu_within_eps_of_zero_is_a_kink_too():
-    assert gradcheck(F.relu, leaf(1e-6)).kinks == 1
+    assert gradcheck(F.relu, leaf(1e-7)).kinks == 1
+    assert gradcheck(F.relu, leaf(1e-6)).kinks == 0  # a smaller step stays on its side
 
 
 def test_a_tie_of_max_pooling_is_reported_as_a_kink():
@@ -225,3 +226,29 @@ def test_the_command_refuses_an_unknown_operation(capsys):
 def test_the_command_says_when_a_backend_is_missing(capsys):
     assert main(["--backend", "cupy"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_steep_curve_is_no_kink():
+    @operation
+    def steep(x):
+        return 1e6 * x * x, lambda g: 2e6 * g * x + 3
+
+    with pytest.raises(GradcheckError):
+        gradcheck(steep, leaf(0.0))
+    assert gradcheck(lambda x: 1e6 * x * x, leaf(0.0)).kinks == 0
+
+
+def test_one_input_in_two_places_moves_in_both():
+    x = random(3)
+    gradcheck(lambda a, b: a * b, [x, x])
+
+
+def test_it_records_even_where_nothing_is_recorded():
+    with minicnn.no_grad():
+        gradcheck(lambda x: x * x, random(3))
+
+
+def test_a_step_that_is_no_number_is_refused_by_name():
+    for wrong in ("a", 0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="gradcheck: eps must be a number above 0"):
+            gradcheck(lambda x: x * x, random(3), eps=wrong)

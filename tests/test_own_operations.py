@@ -111,13 +111,31 @@ def test_tensors_the_tape_would_not_see_are_refused():
     with pytest.raises(TypeError, match="mine: argument y is a Tensor"):
         product(leaf(1.0), y=leaf(2.0))
     total = made(lambda x, others: (x, lambda g: g))
-    with pytest.raises(TypeError, match="mine: argument 1 holds a Tensor"):
-        total(leaf(1.0), [leaf(2.0)])
+    for others in ([leaf(2.0)], (leaf(2.0),), {"y": leaf(2.0)}):
+        with pytest.raises(TypeError, match="mine: argument 1 holds a Tensor"):
+            total(leaf(1.0), others)
 
 
 def test_without_a_tensor_it_says_what_it_got():
     with pytest.raises(TypeError, match=r"mine: expected a Tensor, got \(list\)"):
         made(lambda x: (x, lambda g: g))([1.0])
+
+
+def test_an_argument_that_may_be_left_out_has_a_vjp_all_the_same():
+    shifted = made(lambda x, b=0.0: (x + b, lambda g: g, lambda g: g))
+    x = leaf(1.0)
+    shifted(x).backward()
+    assert x.grad.item() == 1
+
+
+def test_a_vjp_that_raises_is_named():
+    for error in (ValueError, TypeError):
+
+        def vjp(g, error=error):
+            raise error("what it says")
+
+        with pytest.raises(error, match="mine: the VJP of argument 0: what it says"):
+            made(lambda x, vjp=vjp: (x * 2, vjp))(leaf(1.0)).backward()
 
 
 # --- broadcasting --------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -468,3 +470,189 @@ def test_a_child_of_a_fork_has_threads_of_its_own():
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+# --- what hides from a look at the first batch ---------------------------------------------------
+
+
+class Normalised(nn.Module):
+    """Batch statistics, where `on`, before a head whose weights are still 0."""
+
+    def __init__(self, on=True):
+        super().__init__()
+        self.on, self.head = on, nn.Linear(3, 2)
+        nn.init.zeros_(self.head.weight)
+
+    def forward(self, x):
+        return self.head((x - x.mean(0)) / (1 + x.max(0)[0]) if self.on else x)
+
+
+def test_weights_of_0_hide_no_dependence():
+    with pytest.raises(ValueError, match="Normalised"):
+        MicroBatches(Normalised()).predict(minicnn.randn(6, 3))
+
+
+def test_a_setting_that_changes_is_looked_at_again():
+    model = nn.Sequential(nn.Flatten(), Normalised(on=False))
+    batches = MicroBatches(model)
+    batches.predict(minicnn.randn(6, 3))
+    model[1].on = True
+    with pytest.raises(ValueError, match="layer 1 Normalised"):
+        batches.predict(minicnn.randn(6, 3))
+
+
+def test_equal_images_of_whole_numbers_hide_no_dependence():
+    class Centring(nn.Module):
+        def forward(self, x):
+            return x.float() - x.float().mean(0)
+
+    with pytest.raises(ValueError, match="Centring"):
+        MicroBatches(Centring()).predict(minicnn.zeros(6, 3, dtype=minicnn.uint8))
+
+
+def test_the_look_leaves_the_model_as_it_was():
+    class Remembering(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", minicnn.zeros(3))
+            self.scale = None
+
+        def forward(self, x):
+            if self.scale is None:
+                self.scale = x.max()
+            self.mean += x.mean(0)
+            return x
+
+    model = Remembering()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="keeps something"):
+            MicroBatches(model).predict(minicnn.randn(6, 3))
+    assert model.scale is None
+    assert not array(model.mean).any()
+
+
+def test_images_that_a_model_insists_on_are_not_spoiled_with_noise():
+    class Insisting(nn.Module):
+        def forward(self, x):
+            assert float(x.max()) <= 1
+            return 2 * x
+
+    MicroBatches(Insisting()).predict(minicnn.ones(6, 3))
+
+
+@pytest.mark.parametrize("draw", [lambda: np.random.rand(), lambda: random.random()])
+def test_numbers_of_other_generators_belong_to_no_image(draw):
+    class Depth(nn.Module):
+        """Stochastic depth that nearly always keeps the batch."""
+
+        def forward(self, x):
+            return x if draw() > 1e-9 else 0 * x
+
+    with pytest.raises(ValueError, match=r"Depth.*draws random numbers"):
+        MicroBatches(Depth()).predict(minicnn.randn(6, 3))
+
+
+def test_a_number_drawn_for_the_whole_batch_is_the_same_in_all_pieces():
+    class Depth(nn.Module):
+        def forward(self, x):
+            return x * minicnn.rand(1, dtype=x.dtype)
+
+    x = minicnn.ones(9, 3, dtype=minicnn.float64)
+    minicnn.manual_seed(5)
+    want = array(Depth()(x))
+    minicnn.manual_seed(5)
+    np.testing.assert_array_equal(array(MicroBatches(Depth(), micro_batch=2).predict(x)), want)
+
+
+def test_rows_of_dropout_belong_to_images_or_are_refused():
+    class Tokens(nn.Module):
+        def forward(self, x):
+            n, t, c = x.shape
+            return F.dropout(x.reshape(n * t, c), 0.5).reshape(n, t, c)
+
+    class Shared(nn.Module):
+        def forward(self, x):
+            return x * F.dropout(minicnn.ones(1, dtype=x.dtype), 0.5)
+
+    x = minicnn.ones(9, 4, 3, dtype=minicnn.float64)
+    minicnn.manual_seed(5)
+    want = array(Tokens()(x))
+    minicnn.manual_seed(5)
+    np.testing.assert_array_equal(array(MicroBatches(Tokens(), micro_batch=2).predict(x)), want)
+    with pytest.raises(ValueError, match="no multiple of a piece's 3 images"):
+        MicroBatches(Shared()).predict(x)
+
+
+# --- histories, threads and odd arguments --------------------------------------------------------
+
+
+@pytest.mark.parametrize("criterion", [nn.CrossEntropyLoss(), mean_of_squares])
+def test_images_with_a_history_send_their_gradient_through_it(criterion):
+    stem, head = nn.Linear(4, 3).double(), nn.Linear(3, 5).double()
+    x, y = minicnn.randn(9, 4, dtype=minicnn.float64), minicnn.randint(0, 5, (9,))
+    criterion(head(stem(x)), y).backward()
+    want = array(stem.weight.grad).copy()
+    stem.zero_grad()
+    MicroBatches(head, micro_batch=2).backward(criterion, stem(x), y)
+    np.testing.assert_allclose(array(stem.weight.grad), want, rtol=1e-9)
+
+
+def test_targets_with_a_history_too():
+    teacher, student = nn.Linear(4, 5).double(), nn.Linear(4, 5).double()
+    x = minicnn.randn(9, 4, dtype=minicnn.float64)
+    nn.CrossEntropyLoss()(student(x), F.softmax(teacher(x), 1)).backward()
+    want = array(teacher.weight.grad).copy()
+    teacher.zero_grad()
+    student.zero_grad()
+    MicroBatches(student, micro_batch=2).backward(
+        nn.CrossEntropyLoss(), x, F.softmax(teacher(x), 1)
+    )
+    np.testing.assert_allclose(array(teacher.weight.grad), want, rtol=1e-9)
+
+
+def test_a_criterion_that_was_given_another_forward_is_asked():
+    model, (x, y) = network(), batch()
+    criterion = nn.CrossEntropyLoss()
+    criterion.forward = lambda outputs, y: (outputs * outputs).sum()
+    expected = criterion(model.eval()(x), y).item()
+    assert MicroBatches(model).backward(criterion, x, y) == pytest.approx(expected, rel=1e-9)
+
+
+def test_gradients_from_several_threads_all_arrive():
+    model, (x, y) = network().eval(), batch()
+    batches = MicroBatches(model, micro_batch=4)
+    batches.backward(nn.CrossEntropyLoss(), x, y)
+    once = [array(p.grad).copy() for p in model.parameters()]
+    model.zero_grad()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: batches.backward(nn.CrossEntropyLoss(), x, y), range(8)))
+    for p, g in zip(model.parameters(), once, strict=True):
+        np.testing.assert_allclose(array(p.grad), 8 * g, rtol=1e-9)
+
+
+ODD = {
+    "targets of another number": (lambda m, x, y: (m, x, y[:5]), "37 images and 5 targets"),
+    "more targets than images": (lambda m, x, y: (m, x[:5], y), "5 images and 37 targets"),
+    "an array of images": (lambda m, x, y: (m, array(x), y), "images must be a Tensor"),
+    "a list of targets": (lambda m, x, y: (m, x, y.tolist()), "targets must be a Tensor"),
+    "a function for a model": (lambda m, x, y: (m.forward, x, y), "model must be a Module"),
+    "several outputs": (
+        lambda m, x, y: (Pair(), x[:1], y[:1]),
+        "must be a Tensor, got builtins.tuple",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_odd_arguments_are_named(case):
+    make, message = ODD[case]
+    model, x, y = make(network(), *batch())
+    with pytest.raises((TypeError, ValueError), match=message):
+        MicroBatches(model).backward(nn.CrossEntropyLoss(), x, y)
+
+
+def test_a_copy_has_threads_of_its_own():
+    model, (x, _) = network().eval(), batch()
+    batches = MicroBatches(model)
+    want = array(batches.predict(x))
+    np.testing.assert_array_equal(array(copy.deepcopy(batches).predict(x)), want)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+from collections import deque
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ import minicnn
 from minicnn import functional as F
 from minicnn import nn, optim, versions
 from minicnn.autograd import operation
+from minicnn.tensor import Tensor
 
 from .arrays import array
 
@@ -188,6 +191,61 @@ def test_memory_that_has_gone_leaves_no_count_behind():
     assert len(versions._changes) <= before + 1
 
 
+def test_weights_may_change_that_only_trained_biases_stand_beside():
+    layer = nn.Linear(3, 2)
+    layer.weight.requires_grad_(False)
+    y = layer(minicnn.ones(4, 3))
+    with minicnn.no_grad():
+        layer.weight += 1
+    y.sum().backward()
+
+
+@pytest.mark.parametrize("call", [F.linear, lambda x, w: x @ w.t()])
+def test_weights_of_a_first_layer_may_change_as_its_images_need_no_gradient(call):
+    w = minicnn.ones(2, 3, requires_grad=True)
+    y = call(minicnn.ones(4, 3), w)
+    y.sum().backward(retain_graph=True)
+    with minicnn.no_grad():
+        w += 1
+    y.sum().backward()
+
+
+def test_velocities_that_a_program_uses_are_watched():
+    p = nn.Parameter(minicnn.ones(2))
+    optimizer = optim.SGD([p], lr=0.1, momentum=0.9)
+    (p * p).sum().backward()
+    optimizer.step()
+    x = minicnn.ones(2, requires_grad=True)
+    y = (x * optimizer.state_dict()["state"][0]["momentum_buffer"]).sum()
+    (p * p).sum().backward()
+    optimizer.step()
+    with pytest.raises(RuntimeError, match=r"SGD\.step"):
+        y.backward()
+
+
+def test_what_was_frozen_since_gets_no_gradient():
+    x, y = leaf(1.0), leaf(2.0)
+    z = (x * y).sum()
+    y.requires_grad_(False)
+    z.backward()
+    assert x.grad.item() == 2
+    assert y.grad is None
+
+
+def test_an_index_that_changes_later_is_the_one_that_was_used():
+    for index in (minicnn.tensor([0, 2]), [0, 2], np.array([0, 2])):
+        x = leaf(1.0, 2.0, 3.0)
+        y = x[index]
+        index[0] = 1
+        y.sum().backward()
+        assert x.grad.tolist() == [1, 0, 1]
+    x = minicnn.tensor([[1.0, 2.0], [4.0, 3.0]], requires_grad=True)
+    values, indices = x.max(1)
+    indices.fill_(0)
+    values.sum().backward()
+    assert x.grad.tolist() == [[0, 1], [1, 0]]
+
+
 # --- wherever a VJP keeps it ---------------------------------------------------------------------
 
 
@@ -206,7 +264,31 @@ def times(y, g):
     return g * y
 
 
+class Slots:
+    __slots__ = ("y",)
+
+    def __init__(self, y):
+        self.y = y
+
+    def vjp(self, g):
+        return g * self.y
+
+
+GLOBAL = []
+
+
+def of_a_global(y):
+    GLOBAL[:] = [y]
+    return lambda g: g * GLOBAL[0]
+
+
 KEPT = {
+    "slots": lambda y: Slots(y).vjp,
+    "namespace": lambda y: (lambda space: lambda g: g * space.y)(SimpleNamespace(y=y)),
+    "deque": lambda y: (lambda ys: lambda g: g * ys[0])(deque([y])),
+    "bound method of the array": lambda y: lambda g, times=y.__mul__: times(g),
+    "a global": of_a_global,
+    "a tensor": lambda y: (lambda t: lambda g: g * t.array)(Tensor(y)),
     "closure": lambda y: lambda g: g * y,
     "default": lambda y: lambda g, y=y: g * y,
     "keyword default": lambda y: lambda g, *, y=y: g * y,

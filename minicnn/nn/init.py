@@ -9,7 +9,7 @@ from .. import autograd
 from ..arguments import ArgumentError, real
 from ..backends import backend_of, host
 from ..dtype import is_floating
-from ..random import Generator, Key, default_generator
+from ..random import Generator, Key, source
 from ..tensor import Tensor
 
 
@@ -48,7 +48,7 @@ def _key(name: str, tensor: Tensor, generator: Generator | None) -> Key:
         raise NotImplementedError(f"{name}: expected a floating-point tensor, got {tensor.dtype}")
     if generator is not None and not isinstance(generator, Generator):
         raise TypeError(f"{name}: generator must be a Generator, got {type(generator).__name__}")
-    return (generator or default_generator).next_key()
+    return source(generator).next_key()
 
 
 def uniform_(

@@ -91,14 +91,14 @@ def conv2d(
     backend = backend_of(x)
     xp, times = backend.xp, backend.matmul
     x = nhwc(x)
-    n, h, width, c = x.shape
+    (n, h, width, c), dtype = x.shape, x.dtype
     o, kh, kw = w.shape[0], w.shape[2], w.shape[3]
     filters = nhwc(w).reshape(o, kh * kw * c)
     window = ((kh, kw), stride, dilation)
     padded = (h + sum(margins[0]), width + sum(margins[1]))
     oh, ow = backend.output_size(padded, *window)
     cut = backend.pieces(n, oh * ow * filters[:1].nbytes)
-    y = xp.empty((n, oh, ow, o), x.dtype)
+    y = xp.empty((n, oh, ow, o), dtype)
 
     def cols(piece: slice) -> Array:
         return backend.im2col(pad(x[piece], margins), *window)
@@ -114,12 +114,12 @@ def conv2d(
 
     def vjp_x(g: Array) -> Array:
         g = nhwc(g)
-        dx = xp.empty(x.shape, x.dtype)
+        dx = xp.empty((n, h, width, c), dtype)
 
         def backward(run: Sequence[slice]) -> None:
             for piece in run:
                 dcols = times(g[piece].reshape(-1, o), filters)
-                shape = (len(x[piece]), *padded, c)
+                shape = (len(g[piece]), *padded, c)
                 dx[piece] = unpad(backend.col2im(dcols, shape, *window), margins)
 
         backend.share(backward, cut)

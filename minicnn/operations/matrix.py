@@ -27,10 +27,12 @@ def matmul(x: Array, y: Array) -> Any:
             g = g[..., None]
         return g[..., None, :] if rows else g
 
+    # Shapes by themselves: the gradient with respect to x needs y, and of x no number.
+    xs, x2s, ys, y2s = x.shape, x2.shape, y.shape, y2.shape
     return (
         times(x, y),
-        lambda g: _unstacked(times(whole(g), y2.swapaxes(-1, -2)), x2.shape).reshape(x.shape),
-        lambda g: _unstacked(times(x2.swapaxes(-1, -2), whole(g)), y2.shape).reshape(y.shape),
+        lambda g: _unstacked(times(whole(g), y2.swapaxes(-1, -2)), x2s).reshape(xs),
+        lambda g: _unstacked(times(x2.swapaxes(-1, -2), whole(g)), y2s).reshape(ys),
     )
 
 
@@ -46,9 +48,10 @@ def linear(x: Array, w: Array, b: Array | None = None) -> Any:
     if b is not None:
         y += b
     x2 = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])  # (N, K)
+    rows = len(x2), len(w)  # of g, seen as (N, M)
     return (
         y,
         lambda g: times(g, w),
-        lambda g: times(g.reshape(len(x2), len(w)).T, x2),
-        lambda g: g.reshape(len(x2), len(w)).sum(axis=0),
+        lambda g: times(g.reshape(rows).T, x2),
+        lambda g: g.reshape(rows).sum(axis=0),
     )

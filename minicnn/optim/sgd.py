@@ -139,6 +139,8 @@ class SGD:
                     )
             for p in params:
                 changed_in_place(p.array, "SGD.step")
+                if p in self._velocity:
+                    changed_in_place(self._velocity[p], "SGD.step")
 
     def state_dict(self) -> dict[str, Any]:
         """The momentum of each parameter, by number, and the groups' options, as PyTorch has them.
