@@ -14,10 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from minicnn import Tensor, files
+from minicnn import Tensor, atomic, files
 from minicnn.serialization import SHA256, pack, unpack
-
-from . import atomic
 
 KEPT = 2
 FORMAT = "nin.checkpoint 2"

@@ -17,9 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minicnn import atomic
 from minicnn.console import printable
-
-from . import atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Figure

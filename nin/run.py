@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import minicnn
-from minicnn import files, nn
+from minicnn import atomic, files, nn
+from minicnn.dtype import is_floating
 from minicnn.serialization import unpack
 
-from . import atomic, config, curves, drawing, lock
+from . import config, curves, drawing, lock
 from .checkpoint import MOST, Checkpoints
 from .command_line import DEVICES, as_json
 from .fit import FIGURES, Row
@@ -105,6 +106,9 @@ def load_model(directory: str | Path, device: Any = "cpu") -> tuple[nn.Sequentia
         raise RunError(f"{path} can't be read: {error.strerror}") from None
     except ValueError as error:
         raise RunError(f"{path} can't be read: it {error}") from None
+    for name, value in state.items():
+        if not is_floating(value.dtype):
+            raise RunError(f"{path}: {name} holds {value.dtype}, where weights are float32")
     model = preset.build()
     try:
         model.load_state_dict(state)

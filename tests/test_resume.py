@@ -15,8 +15,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import minicnn
-from minicnn import nn
-from nin import atomic, train
+from minicnn import atomic, nn
+from nin import train
 from nin.checkpoint import CheckpointError, Checkpoints, load, save
 from nin.run import MODEL
 

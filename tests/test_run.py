@@ -209,3 +209,12 @@ def test_leftovers_of_a_killed_run_are_cleared_and_others_stay(whole):
     with Run.open(whole) as run:
         run.forget_leftovers()
     assert [p.name for p in whole.glob("*.tmp")] == [".mine.tmp"]
+
+
+def test_a_model_of_whole_numbers(run):
+    directory, model, _ = run
+    weights = {
+        name: minicnn.zeros(*p.shape, dtype=minicnn.int64) for name, p in model.state_dict().items()
+    }
+    minicnn.save(weights, directory / "model.safetensors")
+    refused(directory, "holds int64, where weights are float32")

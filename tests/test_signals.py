@@ -12,8 +12,8 @@ import warnings
 import pytest
 
 import minicnn
-from minicnn import nn
-from nin import atomic, checkpoint, drawing, train
+from minicnn import atomic, nn
+from nin import checkpoint, drawing, train
 from nin.fit import Training
 from nin.health import Monitor
 from nin.run import MODEL, Run

@@ -8,7 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .. import atomic, drawing
+from minicnn import atomic
+
+from .. import drawing
 from ..command_line import Failure, as_json, printable
 from ..run import default_directory
 
