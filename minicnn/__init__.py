@@ -53,50 +53,56 @@ from .tensor import Tensor as Tensor
 __version__ = "0.1.0"
 
 
+def _tensor(name: str, input: Tensor) -> Tensor:
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{name}: input must be a Tensor, got {type(input).__name__}")
+    return input
+
+
 def max(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The largest element; along `dim`, (values, indices), the first of equal maxima."""
-    return input.max(dim, keepdim)
+    return _tensor("max", input).max(dim, keepdim)
 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the largest element stands, int64; the first of equal ones."""
-    return input.argmax(dim, keepdim)
+    return _tensor("argmax", input).argmax(dim, keepdim)
 
 
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The sum over all axes or over `dim`."""
-    return input.sum(dim, keepdim)
+    return _tensor("sum", input).sum(dim, keepdim)
 
 
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The mean over all axes or over `dim`."""
-    return input.mean(dim, keepdim)
+    return _tensor("mean", input).mean(dim, keepdim)
 
 
 def exp(input: Tensor) -> Tensor:
-    return input.exp()
+    return _tensor("exp", input).exp()
 
 
 def log(input: Tensor) -> Tensor:
-    return input.log()
+    return _tensor("log", input).log()
 
 
 def sqrt(input: Tensor) -> Tensor:
-    return input.sqrt()
+    return _tensor("sqrt", input).sqrt()
 
 
 def abs(input: Tensor) -> Tensor:
-    return input.abs()
+    return _tensor("abs", input).abs()
 
 
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-input))."""
-    return input.sigmoid()
+    return _tensor("sigmoid", input).sigmoid()
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """input @ other."""
-    return input @ other
+    return _tensor("matmul", input) @ other
 
 
 def softmax(input: Tensor, dim: int) -> Tensor:
@@ -111,9 +117,9 @@ def log_softmax(input: Tensor, dim: int) -> Tensor:
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """The axes from start_dim to end_dim, both included, as one."""
-    return input.flatten(start_dim, end_dim)
+    return _tensor("flatten", input).flatten(start_dim, end_dim)
 
 
 def reshape(input: Tensor, shape: Any) -> Tensor:
     """The same elements in another shape."""
-    return input.reshape(shape)
+    return _tensor("reshape", input).reshape(shape)

@@ -48,6 +48,10 @@ def number(value: Any) -> bool | int | float:
     raise TypeError(f"expected a number, got {type(value).__module__}.{type(value).__qualname__}")
 
 
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool) or getattr(getattr(value, "dtype", None), "kind", "") == "b"
+
+
 def real(
     name: str,
     argument: str,
@@ -87,13 +91,15 @@ def real(
 
 
 def whole(name: str, argument: str, value: Any, least: int | None = None) -> int:
-    """A whole number of at least `least`, as an int: whatever `operator.index` takes.
+    """A whole number of at least `least`, as an int: whatever `operator.index` takes but bools.
+
+    A bool in the place of a size is an argument in the wrong place.
 
     Raises ArgumentError, naming the argument, for one below, ArgumentTypeError for what is no whole
     number.
     """
     try:
-        n = operator.index(value)
+        n = None if _is_bool(value) else operator.index(value)
     except TypeError:
         n = None
     if n is None or (least is not None and n < least):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from numbers import Integral
 from typing import Any
 
@@ -10,7 +11,7 @@ from . import backends, random
 from .arguments import ArgumentError, ArgumentTypeError, number, real, whole
 from .autograd import common_backend
 from .device import Place, place
-from .dtype import DType, as_dtype, dtype_of_number, float32, float64, int64, result_type
+from .dtype import DType, as_dtype, dtype_of_number, fitting, float32, float64, int64, result_type
 from .operations import shape
 from .random import Generator
 from .tensor import Tensor
@@ -41,8 +42,18 @@ def tensor(
     else:
         array = _backend(device).from_host(_on_host(data, dtype))
     if dtype is not None:
-        array = array.astype(as_dtype("tensor", dtype))
+        dtype = as_dtype("tensor", dtype)
+        if isinstance(data, (list, tuple, int, float)):
+            _refuse_too_large(array, dtype)
+        array = array.astype(dtype)
     return Tensor(array, requires_grad)
+
+
+def _refuse_too_large(array: Any, dtype: DType) -> None:
+    """Raise RuntimeError for numbers that can't be elements of this type; arrays are just cast."""
+    if array.size and array.dtype.kind in "iuf":
+        for extreme in (array.min(), array.max()):  # NaN is both
+            fitting("tensor", number(extreme.item()), dtype)
 
 
 def _on_host(data: Any, dtype: DType) -> Any:
@@ -104,17 +115,15 @@ def full(
     value = number(fill_value.item() if isinstance(fill_value, Tensor) else fill_value)
     dtype = dtype_of_number(value) if dtype is None else as_dtype("full", dtype)
     size = _size("full", (size,))
-    try:
-        return Tensor(_backend(device).xp.full(size, value, dtype), requires_grad)
-    except (OverflowError, ValueError):
-        raise RuntimeError(f"full: {value} does not fit into {dtype}") from None
+    value = fitting("full", value, dtype)
+    return Tensor(_backend(device).xp.full(size, value, dtype), requires_grad)
 
 
 def zeros(
     *size: Any, dtype: DType = float32, device: Place = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of this size, all zeros."""
-    dtype = as_dtype("zeros", dtype)
+    dtype = _dtype("zeros", dtype)
     return Tensor(_backend(device).xp.zeros(_size("zeros", size), dtype), requires_grad)
 
 
@@ -122,25 +131,48 @@ def ones(
     *size: Any, dtype: DType = float32, device: Place = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of this size, all ones."""
-    dtype = as_dtype("ones", dtype)
+    dtype = _dtype("ones", dtype)
     return Tensor(_backend(device).xp.ones(_size("ones", size), dtype), requires_grad)
 
 
-def zeros_like(input: Tensor, *, requires_grad: bool = False) -> Tensor:
-    """Zeros of a tensor's shape, dtype and device."""
-    return Tensor(backends.backend_of(input.array).xp.zeros_like(input.array), requires_grad)
+def zeros_like(
+    input: Tensor, *, dtype: DType = None, device: Place = None, requires_grad: bool = False
+) -> Tensor:
+    """Zeros of a tensor's shape, and of its dtype and on its device unless others are given."""
+    return _like("zeros_like", input, dtype, device, requires_grad, 0)
 
 
-def ones_like(input: Tensor, *, requires_grad: bool = False) -> Tensor:
-    """Ones of a tensor's shape, dtype and device."""
-    return Tensor(backends.backend_of(input.array).xp.ones_like(input.array), requires_grad)
+def ones_like(
+    input: Tensor, *, dtype: DType = None, device: Place = None, requires_grad: bool = False
+) -> Tensor:
+    """Ones of a tensor's shape, and of its dtype and on its device unless others are given."""
+    return _like("ones_like", input, dtype, device, requires_grad, 1)
 
 
-def arange(start: float, end: float | None = None, step: float = 1, **options: Any) -> Tensor:
+def _like(
+    name: str, input: Tensor, dtype: DType, device: Place, requires_grad: bool, value: int
+) -> Tensor:
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{name}: input must be a Tensor, got {type(input).__name__}")
+    backend = backends.backend_of(input.array) if device is None else _backend(device)
+    dtype = input.dtype if dtype is None else as_dtype(name, dtype)
+    if backend is backends.backend_of(input.array):  # in its memory order
+        array = backend.xp.full_like(input.array, value, dtype=dtype)
+    else:
+        array = backend.xp.full(input.shape, value, dtype)
+    return Tensor(array, requires_grad)
+
+
+def arange(
+    start: Any = 0,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    dtype: DType = None,
+    device: Place = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """start, start + step, … below `end`; with one argument, 0, 1, … below it."""
-    device, dtype = options.pop("device", None), options.pop("dtype", None)
-    if options:
-        raise TypeError(f"arange: unsupported argument {sorted(options)[0]!r}")
     if end is None:
         start, end = 0, start
     start, end, step = (v.item() if hasattr(v, "item") else v for v in (start, end, step))
@@ -151,15 +183,17 @@ def arange(start: float, end: float | None = None, step: float = 1, **options: A
         v if isinstance(v, Integral) else real("arange", name, v)
         for name, v in (("start", start), ("end", end), ("step", step))
     ]
-    if not numbers[2]:
-        raise ArgumentError("arange: step must not be 0")
+    if not numbers[2] or not all(map(isfinite, numbers)):
+        raise ArgumentError(f"arange: from {start} to {end} in steps of {step} leads nowhere")
     if (numbers[1] - numbers[0]) * numbers[2] < 0:
         raise ArgumentError(f"arange: steps of {step} don't lead from {start} to {end}")
     dtype = as_dtype("arange", dtype)
     if dtype.kind in "iu":
         numbers = [whole("arange", "of whole numbers, start, end and step", v) for v in numbers]
-        return Tensor(_backend(device).xp.arange(*numbers, dtype=int64).astype(dtype))
-    return Tensor(_backend(device).xp.arange(*numbers, dtype=dtype))
+        array = _backend(device).xp.arange(*numbers, dtype=int64).astype(dtype)
+    else:
+        array = _backend(device).xp.arange(*numbers, dtype=dtype)
+    return Tensor(array, requires_grad)
 
 
 def rand(
@@ -188,8 +222,12 @@ def randn(
     return Tensor(_backend(device).normal(key, size, dtype), requires_grad)
 
 
+def _dtype(name: str, dtype: DType) -> DType:
+    return float32 if dtype is None else as_dtype(name, dtype)
+
+
 def _random(name: str, dtype: DType) -> DType:
-    dtype = as_dtype(name, dtype)
+    dtype = _dtype(name, dtype)
     if dtype not in (float32, float64):
         raise NotImplementedError(f"{name}: dtype must be float32 or float64, got {dtype}")
     return dtype
@@ -206,6 +244,8 @@ def randint(
     """An int64 tensor of this size, uniform on low … high-1; `randint(high, size)` is from 0 on."""
     if size is None:
         low, high, size = 0, low, high
+    if not isinstance(size, (tuple, list)):
+        raise ArgumentTypeError(f"randint: size must be a tuple or a list, got {size!r}")
     low, high = whole("randint", "low", low, -(2**63)), whole("randint", "high", high)
     if not low < high <= 2**63:
         raise ArgumentError(f"randint: there is no whole number from {low} on and below {high}")

@@ -17,6 +17,8 @@ class device:
         if isinstance(type, device):
             self.type, self.index = type.type, type.index
             return
+        if not isinstance(type, str):
+            raise TypeError(f"device must be cpu, cuda or cuda:N, got {type!r}")
         name, _, number = type.partition(":")
         if name not in backends.NAMES or (number and not number.isdecimal()):
             raise RuntimeError(f"device must be cpu, cuda or cuda:N, got {type!r}")

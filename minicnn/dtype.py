@@ -7,6 +7,7 @@ stays float32 whatever Python number it meets, and int64 · float32 is float32.
 
 from __future__ import annotations
 
+from math import isfinite
 from numbers import Integral
 from typing import Any
 
@@ -40,7 +41,7 @@ def as_dtype(name: str, dtype: Any) -> DType:
     Raises TypeError for what is none.
     """
     try:
-        found = host.xp.dtype(dtype)
+        found = None if dtype is None else host.xp.dtype(dtype)
     except TypeError:
         found = None
     if found is None or found.kind not in "biuf":
@@ -59,6 +60,26 @@ def wrapped(name: str, value: bool | int | float, dtype: DType) -> bool | int | 
         raise RuntimeError(f"{name}: {value} does not fit into 64 bits")
     info = host.xp.iinfo(dtype)
     return (int(value) - info.min) % (info.max - info.min + 1) + info.min
+
+
+def fitting(name: str, value: bool | int | float, dtype: DType) -> bool | int | float:
+    """A number to be written as an element of this type, as PyTorch writes it.
+
+    What has a fraction is cut to a whole number, and -1 is the largest of an unsigned type. Raises
+    RuntimeError for one that is too large for the type, and for a NaN that is to be whole.
+    """
+    if dtype.kind == "f":
+        most = float(host.xp.finfo(dtype).max)
+        fits = not isfinite(value) or -most <= value <= most
+    elif dtype.kind in "iu":
+        info = host.xp.iinfo(dtype)
+        least = info.min if isinstance(value, float) else min(info.min, -info.max)
+        fits = isfinite(value) and least <= value <= info.max
+    else:
+        return bool(value)
+    if not fits:
+        raise RuntimeError(f"{name}: {value} does not fit into {dtype}")
+    return wrapped(name, int(value) if dtype.kind in "iu" else value, dtype)
 
 
 def dtype_of_number(value: bool | int | float) -> DType:

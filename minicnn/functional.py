@@ -197,7 +197,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0), always in a new tensor: `inplace` only saves memory in PyTorch."""
     _tensor("relu", "input", input)
-    return arithmetic.relu(input)
+    return input.relu()
 
 
 def sigmoid(input: Tensor) -> Tensor:
@@ -398,6 +398,14 @@ def _class_weights(name: str, weight: Tensor | None, classes: int, x: Tensor) ->
     return weight.array
 
 
+def _weighted(q: Array, weights: Array) -> Array:
+    """q (N, C, …) times the weights (C,) of the classes; where q is 0, 0, whatever the weight."""
+    backend = backend_of(q)
+    with backend.quiet():
+        product = q * weights.reshape(1, -1, *[1] * (q.ndim - 2))
+    return backend.xp.where(q == 0, 0, product).astype(q.dtype)
+
+
 def _one_hot(name: str, x: Tensor, target: Tensor, ignore_index: int) -> tuple[Array, Array]:
     """Indices (N, …) as rows of 0 and 1, (N, C, …), all 0 where ignored; and what's not ignored."""
     if target.dtype.kind not in "iu":
@@ -456,9 +464,7 @@ def nll_loss(
         return loss.squeeze(0) if reduction == "none" else loss
     x = input
     hot, _ = _one_hot(name, x, target, ignore_index)
-    classes = x.shape[1]
-    weights = _class_weights(name, weight, classes, x).reshape(1, -1, *[1] * (x.ndim - 2))
-    q = hot * weights  # (N, C, …)
+    q = _weighted(hot, _class_weights(name, weight, x.shape[1], x))  # (N, C, …)
     return _reduce(name, _softmax.nll(x, Tensor(q)), reduction, q.sum())
 
 
@@ -499,7 +505,7 @@ def cross_entropy(
         )
         return loss.squeeze(0) if reduction == "none" else loss
     x, classes = input, input.shape[1]
-    weights = _class_weights(name, weight, classes, x).reshape(1, -1, *[1] * (x.ndim - 2))
+    weights = _class_weights(name, weight, classes, x)
     q: Tensor
     if is_floating(target.dtype):
         if target.shape != x.shape:
@@ -511,14 +517,20 @@ def cross_entropy(
         total: Any = x.numel() // max(classes, 1)
     else:
         hot, counted = _one_hot(name, x, target, ignore_index)
-        total = (hot * weights).sum()
+        total = _weighted(hot, weights).sum()
         q = Tensor(hot)
-    if label_smoothing:
+    if label_smoothing and classes:
         q = q * (1 - label_smoothing) + label_smoothing / classes
         if not is_floating(target.dtype):
             q = q * Tensor(counted[:, None].astype(x.dtype))
-    if weight is not None:
-        q = q * Tensor(weights)
+    if weight is not None and is_floating(target.dtype):
+        q = q * weight.reshape(1, -1, *[1] * (x.ndim - 2))
+    elif weight is not None:
+        if weight.requires_grad:
+            raise ArgumentError(f"{name}: weight requires grad, and has none beside class indices")
+        q = Tensor(_weighted(q.array, weights))
+    if not classes:
+        return _reduce(name, (x * x).sum(1), reduction, total)
     # (N, C, …) as rows of C numbers
     order, rest = (0, *range(2, x.ndim), 1), x.shape[:1] + x.shape[2:]
     rows = [t.permute(order).reshape(-1, classes) if x.ndim > 2 else t for t in (x, q)]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from weakref import ref
 
 from . import autograd, backends
-from .arguments import ArgumentError, number, whole
+from .arguments import ArgumentError, ArgumentTypeError, number, whole
 from .autograd import Node, Variable, changed_in_place
 from .backends import Array, as_array, backend_of
 from .device import device
@@ -19,6 +19,7 @@ from .dtype import (
     DType,
     as_dtype,
     bool_,
+    fitting,
     float32,
     float64,
     int64,
@@ -28,6 +29,7 @@ from .dtype import (
     uint8,
     wrapped,
 )
+from .indexing import steps
 from .operations import arithmetic, matrix, shape
 from .versions import owner
 
@@ -161,7 +163,7 @@ class Tensor(Variable):
     def item(self) -> Any:
         """The value of a tensor with one element, as a Python number."""
         if self.numel() != 1:
-            raise RuntimeError(f"item(): a tensor of shape {self.shape} is not a single number")
+            raise ArgumentError(f"item(): a tensor of shape {self.shape} is not a single number")
         return self.array.item()
 
     def tolist(self) -> Any:
@@ -185,8 +187,9 @@ class Tensor(Variable):
         return int(self.item())
 
     def __index__(self) -> int:
-        if kind(self.dtype) == 2:
-            raise TypeError(f"a {self.dtype} tensor can't be an index; use .long()")
+        if kind(self.dtype) == 2 or self.numel() != 1:
+            what = f"a {self.dtype} tensor of shape {self.shape}"
+            raise ArgumentTypeError(f"{what} can't be an index; only one whole number can")
         return int(self.item())
 
     def __float__(self) -> float:
@@ -208,13 +211,15 @@ class Tensor(Variable):
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Collect gradients in `.grad` from now on (or no longer)."""
+        if not isinstance(requires_grad, bool):
+            raise TypeError(f"requires_grad must be True or False, got {requires_grad!r}")
         if requires_grad and not is_floating(self.dtype):
             raise RuntimeError(
                 f"only floating-point tensors have gradients, this one is {self.dtype}"
             )
         if not requires_grad and self.node is not None:
             raise RuntimeError("requires_grad_(False): this tensor has a history; use .detach()")
-        self._requires_grad = bool(requires_grad)
+        self._requires_grad = requires_grad
         return self
 
     @property
@@ -382,7 +387,9 @@ class Tensor(Variable):
             raise TypeError(f"@: expected a Tensor, got {type(other).__name__}")
         inner = other.shape[-2] if other.ndim > 1 else other.shape[0] if other.ndim else None
         if not self.ndim or inner != self.shape[-1]:
-            raise RuntimeError(f"@: shapes {self.shape} and {other.shape} do not fit")
+            raise ArgumentError(f"@: shapes {self.shape} and {other.shape} do not fit")
+        if self.dtype != other.dtype:
+            raise ArgumentError(f"@: {self.dtype} and {other.dtype}; .to(dtype) converts one")
         return _binary(matrix.matmul, self, other)
 
     def __neg__(self) -> Tensor:
@@ -404,7 +411,7 @@ class Tensor(Variable):
         return arithmetic.sqrt(_floating(self))
 
     def relu(self) -> Tensor:
-        return arithmetic.relu(self)
+        return arithmetic.relu(_no_bool("relu", self))
 
     def sigmoid(self) -> Tensor:
         return arithmetic.sigmoid(_floating(self))
@@ -426,11 +433,34 @@ class Tensor(Variable):
     def __itruediv__(self, other: Any) -> Tensor:
         return self._in_place("/=", self.detach() / _detached(other), other)
 
+    def __ipow__(self, other: Any) -> Tensor:
+        return self._in_place("**=", self.detach() ** _detached(other), other)
+
+    def __iand__(self, other: Any) -> Tensor:
+        return self._in_place("&=", self.detach() & _detached(other), other)
+
+    def __ior__(self, other: Any) -> Tensor:
+        return self._in_place("|=", self.detach() | _detached(other), other)
+
+    def __ixor__(self, other: Any) -> Tensor:
+        return self._in_place("^=", self.detach() ^ _detached(other), other)
+
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(value, Tensor):
             autograd.common_backend("[…] =", self, value)
+            new = value.array
+        elif isinstance(value, backends.host.ArrayType):
+            new = backend_of(self.array).from_host(value)
+        else:
+            new = fitting("[…] =", _operand("[…] =", value), self.dtype)
+        *before, last = steps(self.array, index)
         with self._changing("[…] =", value) as array:
-            array[_index(self, index)] = value.array if isinstance(value, Tensor) else value
+            for step in before:
+                array = array[step]
+            if getattr(new, "ndim", 0) and new.shape[0] == 1:
+                while new.ndim > array[last].ndim and new.shape[0] == 1:
+                    new = new[0]  # leading axes of 1, as of one image for the place of one
+            array[last] = new
 
     def zero_(self) -> Tensor:
         return self.fill_(0)
@@ -439,7 +469,7 @@ class Tensor(Variable):
         """Every element this number, or that of a tensor without axes."""
         if isinstance(value, Tensor):
             return self._in_place("fill_", value.detach().reshape(()), value)
-        value = _operand("fill_", value)
+        value = fitting("fill_", _operand("fill_", value), self.dtype)
         with self._changing("fill_") as array:
             array[...] = value
         return self
@@ -567,6 +597,8 @@ class Tensor(Variable):
         if isinstance(dim, Tensor):
             raise TypeError("max(): of two tensors is not supported; dim must be an int")
         if dim is None:
+            if keepdim:
+                raise TypeError("max(): keepdim needs a dim")
             if not self.numel():
                 raise RuntimeError(f"max(): shape {self.shape} has no elements")
             return shape.maximum_of_all(self)
@@ -591,6 +623,8 @@ class Tensor(Variable):
     def reshape(self, *sizes: Any) -> Tensor:
         """The same elements in another shape; one size may be -1."""
         target = _sizes("reshape", sizes)
+        if any(n < -1 for n in target):
+            raise ArgumentError(f"reshape: a size must be at least 0, or -1 once, got {target}")
         try:
             result: Tensor = shape.reshape(self, target)
         except ValueError:
@@ -652,7 +686,8 @@ class Tensor(Variable):
         """Two axes exchanged."""
         order = list(range(self.ndim))
         a, b = _axis("transpose", self, dim0), _axis("transpose", self, dim1)
-        order[a], order[b] = b, a
+        if self.ndim:
+            order[a], order[b] = b, a
         return self.permute(order)
 
     def t(self) -> Tensor:
@@ -666,7 +701,17 @@ class Tensor(Variable):
         return self.permute(list(range(self.ndim))[::-1])
 
     def __getitem__(self, index: Any) -> Tensor:
-        return shape.getitem(self, _index(self, index))
+        result = self
+        for step in steps(self.array, index):
+            result = shape.getitem(result, step)
+        return result
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
+
+    def __reversed__(self) -> Tensor:
+        """The elements along the first axis, last one first."""
+        return self[::-1] if self.ndim else self
 
 
 _device = device  # `device` is a property inside the class
@@ -740,7 +785,7 @@ def _bitwise(name: str, function: Callable[..., Any], x: Tensor, other: Any) -> 
     y = _operand(name, other)
     dtype = result_type(x.array, y.array if isinstance(y, Tensor) else y)
     if is_floating(dtype):
-        raise TypeError(f"{name}: expected bools or whole numbers, got {dtype}")
+        raise ArgumentTypeError(f"{name}: expected bools or whole numbers, got {dtype}")
     if isinstance(y, Tensor):
         autograd.common_backend(name, x, y)
         y = y.array.astype(dtype, copy=False)
@@ -764,22 +809,6 @@ def _floating(x: Tensor) -> Tensor:
 
 def _detached(x: Any) -> Any:
     return x.detach() if isinstance(x, Tensor) else x
-
-
-def _index(x: Tensor, index: Any) -> Any:
-    """An index of x with arrays where it had tensors; those of the host are taken to x's device.
-
-    A whole number in a tensor without axes is a number, so that what it picks is a view.
-    """
-    if isinstance(index, tuple):
-        return tuple(_index(x, i) for i in index)
-    if isinstance(index, backends.host.ArrayType):
-        index = Tensor(index)
-    if not isinstance(index, Tensor):
-        return index
-    if not index.ndim and kind(index.dtype) == 1:
-        return int(index.item())
-    return index.to(x.device).array
 
 
 def _sizes(name: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:

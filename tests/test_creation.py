@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,7 @@ def outcome(call):
         t = call()
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         return error
-    return str(t.dtype).removeprefix("torch."), array(t).shape, array(t).tolist()
+    return str(t.dtype).removeprefix("torch."), array(t).shape, repr(array(t).tolist())
 
 
 def assert_alike(call):
@@ -123,3 +125,48 @@ def test_errors_are_of_a_kind_that_programs_for_pytorch_catch(mistake):
 def test_randint_from_0_on():
     drawn = minicnn.randint(3, (1000,))
     assert sorted(set(drawn.tolist())) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["zeros", "ones", "rand", "randn"])
+def test_no_dtype_is_the_default_one(name):
+    assert getattr(minicnn, name)(2, dtype=None).dtype == minicnn.float32
+
+
+RANGES = [256, -1, -256, 2**40, 1.5, -2.5, float("nan"), float("inf"), 1e40, True]
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int32", "int64", "float32"])
+@pytest.mark.parametrize("value", RANGES, ids=repr)
+def test_numbers_fit_into_types_as_in_pytorch(value, kind):
+    assert_alike(lambda L: L.full((2,), value, dtype=dtype(L, kind)))
+    assert_alike(lambda L: L.zeros(2, dtype=dtype(L, kind)).fill_(value))
+
+
+@pytest.mark.parametrize("value", [256, 2**40, float("nan"), 1e40])
+@pytest.mark.parametrize("kind", ["uint8", "int32", "float32"])
+def test_lists_of_numbers_that_do_not_fit_are_refused(value, kind):
+    with (
+        pytest.raises(RuntimeError, match="does not fit")
+        if (value == 1e40 or (kind != "float32" and not (value == 256 and kind == "int32")))
+        else nullcontext()
+    ):
+        minicnn.tensor([0, value], dtype=dtype(minicnn, kind))
+
+
+def test_like_another_with_another_type():
+    x = minicnn.tensor([1.5, 2.5])
+    assert minicnn.ones_like(x, dtype=minicnn.int64).tolist() == [1, 1]
+    assert minicnn.zeros_like(x, requires_grad=True).requires_grad
+
+
+@pytest.mark.parametrize("name", ["max", "sum", "exp", "abs", "sqrt", "mean", "zeros_like"])
+def test_what_is_no_tensor_is_named(name):
+    for wrong in ([1, 2], np.ones(2), 1.5):
+        with pytest.raises(TypeError, match=f"{name}: input must be a Tensor, got"):
+            getattr(minicnn, name)(wrong)
+
+
+def test_a_size_that_was_forgotten_is_missed():
+    for L in (minicnn, torch):
+        with pytest.raises(TypeError):
+            L.randint(1, 5)

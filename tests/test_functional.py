@@ -176,6 +176,40 @@ def test_one_step_on_such_a_batch_leaves_the_weights():
     np.testing.assert_array_equal(array(layer.weight), before)
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "nll_loss"])
+def test_the_weight_of_a_class_that_does_not_occur_may_be_infinite(loss):
+    """Inverse frequencies are, and 0 · ∞ would be NaN."""
+    results = []
+    for L, functional in ((minicnn, F), (torch, TF)):
+        x = L.tensor([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]], requires_grad=True)
+        counts = L.tensor([3.0, 1.0, 0.0])
+        value = getattr(functional, loss)(x, L.tensor([0, 1]), 4 / counts)
+        value.backward()
+        results.append((array(value), array(x.grad)))
+    for got, want in zip(*results, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_class_weights_that_are_learnt_get_a_gradient_or_are_refused():
+    gradients = []
+    for L, functional in ((minicnn, F), (torch, TF)):
+        w = L.tensor([1.0, 2.0], requires_grad=True)
+        functional.cross_entropy(L.tensor([[1.0, 3.0]]), L.tensor([[0.3, 0.7]]), w).backward()
+        gradients.append(array(w.grad))
+        with pytest.raises(RuntimeError):
+            functional.cross_entropy(L.tensor([[1.0, 3.0]]), L.tensor([1]), w).backward()
+    np.testing.assert_allclose(*gradients, rtol=1e-6)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_losses_of_no_classes(reduction):
+    values = [
+        functional.cross_entropy(L.zeros(2, 0), L.tensor([-100, -100]), reduction=reduction)
+        for L, functional in ((minicnn, F), (torch, TF))
+    ]
+    np.testing.assert_array_equal(*map(array, values))
+
+
 # --- infinity stays where it is ------------------------------------------------------------------
 
 SPREADING = {

@@ -119,8 +119,8 @@ def test_a_second_call_leaves_the_first_result_alone(row):
 # --- nothing is left out -------------------------------------------------------------------------
 
 NOT_DIFFERENTIABLE = set(
-    """size dim numel item tolist numpy cuda backward gradients detach requires_grad_ long zero_ fill_
-    copy_ eq all any argmax from_operation accumulate_grad""".split()  # noqa: SIM905
+    """size dim numel item tolist numpy cuda backward gradients detach requires_grad_ long zero_
+    fill_ copy_ eq all any argmax from_operation accumulate_grad""".split()  # noqa: SIM905
 )
 PROPERTIES = set(
     "shape ndim dtype device is_leaf grad_fn grad data requires_grad".split()  # noqa: SIM905

@@ -33,8 +33,8 @@ FAULTS = [
     Fault(
         "a sign",
         "operations/arithmetic.py",
-        "unbroadcast(-g, ys)",
-        "unbroadcast(+g, ys)",
+        "return x - y, lambda g: g, lambda g: -g",
+        "return x - y, lambda g: g, lambda g: +g",
     ),
     Fault(
         "a transposed weight",
@@ -45,8 +45,8 @@ FAULTS = [
     Fault(
         "a missing sum over the batch",
         "operations/matrix.py",
-        "lambda g: g.reshape(-1, w.shape[0]).sum(axis=0)",
-        "lambda g: g.reshape(-1, w.shape[0])[0]",
+        "lambda g: g.reshape(rows).sum(axis=0)",
+        "lambda g: g.reshape(rows)[0]",
     ),
     Fault(
         "a mask inverted", "backends/numpy.py", "_where(y != 0, g, out)", "_where(y == 0, g, out)"
@@ -66,9 +66,8 @@ FAULTS = [
     Fault(
         "a stale buffer reused between calls",
         "operations/convolution.py",
-        "y = xp.empty((n, oh, ow, o), x.dtype)",
-        "y = globals().setdefault(f'stale {n, oh, ow, o, x.dtype}',"
-        " xp.empty((n, oh, ow, o), x.dtype))",
+        "y = xp.empty((n, oh, ow, o), dtype)",
+        "y = globals().setdefault(f'stale {n, oh, ow, o, dtype}', xp.empty((n, oh, ow, o), dtype))",
     ),
     Fault(
         "a place counted down columns",

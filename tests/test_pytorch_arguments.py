@@ -95,7 +95,6 @@ def labels(top):
 GOOD = {
     "Linear of NumPy sizes": lambda t: t.nn.Linear(np.prod((4, 7)), np.int32(3)),
     "Linear of a tensor's size": lambda t: t.nn.Linear(t.tensor(4), 3),
-    "Linear of a truth value": lambda t: t.nn.Linear(True, 3),
     "Linear of nothing": lambda t: t.nn.Linear(3, 0),
     "Conv2d of NumPy sizes": lambda t: t.nn.Conv2d(
         np.int64(1), np.uint8(2), np.int16(3), np.int64(1), (np.int8(0), 1), np.int64(1)

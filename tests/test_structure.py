@@ -15,7 +15,7 @@ LAYERS = [
     {"arguments", "atomic", "backends", "console", "device", "dtype", "files"},
     {"versions"},
     {"autograd", "random"},
-    {"operations"},
+    {"indexing", "operations"},
     {"tensor"},
     {"functional", "creation"},
     {"nn", "serialization", "cuda", "utils"},

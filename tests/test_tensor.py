@@ -161,19 +161,30 @@ def test_degenerate_cases_are_pytorchs(name):
 
 index = st.one_of(
     st.integers(-3, 2),
+    st.integers(-3, 2).map(np.int64),
     st.just(None),
     st.just(...),
     st.builds(slice, st.integers(-4, 4), st.integers(-4, 4), st.sampled_from([None, 1, 2])),
     st.lists(st.integers(-3, 2), min_size=1, max_size=4),
+    st.lists(st.integers(-3, 2), min_size=2, max_size=2).map(lambda i: ("tensor", i)),
+    st.lists(st.booleans(), min_size=3, max_size=3).map(lambda i: ("tensor", i)),
+    st.integers(-3, 2).map(lambda i: ("tensor", i)),
 )
+CUBE = np.arange(27.0).reshape(3, 3, 3)
 
 
-@given(st.lists(index, min_size=1, max_size=3).map(tuple))
-def test_the_gradient_of_an_index_is_pytorchs(index):
+def of(L, index):
+    """The index in a library; ("tensor", …) stands for one of its tensors."""
+    parts = (L.tensor(part[1]) if isinstance(part, tuple) else part for part in index)
+    return tuple(parts)
+
+
+@given(st.lists(index, min_size=1, max_size=4).map(tuple))
+def test_an_index_takes_what_it_takes_in_pytorch_and_sends_it_back(index):
     def outcome(L):
-        x = L.tensor(np.arange(27.0).reshape(3, 3, 3), requires_grad=True)
+        x = L.tensor(CUBE, requires_grad=True)
         try:
-            y = x[index]
+            y = x[of(L, index)]
         except (IndexError, RuntimeError):
             return None
         (y * y).sum().backward()
@@ -183,8 +194,132 @@ def test_the_gradient_of_an_index_is_pytorchs(index):
     if theirs is None or index.count(...) > 1:
         assert ours is None
         return
+    assert ours is not None
     for got, want in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+@given(st.lists(index, min_size=1, max_size=3).map(tuple), st.booleans())
+def test_an_index_is_written_where_it_is_written_in_pytorch(index, number):
+    def outcome(L):
+        x = L.tensor(CUBE)
+        try:
+            shape = tuple(x[of(L, index)].shape)
+            new = np.arange(100.0, 100 + np.prod(shape)).reshape(shape)
+            x[of(L, index)] = 7.0 if number else L.tensor(new)
+        except (IndexError, RuntimeError):
+            return None
+        return array(x)
+
+    ours, theirs = outcome(minicnn), outcome(torch)
+    if theirs is None or index.count(...) > 1:
+        assert ours is None
+    elif any(isinstance(i, (list, tuple)) for i in index) and not number:
+        assert ours.shape == theirs.shape  # a place that is named twice takes either value
+    else:
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_numbers_beside_an_index_array_are_taken_first():
+    x = minicnn.arange(9).reshape(1, 3, 3)
+    assert x[0, :, minicnn.tensor([0, 1, 2])].tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    x = minicnn.zeros(2, 3, 4)
+    assert x[0, :, [0, 1]].shape == (3, 2)
+    assert x[0, None, [0, 1]].shape == (1, 2, 4)
+
+
+ELEMENTS = {
+    "x[1]": lambda x: x[1].fill_(5),
+    "x[-2]": lambda x: x[-2].copy_(x[0] + 5),
+    "unpacked": lambda x: list(x)[1].fill_(5),
+    "x.data[1]": lambda x: x.data[1].fill_(5),
+    "in place": lambda x: x[1].__iadd__(3),
+}
+
+
+@pytest.mark.parametrize("way", ELEMENTS)
+def test_a_single_element_is_a_view_too(way):
+    ours, theirs = minicnn.tensor([0.0, 1.0, 2.0]), torch.tensor([0.0, 1.0, 2.0])
+    ELEMENTS[way](ours)
+    ELEMENTS[way](theirs)
+    assert ours.tolist() == theirs.tolist() != [0, 1, 2]
+
+
+ASSIGNED = {
+    "nothing": lambda L, x: x.__setitem__(0, None),
+    "a text": lambda L, x: x.__setitem__(0, "7"),
+    "a list": lambda L, x: x.__setitem__(0, [7.0]),
+    "a vector into a place": lambda L, x: x.__setitem__(0, L.tensor([7.0, 8.0])),
+    "one in brackets": lambda L, x: x.__setitem__(0, L.tensor([7.0])),
+    "one in two brackets": lambda L, x: x.__setitem__(slice(1, 2), L.tensor([[7.0]])),
+    "too large": lambda L, x: x.__setitem__(0, 1e40),
+    "infinity": lambda L, x: x.__setitem__(0, float("inf")),
+    "fill_ too large": lambda L, x: x.fill_(1e40),
+    "below 0 in uint8": lambda L, x: x.copy_(x).to(L.uint8).__setitem__(0, -1),
+    "a nested list as index": lambda L, x: x.__getitem__([[0, 1], [0]]),
+    "a keepdim without dim": lambda L, x: x.max(keepdim=True),
+    "a negative size": lambda L, x: x.reshape(-2, 3),
+    "requires_grad_ of nothing": lambda L, x: x.requires_grad_(None),
+    "another type in a product": lambda L, x: x @ x.double(),
+    "in a list": lambda L, x: ["a", "b"][x],
+    "a float of three": lambda L, x: float(x),
+    "sum over True": lambda L, x: x.sum(True),
+    "flatten from True": lambda L, x: x.flatten(True),
+}
+
+
+@pytest.mark.parametrize("way", ASSIGNED)
+def test_what_can_be_assigned_or_asked_is_what_pytorch_takes(way):
+    def outcome(L):
+        x = L.tensor([1.0, 2.0, 3.0])
+        try:
+            ASSIGNED[way](L, x)
+        except Exception as error:
+            return error
+        return x.tolist()
+
+    ours, theirs = outcome(minicnn), outcome(torch)
+    if isinstance(theirs, Exception):
+        assert isinstance(ours, (type(theirs), TypeError)), (ours, theirs)
+        assert len(str(ours).splitlines()) == 1
+    else:
+        assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["__ior__", "__iand__", "__ixor__"])
+def test_bits_in_place_are_in_place(name):
+    for L in (minicnn, torch):
+        mask = L.tensor([True, False, False])
+        same = mask
+        getattr(same, name)(L.tensor([True, True, False]))
+        assert same is mask
+        want = {"__ior__": [True, True, False], "__iand__": [True, False, False]}
+        assert mask.tolist() == want.get(name, [False, True, False])
+    with pytest.raises(RuntimeError, match="does not fit"):
+        minicnn.tensor([True]).__ior__(minicnn.tensor([True, False]))
+
+
+def test_powers_in_place_are_in_place():
+    w = minicnn.tensor([2.0, 3.0])
+    same = w
+    same **= 2
+    assert w.tolist() == [4, 9]
+
+
+def test_in_and_reversed():
+    t = minicnn.tensor([[1, 2], [3, 4]])
+    assert 4 in t
+    assert 5 not in t
+    assert reversed(t).tolist() == [[3, 4], [1, 2]]
+
+
+def test_the_largest_of_numbers_with_nan_is_nan_and_takes_the_gradient():
+    gradients = []
+    for L in (minicnn, torch):
+        x = L.tensor([float("nan"), 1.0], requires_grad=True)
+        x.max().backward()
+        gradients.append(x.grad.tolist())
+    assert gradients[0] == gradients[1] == [1, 0]
 
 
 def test_a_mask_sends_its_gradient_back():

@@ -258,9 +258,10 @@ def _derivative(
 ) -> tuple[float, bool]:
     """The derivative, from the slopes to both sides for each output; and if there's a kink.
 
-    Slopes that differ show a kink, unless they differ by less for a smaller step, which then counts:
-    the function is merely steep, or its kink is further away. Where an output has a kink, any value between its two is right: of the
-    values that the sum can then take, the one nearest to `analytic` is returned.
+    Slopes that differ show a kink, unless they differ by less for a smaller step, which then
+    counts: the function is merely steep, or its kink is further away. Where an output has a kink,
+    any value between its two is right: of the values that the sum can then take, the one nearest to
+    `analytic` is returned.
     """
     ahead, behind = slopes(eps)
     centre = (ahead + behind) / 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from numbers import Integral
 from typing import Any
 
 from ..autograd import operation
@@ -30,12 +29,14 @@ def permute(x: Array, axes: tuple[int, ...]) -> Any:
 def getitem(x: Array, index: Any) -> Any:
     """x[index]. The gradient goes back to the places it was taken from, once for each time.
 
-    Slices and single numbers take no place twice, so there it is put down in one assignment: for
-    a slice of a million elements 200 times as fast as adding element by element.
+    Slices and numbers take no place twice, so there it is put down in one assignment: for a slice
+    of a million elements 200 times as fast as adding element by element.
     """
     backend = backend_of(x)
     shape, dtype = x.shape, x.dtype
-    y, index = x[index], deepcopy(index)  # whoever made the index may change it
+    y = x[index]
+    if not _takes_each_once(index):
+        index = deepcopy(index)  # whoever made the array may change it
 
     def vjp(g: Array) -> Array:
         dx = backend.xp.zeros(shape, dtype)
@@ -50,14 +51,7 @@ def getitem(x: Array, index: Any) -> Any:
 
 def _takes_each_once(index: Any) -> bool:
     parts = index if isinstance(index, tuple) else (index,)
-    return all(
-        part is None or part is ... or isinstance(part, (slice, Integral)) or _is_mask(part)
-        for part in parts
-    )
-
-
-def _is_mask(part: Any) -> bool:
-    return getattr(getattr(part, "dtype", None), "kind", "") == "b"
+    return not any(hasattr(part, "dtype") for part in parts)
 
 
 @operation
@@ -100,7 +94,12 @@ def mean(x: Array, axes: Axes, keepdims: bool) -> Any:
 def maximum_of_all(x: Array) -> Any:
     """The largest element. Elements that share the maximum share its gradient, as in PyTorch."""
     y = x.max()
-    return y, lambda g: (x == y) * (g / (x == y).sum().astype(x.dtype))
+
+    def vjp(g: Array) -> Array:
+        largest = (x == y) | ((x != x) & (y != y))  # NaN is above everything
+        return largest * (g / largest.sum().astype(x.dtype))
+
+    return y, vjp
 
 
 @operation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from types import SimpleNamespace
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary as _WeakValues
 
 import numpy as np
 
@@ -45,7 +45,7 @@ def _do(work: Any, *changed: np.ndarray) -> None:
     work()
 
 
-_owners: WeakValueDictionary[int, ndarray] = WeakValueDictionary()  # by the id of NumPy's array
+_owners: _WeakValues[int, ndarray] = _WeakValues()  # by the id of NumPy's array
 
 
 class ndarray:
