@@ -98,6 +98,8 @@ def whole(name: str, argument: str, value: Any, least: int | None = None) -> int
     Raises ArgumentError, naming the argument, for one below, ArgumentTypeError for what is no whole
     number.
     """
+    if type(value) is int and (least is None or value >= least):
+        return value
     try:
         n = None if _is_bool(value) else operator.index(value)
     except TypeError:
@@ -114,7 +116,7 @@ def pair(name: str, argument: str, value: Any, least: int) -> Pair:
 
     Raises ArgumentError, naming the argument, for anything else.
     """
-    both = tuple(value) if isinstance(value, Sequence) else (value, value)
+    both = tuple(value) if isinstance(value, (tuple, list, Sequence)) else (value, value)
     try:
         first, second = (whole(name, argument, v, least) for v in both)
     except ValueError as error:

@@ -249,9 +249,8 @@ def operation(function: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
                 *(a.array if isinstance(a, Variable) else a for a in args), **kwargs
             )
         output, vjps = _output_and_vjps(name, returned, max(most, len(args)))
-        node = None
-        if _mode.recording and any(a.requires_grad for a in tensors):
-            edges = []
+        edges = []
+        if _mode.recording:
             for number, a in enumerate(args):
                 if isinstance(a, Variable) and a.requires_grad:
                     if number >= len(vjps):
@@ -262,12 +261,12 @@ def operation(function: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
                     vjp = vjps[number]
                     if vjp is not None:
                         edges.append(Edge(a.node or a, vjp, number, a.array.shape, a.array.dtype))
-            if edges:
-                if output.dtype.kind not in "fc":
-                    raise TypeError(f"{name}: a {output.dtype} output has no derivative")
-                versions = (*(version(a.array) for a in tensors), version(output))
-                node = Node(name, edges, versions)
-        return tensors[0].from_operation(output, node)
+        if not edges:
+            return tensors[0].from_operation(output, None)
+        if output.dtype.kind not in "fc":
+            raise TypeError(f"{name}: a {output.dtype} output has no derivative")
+        versions = (*(version(a.array) for a in tensors), version(output))
+        return tensors[0].from_operation(output, Node(name, edges, versions))
 
     return apply
 
@@ -282,8 +281,10 @@ def _refuse_hidden(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     """Raise TypeError for tensors where the tape would not see them."""
     for where, value in (*enumerate(args), *kwargs.items()):
         by_name = isinstance(where, str) and isinstance(value, Variable)
-        held = value.values() if type(value) is dict else value
-        inside = type(value) in (list, tuple, dict) and any(isinstance(v, Variable) for v in held)
+        inside = False
+        if type(value) in (list, tuple, dict):
+            held = value.values() if type(value) is dict else value
+            inside = any(isinstance(v, Variable) for v in held)
         if by_name or inside:
             raise TypeError(
                 f"{name}: argument {where} {'is' if by_name else 'holds'} a Tensor; an operation"
