@@ -112,9 +112,10 @@ class MicroBatches:
         return self._workers[own]
 
     def _run(
-        self, work: Callable[[slice], Any], n: int, generator: random.Generator
-    ) -> list[list[Any]]:
-        """Call work(piece) for all pieces of n images: the results of each thread.
+        self, work: Callable[[slice, Sums], Any], n: int, generator: random.Generator
+    ) -> tuple[list[list[Any]], Sums]:
+        """Call work(piece, sums) for all pieces of n images: the results of each thread, and what
+        all of them have added to their sums.
 
         Every piece draws from `generator` as it is, which moves on to where the last one ends.
         Raises what a piece raises, once all threads have stopped.
@@ -127,8 +128,8 @@ class MicroBatches:
         after: list[random.Generator] = []
         failed = threading.Event()
 
-        def take(thread: int) -> list[Any]:
-            results = []
+        def take(thread: int) -> tuple[list[Any], Sums]:
+            results, sums = [], Sums()
             before, _thread.working = is_grad_enabled(), True
             set_grad_enabled(recording)
             try:
@@ -141,9 +142,9 @@ class MicroBatches:
                             break
                         draws = generator.clone()
                         with random.drawing(draws, piece.start, piece.stop - piece.start):
-                            results.append(work(piece))
+                            results.append(work(piece, sums))
                         after.append(draws)
-                return results
+                return results, sums
             except BaseException:
                 failed.set()
                 raise
@@ -158,7 +159,10 @@ class MicroBatches:
             done = backend_threads.all_done(pool, take, range(self.threads))
         for draws in after:
             generator.catch_up(draws)
-        return done
+        totals = Sums()
+        for _, sums in done:
+            totals.add(sums.totals)
+        return [results for results, _ in done], totals
 
     def _check(self, x: Tensor) -> None:
         """Refuse a model whose images depend on one another, once for its layers and modes."""
@@ -196,7 +200,7 @@ class MicroBatches:
             total = _total_weight(criterion, y)
         share = 1 / total if total else 0.0
 
-        def work(piece: slice) -> tuple[float, dict[Variable, Array]]:
+        def work(piece: slice, sums: Sums) -> Any:
             loss = functional.cross_entropy(
                 self.model(x[piece]),
                 y[piece],
@@ -206,11 +210,12 @@ class MicroBatches:
                 label_smoothing=criterion.label_smoothing,
             )
             g = creation.full((), share, dtype=loss.dtype, device=loss.device)
-            return loss.item(), loss.gradients(g)
+            sums.add(loss.gradients(g))
+            return loss.item()
 
-        done = self._run(work, len(x), generator)
-        value = sum(loss for thread in done for loss, _ in thread)
-        return value / total if total else float("nan"), _added(done)
+        done, sums = self._run(work, len(x), generator)
+        value = sum(map(sum, done))
+        return value / total if total else float("nan"), sums
 
     def _in_two_passes(
         self, criterion: Criterion, x: Tensor, y: Tensor, generator: random.Generator
@@ -225,11 +230,10 @@ class MicroBatches:
         g = sums.totals.pop(outputs, None)
         if g is not None:
 
-            def work(piece: slice) -> tuple[float, dict[Variable, Array]]:
-                return 0.0, self._outputs(x[piece]).gradients(Tensor(g[piece]))
+            def work(piece: slice, sums: Sums) -> None:
+                sums.add(self._outputs(x[piece]).gradients(Tensor(g[piece])))
 
-            done = self._run(work, len(x), before)
-            sums.add(_added(done).totals)
+            sums.add(self._run(work, len(x), before)[1].totals)
         return loss.item(), sums
 
     def predict(self, x: Tensor) -> Tensor:
@@ -248,7 +252,7 @@ class MicroBatches:
 
     def _forward(self, x: Tensor, generator: random.Generator) -> Tensor:
         with no_grad():
-            done = self._run(lambda piece: self._outputs(x[piece]), len(x), generator)
+            done, _ = self._run(lambda piece, _: self._outputs(x[piece]), len(x), generator)
         count = sum(map(len, done))
         return creation.cat([done[i % self.threads][i // self.threads] for i in range(count)])
 
@@ -283,14 +287,3 @@ def _total_weight(criterion: CrossEntropyLoss, y: Tensor) -> float:
         return float(counted.size)
     places = counted.clip(0, weight.numel() - 1)  # one out of range is refused with its piece
     return float(weight.array.reshape(-1)[places].sum(dtype="float64"))
-
-
-def _added(done: list[list[tuple[float, dict[Variable, Array]]]]) -> Sums:
-    """The gradients of all pieces, added up within each thread and then across them."""
-    totals = Sums()
-    for thread in done:
-        sums = Sums()
-        for _, contributions in thread:
-            sums.add(contributions)
-        totals.add(sums.totals)
-    return totals

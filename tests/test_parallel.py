@@ -128,7 +128,7 @@ def test_a_batch_below_the_micro_batch_is_shared_out_all_the_same():
 
 def test_every_thread_gets_as_many_images():
     batches = MicroBatches(network(), threads=2, micro_batch=3)
-    done = batches._run(lambda piece: piece.stop - piece.start, 64, minicnn.Generator())
+    done, _ = batches._run(lambda piece, _: piece.stop - piece.start, 64, minicnn.Generator())
     assert [sum(sizes) for sizes in done] == [32, 32]
     assert max(map(max, done)) == 3
 
