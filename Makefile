@@ -17,7 +17,8 @@ ARGS ?=
 train: .venv/run.stamp
 	$(BIN)/python -m nin.train $(ARGS)
 
-test: test-numpy test-emulator
+test: .venv/test.stamp # both sessions side by side, each on one core
+	OMP_NUM_THREADS=1 $(MAKE) --jobs=2 test-numpy test-emulator
 
 test-numpy: .venv/test.stamp
 	$(BIN)/python -m pytest $(ARGS)
