@@ -20,20 +20,38 @@ def steps(x: Array, index: Any) -> list[Any]:
     """
     parts = [_part(x, part) for part in (index if isinstance(index, tuple) else (index,))]
     picks = [is_array(part) for part in parts]
-    numbers = [isinstance(part, int) and not isinstance(part, bool) for part in parts]
+    numbers = [_is_number(part) for part in parts]
     if not any(picks):
         plain = all(part is not ... and not isinstance(part, bool) for part in parts)
         return [(*parts, ...) if plain else tuple(parts)]
+    parts = _spelt_out(x, parts)
     if not any(numbers):
         return [tuple(parts)]
     first: list[Any] = []
-    for part, number in zip(parts, numbers, strict=True):
-        if number or part is ...:
-            first.append(part)
-        elif part is not None:
-            mask = is_array(part) and part.dtype.kind == "b"
-            first += [slice(None)] * (part.ndim if mask else 1)
-    return [tuple(first), tuple(p for p, number in zip(parts, numbers, strict=True) if not number)]
+    for part in parts:
+        first += [part] if _is_number(part) else [slice(None)] * _axes(part)
+    return [tuple(first), tuple(part for part in parts if not _is_number(part))]
+
+
+def _spelt_out(x: Array, parts: list[Any]) -> list[Any]:
+    """The parts with slices in place of `...`, which NumPy counts as something between arrays, even
+    where it stands for no axis."""
+    if sum(part is ... for part in parts) != 1:
+        return parts
+    i = next(i for i, part in enumerate(parts) if part is ...)
+    left = x.ndim - sum(map(_axes, parts))
+    return [*parts[:i], *[slice(None)] * left, *parts[i + 1 :]]
+
+
+def _axes(part: Any) -> int:
+    """How many axes of an array a part of an index is about."""
+    if part is None or part is ... or isinstance(part, bool):
+        return 0
+    return int(part.ndim) if is_array(part) and part.dtype.kind == "b" else 1
+
+
+def _is_number(part: Any) -> bool:
+    return isinstance(part, int) and not isinstance(part, bool)
 
 
 def _part(x: Array, part: Any) -> Any:

@@ -12,6 +12,7 @@ in place of adding it up there, so each thread keeps its own sums until all are 
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import warnings
@@ -215,7 +216,9 @@ class MicroBatches:
 
         done, sums = self._run(work, len(x), generator)
         value = sum(map(sum, done))
-        return value / total if total else float("nan"), sums
+        if not total:  # 0/0, or where labels are smoothed something over 0
+            return (math.inf if value else math.nan), sums
+        return value / total, sums
 
     def _in_two_passes(
         self, criterion: Criterion, x: Tensor, y: Tensor, generator: random.Generator

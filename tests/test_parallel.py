@@ -355,6 +355,12 @@ def test_a_batch_in_which_no_target_counts_changes_nothing():
     assert all(not array(p.grad).any() for p in model.parameters())
 
 
+def test_smoothed_labels_of_a_class_without_weight():
+    model, x, y = nn.Linear(3, 2), minicnn.randn(4, 3), minicnn.zeros(4).long()
+    criterion = nn.CrossEntropyLoss(minicnn.tensor([0.0, 1.0]), label_smoothing=0.1)
+    assert MicroBatches(model).backward(criterion, x, y) == criterion(model(x), y).item() == np.inf
+
+
 # --- errors, threads and forks -------------------------------------------------------------------
 
 

@@ -220,6 +220,11 @@ def test_an_index_is_written_where_it_is_written_in_pytorch(index, number):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_dots_that_stand_for_no_axis_separate_nothing():
+    x = minicnn.arange(8).reshape(2, 2, 2)
+    assert x[:, minicnn.tensor([0, 1, 1]), ..., [0]].shape == (2, 3)
+
+
 def test_numbers_beside_an_index_array_are_taken_first():
     x = minicnn.arange(9).reshape(1, 3, 3)
     assert x[0, :, minicnn.tensor([0, 1, 2])].tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
