@@ -28,7 +28,8 @@ def outcome(call):
         t = call()
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         return error
-    return str(t.dtype).removeprefix("torch."), array(t).shape, repr(array(t).tolist())
+    values = ["NaN" if v != v else v for v in array(t).ravel().tolist()]
+    return str(t.dtype).removeprefix("torch."), array(t).shape, values
 
 
 def assert_alike(call):
