@@ -35,7 +35,7 @@ from .worker import draw
 NOT_KERNELS = {"asarray", "capturing", "describe", "fetch", "from_host", "integers", "normal"}
 NOT_KERNELS |= {"permutation", "pieces", "quiet", "rate", "set_tf32", "share", "to_host", "trouble"}
 # Arguments that are read and written.
-IN_PLACE = {"add_bias": ("y",), "add_at": ("target",), "sgd": ("p", "v")}
+IN_PLACE = {"add_at": ("target",), "sgd": ("p", "v")}
 ROTATED_BYTES = 2**28  # several times the cache of any GPU so far
 MOST_COPIES = 8
 
