@@ -10,8 +10,7 @@ import cupy
 import pytest
 
 from minicnn import backends
-from minicnn.backends import cublas
-from minicnn.backends import cupy as backend
+from minicnn.backends import cublas, inquiry
 
 runtime = cupy.cuda.runtime
 
@@ -36,7 +35,7 @@ def driver(monkeypatch):
 
 def test_no_cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    monkeypatch.delitem(sys.modules, "minicnn.backends.cupy")
+    monkeypatch.delitem(sys.modules, "minicnn.backends.cupy", raising=False)
     assert trouble().startswith("cupy is not installed: pip install 'minicnn[cuda13]'")
 
 
@@ -68,7 +67,7 @@ def test_no_device(monkeypatch, driver):
 
 
 def test_no_memory(monkeypatch, driver):
-    monkeypatch.setattr(runtime, "memGetInfo", lambda: (backend.LEAST_FREE_BYTES - 1, 2**34))
+    monkeypatch.setattr(runtime, "memGetInfo", lambda: (inquiry.LEAST_FREE_BYTES - 1, 2**34))
     assert "255 of 16384 MiB free" in trouble()
 
 
