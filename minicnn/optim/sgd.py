@@ -268,7 +268,8 @@ class SGD:
         if number not in self._flat or not self._flat[number].holds(params):
             xp = backend_of(params[0].array).xp
             arrays = [p.array for p in params]
-            if any(xp.shares_memory(a, b) for a, b in combinations(arrays, 2)):
+            # By the addresses alone: CuPy's shares_memory() would launch kernels and wait for them.
+            if any(xp.may_share_memory(a, b) for a, b in combinations(arrays, 2)):
                 return None  # they are one, and in memory of their own would no longer be
             self._flat[number] = Flat(params, self._velocity)
         return self._flat[number]
