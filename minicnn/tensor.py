@@ -14,6 +14,7 @@ from . import autograd, backends
 from .arguments import ArgumentError, ArgumentTypeError, number, whole
 from .autograd import Node, Variable, changed_in_place
 from .backends import Array, as_array, backend_of
+from .backends.layout import memory_order
 from .device import device
 from .dtype import (
     DType,
@@ -82,18 +83,37 @@ class Tensor(Variable):
         copied: their gradients would go elsewhere.
         """
         twin = type(self).__new__(type(self))
-        memo[id(self)] = twin
-        vars(twin).update(deepcopy(self.__getstate__(), memo))
+        memo[id(self)], state = twin, self._state()
+        for array in (self.array, self.grad_array):  # CuPy's deepcopy writes by rows
+            if array is not None and id(array) not in memo:
+                memo[id(array)] = array.copy(order="K")
+        vars(twin).update(deepcopy(state, memo))
         return twin
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What a copy, and pickle, take over: not what is about the memory of this one."""
+    def _state(self) -> dict[str, Any]:
+        """What a copy takes over: not what is about the memory of this one."""
         if self.node is not None:
             raise RuntimeError(
                 f"a tensor with a history ({self.node}) can't be copied or pickled together with"
                 " it; use .detach()"
             )
         return {k: v for k, v in vars(self).items() if k not in ("grad_home", "_copy_of")}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickle takes, which writes rows: arrays along memory, and the way back."""
+        state = self._state()
+        for name in ("array", "grad_array"):
+            if state[name] is not None:
+                order, back = memory_order(state[name])
+                state[name] = state[name].transpose(order), back
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        for name in ("array", "grad_array"):
+            if state[name] is not None:
+                array, back = state[name]
+                setattr(self, name, array.transpose(back))
 
     # --- what it is ------------------------------------------------------------------------------
 

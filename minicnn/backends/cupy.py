@@ -18,6 +18,7 @@ from cupy._core._routines_linalg import COMPUTE_TYPE_DEFAULT, COMPUTE_TYPE_TF32
 
 from . import cublas, graph, inquiry, kernels
 from . import numpy as host
+from .layout import memory_order
 
 Array = Any
 Pair = tuple[int, int]
@@ -39,13 +40,15 @@ def asarray(value: Any, dtype: Any = None) -> Array:
 
 
 def from_host(array: Any) -> Array:
-    """A NumPy array as an array of this backend."""
-    return xp.asarray(array)
+    """A NumPy array as an array of this backend, its axes in the same order in memory."""
+    order, back = memory_order(array)
+    return xp.asarray(array.transpose(order), order="C").transpose(back)
 
 
 def to_host(array: Array) -> Any:
-    """An array of this backend as a NumPy array."""
-    return array.get()
+    """An array of this backend as a NumPy array, its axes in the same order in memory."""
+    order, back = memory_order(array)
+    return array.transpose(order).get().transpose(back)
 
 
 def quiet() -> Any:
@@ -94,24 +97,16 @@ def get_tf32() -> bool:
 # --- elementwise ---------------------------------------------------------------------------------
 
 
-def _memory_order(x: Array) -> tuple[list[int], list[int]]:
-    """The axes of x from the longest stride to the shortest, and the way back.
-
-    A kernel's result is laid out in the order of its axes, and reading along memory is faster.
-    """
-    order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
-    return order, sorted(range(x.ndim), key=order.__getitem__)
-
-
 def relu(x: Array) -> Array:
     """max(x, 0), and NaN where x is."""
-    order, back = _memory_order(x)
+    # A kernel's result is laid out in the order of its axes, and reading along memory is faster.
+    order, back = memory_order(x)
     return kernels.relu(x.transpose(order)).transpose(back)
 
 
 def relu_vjp(g: Array, y: Array) -> Array:
     """g where the result y of relu is above 0 or NaN, 0 elsewhere."""
-    order, back = _memory_order(y)
+    order, back = memory_order(y)
     return kernels.relu_vjp(g.transpose(order), y.transpose(order)).transpose(back)
 
 

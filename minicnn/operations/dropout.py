@@ -7,6 +7,7 @@ from typing import Any
 
 from ..autograd import operation
 from ..backends import Array, backend_of
+from ..backends.layout import inverse
 
 
 @operation
@@ -18,7 +19,7 @@ def dropout(x: Array, p: float, key: tuple[int, int], first: int) -> Any:
     """
     # The stream runs in memory order, channels last, so that the mask has x's layout.
     order = (0, *range(2, x.ndim), 1)[: x.ndim]
-    back = sorted(range(x.ndim), key=order.__getitem__)
+    back = inverse(order)
     shape = [x.shape[a] for a in order]
     drop = backend_of(x).dropout(key, shape, x.dtype, p, first * math.prod(x.shape[1:]))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..autograd import operation
 from ..backends import Array, backend_of
+from ..backends.layout import inverse
 
 Axes = int | tuple[int, ...] | None
 
@@ -21,8 +22,8 @@ def reshape(x: Array, shape: tuple[int, ...]) -> Any:
 @operation
 def permute(x: Array, axes: tuple[int, ...]) -> Any:
     """The axes of x in another order, for axes counted from 0."""
-    inverse = sorted(range(x.ndim), key=axes.__getitem__)
-    return x.transpose(axes), lambda g: g.transpose(inverse)
+    back = inverse(axes)
+    return x.transpose(axes), lambda g: g.transpose(back)
 
 
 @operation

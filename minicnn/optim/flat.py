@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..backends import Array, backend_of
+from ..backends.layout import memory_order
 from ..tensor import Tensor
 
 
 def _part(whole: Array, start: int, like: Array) -> Array:
     """The elements of `whole` from `start` on as an array with the shape and layout of `like`."""
-    order = sorted(range(like.ndim), key=lambda axis: -like.strides[axis])
-    back = sorted(range(like.ndim), key=order.__getitem__)
+    order, back = memory_order(like)
     shape = [like.shape[axis] for axis in order]
     return whole[start : start + like.size].reshape(shape).transpose(back)
 
