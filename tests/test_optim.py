@@ -737,6 +737,41 @@ def test_a_network_that_moves_takes_its_momentum_with_it():
     np.testing.assert_allclose(*results, rtol=1e-6)
 
 
+SOME = {"all": lambda ps: ps, "one": lambda ps: ps[:1], "reversed": lambda ps: ps[::-1]}
+
+
+@pytest.mark.parametrize("some", SOME)
+def test_gradients_that_lie_together_are_clipped_as_in_pytorch(flat, some):
+    ours, theirs = parameters()
+    SGD(ours)
+    for params in (ours, theirs):
+        loss(*params).backward()
+    norms = [
+        top.nn.utils.clip_grad_norm_(SOME[some](params), 0.1).item()
+        for top, params in ((minicnn, ours), (torch, theirs))
+    ]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-6)
+    for p, q in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(array(p.grad), array(q.grad), rtol=1e-6)
+
+
+def test_a_gradient_put_in_place_of_one_that_lies_with_others_is_clipped(flat):
+    ours, _ = parameters()
+    SGD(ours)
+    loss(*ours).backward()
+    ours[0].grad = ours[0].detach() * 0 + 1
+    ours[1].grad.zero_()
+    assert nn.utils.clip_grad_norm_(ours, 1.0).item() == pytest.approx(6**0.5)
+    np.testing.assert_allclose(array(ours[0].grad), 6**-0.5, rtol=1e-5)
+
+
+def test_the_norm_is_that_of_a_hundred_thousand_elements_in_any_order():
+    p = nn.Parameter(minicnn.ones(40, 50, 7, 8).permute(0, 3, 1, 2))
+    p.grad = p.detach() * 2
+    assert nn.utils.clip_grad_norm_(p, 1.0).item() == pytest.approx(2 * 112_000**0.5)
+    np.testing.assert_allclose(array(p.grad), 112_000**-0.5, rtol=1e-5)
+
+
 def test_clipping_one_parameter_twice_is_refused():
     p, _ = parameters()[0]
     with pytest.raises(ValueError, match="a parameter is given twice"):

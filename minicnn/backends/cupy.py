@@ -27,6 +27,7 @@ Key = tuple[int, int]
 ArrayType = xp.ndarray
 device_type = "cuda"
 
+NORM_THREADS = 2**14
 WORKSPACE_BYTES = 512 * 2**20  # the most that a convolution unrolls at a time
 
 trouble, describe = inquiry.trouble, inquiry.describe
@@ -144,6 +145,22 @@ def sgd(
         kernels.sgd(g, lr, weight_decay, p)
     else:
         kernels.sgd_momentum(g, lr, momentum, share, weight_decay, nesterov, p, v)
+
+
+def norm(arrays: Sequence[Array]) -> Array:
+    """The Euclidean norm of some arrays as one vector: ()."""
+    parts = [min(a.size, NORM_THREADS) for a in arrays]
+    ends = np.cumsum(parts)
+    sums = xp.empty(ends[-1], xp.result_type(*arrays))
+    for a, start, end in zip(arrays, ends - parts, ends, strict=True):
+        kernels.squares(a.transpose(memory_order(a)[0]).ravel(), a.size, sums[start:end])
+    return kernels.root_of_sum(sums)
+
+
+def shrink(arrays: Sequence[Array], norm: Array, most: float) -> None:
+    """Scale arrays of this norm in place, so that it is at most `most`."""
+    for a in arrays:
+        kernels.shrink(norm, most, a)
 
 
 flat_updates = True  # parameters lie one after another, so that one launch updates them all

@@ -122,6 +122,30 @@ sgd_momentum = _kernel(
     """,
 )
 
+# --- the norm of gradients -----------------------------------------------------------------------
+# In two steps, of which the first has threads enough to read at full speed: each adds up every
+# n-th square, for n threads.
+
+squares = _kernel(
+    "squares",
+    "raw T x, int64 size",
+    "P part",
+    """
+    P sum = 0;
+    for (long long k = i; k < size; k += _ind.size()) { P e = x[k]; sum += e * e; }
+    part = sum;
+    """,
+)
+root_of_sum = xp.ReductionKernel(
+    "T x", "T y", "x", "a + b", "y = sqrt(a)", "0", "minicnn_root_of_sum"
+)
+shrink = _kernel(
+    "shrink",
+    "raw P norm, P most",
+    "T g",
+    "P factor = most / (norm[0] + P(1e-6)); g *= factor >= 1 ? T(1) : T(factor);",
+)
+
 # --- windows -------------------------------------------------------------------------------------
 # n, a, b, k is an element of the image (N, H, W, C); p, q a window and u, v a place in it.
 

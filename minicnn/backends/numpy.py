@@ -169,6 +169,18 @@ def sgd(
     p -= lr * g
 
 
+def norm(arrays: Sequence[Array]) -> Array:
+    """The Euclidean norm of some arrays as one vector: ()."""
+    return np.sqrt(sum((a * a).sum() for a in arrays))
+
+
+def shrink(arrays: Sequence[Array], norm: Array, most: float) -> None:
+    """Scale arrays of this norm in place, so that it is at most `most`."""
+    factor = np.minimum(most / (norm + 1e-6), 1)
+    for a in arrays:
+        a *= factor.astype(a.dtype)
+
+
 flat_updates = False  # whether parameters should lie one after another, for `sgd` to take at once
 
 

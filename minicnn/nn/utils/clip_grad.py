@@ -11,6 +11,7 @@ from ...autograd import changed_in_place, common_backend
 from ...backends import Array
 from ...creation import zeros
 from ...tensor import Tensor
+from ...versions import owner
 
 
 def clip_grad_norm_(
@@ -46,15 +47,28 @@ def clip_grad_norm_(
     with_gradient = [p for p in given if p.grad_array is not None]
     if not with_gradient:
         return zeros(())
-    gradients: list[Array] = [p.grad_array for p in with_gradient]
+    gradients = _gradients(with_gradient)
     backend = common_backend("clip_grad_norm_", *with_gradient)
     xp = backend.xp
     with backend.quiet():  # and without asking the device for a number, so that a graph can hold it
-        norm = xp.sqrt(sum((g * g).sum() for g in gradients))
+        norm = backend.norm(gradients)
         if error_if_nonfinite and not xp.isfinite(norm):
             raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {float(norm)}")
-        factor = xp.minimum(limit / (norm + 1e-6), 1)
+        backend.shrink(gradients, norm, limit)
         for g in gradients:
-            g *= factor.astype(g.dtype)
             changed_in_place(g, "clip_grad_norm_")
     return Tensor(xp.asarray(norm))
+
+
+def _gradients(parameters: list[Tensor]) -> list[Array]:
+    """The gradients, or, in place of them, the array that an optimiser has put them all into.
+
+    See `optim.flat.Flat`. It may hold others' too, and then it is of no use here.
+    """
+    gradients: list[Array] = [p.grad_array for p in parameters]
+    if all(p.grad_array is p.grad_home for p in parameters):
+        whole = owner(gradients[0])
+        size = sum(g.size for g in gradients)
+        if size == whole.size and all(owner(g) is whole for g in gradients):
+            return [whole]
+    return gradients
