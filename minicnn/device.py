@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from types import ModuleType
 
 from . import backends
+from .arguments import whole
 
 
 class device:
-    """A device: `device("cpu")` (NumPy), `device("cuda")` or `device("cuda:0")` (CuPy)."""
+    """A device: `device("cpu")` (NumPy), `device("cuda")` or `device("cuda:0")` (CuPy).
+
+    All is computed on one GPU, the first that CUDA shows. Another number can be written, as in
+    PyTorch, and is refused where memory is asked for there.
+    """
 
     type: str
     index: int | None
@@ -19,16 +25,30 @@ class device:
             return
         if not isinstance(type, str):
             raise TypeError(f"device must be cpu, cuda or cuda:N, got {type!r}")
-        name, _, number = type.partition(":")
-        if name not in backends.NAMES or (number and not number.isdecimal()):
+        name, colon, number = type.partition(":")
+        numbered = number.isascii() and number.isdecimal()
+        if name not in backends.NAMES or (colon and not numbered):
             raise RuntimeError(f"device must be cpu, cuda or cuda:N, got {type!r}")
+        if index is not None and (colon or whole("device", "index", index) < 0):
+            raise RuntimeError(f"device must be cpu, cuda or cuda:N, got {type!r} and {index}")
         self.type = name
-        self.index = int(number) if number else index
+        self.index = int(number) if colon else index
 
     @property
     def backend(self) -> ModuleType:
         """The array backend that serves this device. Raises BackendError if it can't be used."""
-        return backends.load(self.type)
+        backend = backends.load(self.type)
+        if self.index:
+            raise backends.BackendError(self._refusal(backend.device_count()))
+        return backend
+
+    def _refusal(self, count: int) -> str:
+        there = f"there is 1, {self.type}:0" if count == 1 else f"there are {count}"
+        if self.index is None or self.index >= count:
+            return f"there is no device {self}: {there}"
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+        name = visible.split(",")[self.index].strip()
+        return f"{self} is not used, {self.type}:0 alone is: set CUDA_VISIBLE_DEVICES={name}"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, device) and (self.type, self.index) == (other.type, other.index)
@@ -57,7 +77,7 @@ def set_default_device(device: Place) -> None:
     """
     global _default
     chosen = place(device or "cpu")
-    backends.load(chosen.type)  # refused here rather than by the first tensor
+    _ = chosen.backend  # refused here rather than by the first tensor
     _default = chosen
 
 

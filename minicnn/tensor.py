@@ -327,9 +327,10 @@ class Tensor(Variable):
             elif not isinstance(target, bool):  # that is PyTorch's non_blocking
                 dtype = target
         moved = self
-        if device is not None and _device(device).type != self.device.type:
+        if device is not None:
             source, there = backend_of(self.array), _device(device).backend
-            moved = arithmetic.to_device(moved, source, there)
+            if there is not source:
+                moved = arithmetic.to_device(moved, source, there)
         if dtype is not None and moved.dtype != dtype:
             dtype = as_dtype("to", dtype)
             if is_floating(dtype) and is_floating(moved.dtype):

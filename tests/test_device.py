@@ -78,6 +78,76 @@ def test_a_default_that_cannot_be_used_is_refused_and_changes_nothing():
     assert minicnn.get_default_device() == before
 
 
+# --- the number of a device ----------------------------------------------------------------------
+
+PUT = {  # what asks for memory on a device
+    "zeros": lambda place, _: minicnn.zeros(1, device=place),
+    "tensor.to": lambda place, _: minicnn.zeros(1).to(place),
+    "tensor.cpu().to": lambda place, _: minicnn.zeros(1).cpu().to(place),
+    "module.to": lambda place, _: nn.Linear(1, 1).to(place),
+    "Linear": lambda place, _: nn.Linear(1, 1, device=place),
+    "set_default_device": lambda place, _: minicnn.set_default_device(place),
+    "load": lambda place, path: minicnn.load(path, map_location=place),
+}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A file of tensors."""
+    minicnn.save({"x": minicnn.zeros(1)}, tmp_path / "x.safetensors")
+    return tmp_path / "x.safetensors"
+
+
+@pytest.mark.parametrize("put", PUT.values(), ids=PUT)
+def test_a_device_that_is_not_there_is_refused_with_how_many_are(put, saved):
+    with pytest.raises(BackendError, match=f"no device {HERE}:7: there is 1, {HERE}:0$"):
+        put(f"{HERE}:7", saved)
+    assert minicnn.get_default_device() == HERE
+
+
+@pytest.mark.parametrize("put", PUT.values(), ids=PUT)
+def test_the_first_device_may_be_given_by_its_number(put, saved, default):
+    put(f"{HERE}:0", saved)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("put", PUT.values(), ids=PUT)
+@pytest.mark.parametrize(
+    ("visible", "name"), [(None, "1"), ("", "1"), ("5, 3", "3"), ("MIG-a,MIG-b", "MIG-b")]
+)
+def test_a_second_gpu_is_refused_with_how_it_can_be_used(
+    put, saved, visible, name, backend, monkeypatch
+):
+    monkeypatch.setattr(backend, "device_count", lambda: 2)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(BackendError, match=f"cuda:0 alone is: set CUDA_VISIBLE_DEVICES={name}$"):
+        put("cuda:1", saved)
+    with pytest.raises(BackendError, match=r"no device cuda:2: there are 2$"):
+        put("cuda:2", saved)
+
+
+@pytest.mark.parametrize("name", ["cuda:", "cuda:-1", "cuda:1.0", "cuda:¹", "cuda:٣", "gpu", ""])
+def test_what_names_no_device_is_refused(name):
+    with pytest.raises(RuntimeError, match="device must be cpu, cuda or cuda:N"):
+        minicnn.device(name)
+
+
+@pytest.mark.parametrize(("name", "index"), [("cuda", -1), ("cuda:0", 0), ("cuda", "0")])
+def test_a_number_that_is_none_is_refused(name, index):
+    with pytest.raises((RuntimeError, TypeError, ValueError), match="device"):
+        minicnn.device(name, index)
+
+
+@pytest.mark.cuda
+def test_a_device_full_of_ones_own_tensors_stays_one(backend, monkeypatch):
+    monkeypatch.setattr(backend.xp.cuda.runtime, "memGetInfo", lambda: (0, 2**34))
+    assert minicnn.zeros(2).sum().item() == 0
+    assert minicnn.cuda.is_available()
+
+
 # --- between devices -----------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from minicnn import backends
 from minicnn.backends import cublas, inquiry
+from minicnn.backends import cupy as backend
 
 runtime = cupy.cuda.runtime
 
@@ -26,20 +27,25 @@ def trouble():
 
 @pytest.fixture
 def driver(monkeypatch):
-    """A driver as new as this CuPy, and the libraries that it needs."""
+    """A driver as new as this CuPy, a GPU of its own, and the libraries that CuPy needs."""
     built = runtime.runtimeGetVersion()
     monkeypatch.setattr(runtime, "driverGetVersion", lambda: built)
+    monkeypatch.setattr(runtime, "memGetInfo", lambda: (2**34, 2**34))
     monkeypatch.setattr(cublas, "library", lambda: None)
+    monkeypatch.setattr(cupy, "empty", lambda *_: None)
+    monkeypatch.setattr(cupy, "ElementwiseKernel", lambda *_, **__: lambda *_: None)
+    others = {t: each for t, each in backends._by_array_type.items() if each is not backend}
+    monkeypatch.setattr(backends, "_by_array_type", others)
     return built
 
 
-def test_no_cupy(monkeypatch):
+def test_no_cupy(monkeypatch, driver):
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.delitem(sys.modules, "minicnn.backends.cupy", raising=False)
     assert trouble().startswith("cupy is not installed: pip install 'minicnn[cuda13]'")
 
 
-def test_no_driver(monkeypatch):
+def test_no_driver(monkeypatch, driver):
     monkeypatch.setattr(runtime, "driverGetVersion", lambda: 0)
     assert "no NVIDIA driver" in trouble()
 
@@ -58,17 +64,50 @@ def test_no_cublas(monkeypatch, driver):
     assert f"no cuBLAS on this machine: pip install 'minicnn[cuda{driver // 1000}]'" in trouble()
 
 
-def test_no_device(monkeypatch, driver):
-    def refuse():
-        raise runtime.CUDARuntimeError(100)  # cudaErrorNoDevice
+def test_no_compiler(monkeypatch, driver):
+    def missing(*_):
+        raise RuntimeError("Failed to find CUDA headers.\nPlease install them")
 
+    monkeypatch.setattr(cupy, "ElementwiseKernel", missing)
+    assert trouble() == (
+        f"CuPy can't compile kernels on this machine: pip install 'minicnn[cuda{driver // 1000}]'"
+        " brings what it needs of CUDA (Failed to find CUDA headers. Please install them)"
+    )
+
+
+def refuse():
+    raise runtime.CUDARuntimeError(100)  # cudaErrorNoDevice
+
+
+def test_no_device(monkeypatch, driver):
     monkeypatch.setattr(runtime, "memGetInfo", refuse)
-    assert "no GPU that can be used" in trouble()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert "no GPU that can be used (one in MIG mode needs an instance" in trouble()
+
+
+def test_a_device_that_is_hidden(monkeypatch, driver):
+    monkeypatch.setattr(runtime, "memGetInfo", refuse)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    assert "no GPU that can be used with CUDA_VISIBLE_DEVICES='7'" in trouble()
 
 
 def test_no_memory(monkeypatch, driver):
     monkeypatch.setattr(runtime, "memGetInfo", lambda: (inquiry.LEAST_FREE_BYTES - 1, 2**34))
     assert "255 of 16384 MiB free" in trouble()
+
+
+def test_it_is_found_out_once(monkeypatch, driver):
+    backends.load("cuda")
+    monkeypatch.setattr(runtime, "memGetInfo", lambda: (0, 2**34))
+    assert backends.is_available("cuda")
+    assert "Trouble" not in backends.describe("cuda")
+
+
+def test_it_is_asked_again_after_trouble(monkeypatch, driver):
+    monkeypatch.setattr(runtime, "memGetInfo", lambda: (0, 2**34))
+    trouble()
+    monkeypatch.setattr(runtime, "memGetInfo", lambda: (2**34, 2**34))
+    assert backends.is_available("cuda")
 
 
 def test_the_command_says_it_in_one_line_with_status_2(tmp_path):

@@ -44,11 +44,15 @@ def _imported(device_type: str) -> ModuleType:
 
 
 def load(device_type: str) -> ModuleType:
-    """The backend of a device type, "cpu" or "cuda". Raises BackendError if it can't be used."""
+    """The backend of a device type, "cpu" or "cuda". Raises BackendError if it can't be used.
+
+    Whether it can is found out once: afterwards a program's own arrays may fill the device.
+    """
     module = _imported(device_type)
-    if trouble := module.trouble():
-        raise BackendError(trouble)
-    _by_array_type[module.ArrayType] = module
+    if module.ArrayType not in _by_array_type:
+        if trouble := module.trouble():
+            raise BackendError(trouble)
+        _by_array_type[module.ArrayType] = module
     return module
 
 
@@ -63,12 +67,13 @@ def is_available(device_type: str) -> bool:
 
 def describe(device_type: str) -> dict[str, str]:
     """What the backend of a device type is made of; as "Trouble", why it can't be used, if so."""
+    found: dict[str, str] = {}
     try:
-        module = _imported(device_type)
+        found = _imported(device_type).describe()
+        load(device_type)
     except BackendError as error:
-        return {"Trouble": str(error)}
-    trouble = module.trouble()
-    return {**module.describe(), **({"Trouble": trouble} if trouble else {})}
+        found["Trouble"] = str(error)
+    return found
 
 
 def backend_of(array: Array) -> ModuleType:

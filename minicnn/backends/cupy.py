@@ -30,7 +30,7 @@ device_type = "cuda"
 NORM_THREADS = 2**14
 WORKSPACE_BYTES = 512 * 2**20  # the most that a convolution unrolls at a time
 
-trouble, describe = inquiry.trouble, inquiry.describe
+trouble, describe, device_count = inquiry.trouble, inquiry.describe, inquiry.device_count
 
 # --- arrays in and out ---------------------------------------------------------------------------
 

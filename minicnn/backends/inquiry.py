@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+
 import cupy as xp
 
 from . import cublas
@@ -10,7 +13,10 @@ LEAST_FREE_BYTES = 2**28  # on the device, for CUDA itself and anything at all
 
 
 def trouble() -> str | None:
-    """Why this backend can't be used here, if so: the driver, its version, a device, its memory."""
+    """Why CuPy can't be used here, if so, in one line: driver, GPU, memory, libraries, compiler.
+
+    It allocates memory and runs a kernel, so this is asked once, before all else.
+    """
     runtime = xp.cuda.runtime
     driver = runtime.driverGetVersion()  # 13020 for CUDA 13.2, 0 where there is none
     if not driver:
@@ -22,19 +28,41 @@ def trouble() -> str | None:
             f" pip install 'minicnn[cuda{driver // 1000}]', or a newer driver"
         )
     try:
-        cublas.library()
-    except ImportError:
-        return (
-            "CuPy finds no cuBLAS on this machine:"
-            f" pip install 'minicnn[cuda{built // 1000}]' brings what it needs of CUDA"
-        )
-    try:
         free, whole = runtime.memGetInfo()
     except runtime.CUDARuntimeError as error:
-        return f"there is no GPU that can be used: {error}"
+        return f"there is no GPU that can be used{_hidden()}: {_line(error)}"
     if free < LEAST_FREE_BYTES:
-        return f"the GPU has {free >> 20} of {whole >> 20} MiB free: other programs use the rest"
+        return (
+            f"the GPU has {free >> 20} of {whole >> 20} MiB free, and {LEAST_FREE_BYTES >> 20} are"
+            " needed to begin: other programs use the rest"
+        )
+    brings = f"pip install 'minicnn[cuda{built // 1000}]' brings what it needs of CUDA"
+    try:
+        cublas.library()
+    except ImportError:
+        return f"CuPy finds no cuBLAS on this machine: {brings}"
+    try:
+        xp.ElementwiseKernel("", "int32 y", "y = 0", "inquiry")(xp.empty(1, "int32"))
+    except Exception as error:  # without NVRTC, without headers, for a GPU that NVRTC doesn't know
+        return f"CuPy can't compile kernels on this machine: {brings} ({_line(error)})"
     return None
+
+
+def _hidden() -> str:
+    """What may keep CUDA from seeing a GPU that is there."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return f" with CUDA_VISIBLE_DEVICES={visible!r} (nvidia-smi -L lists names)"
+    return " (one in MIG mode needs an instance: nvidia-smi -L lists them)"
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def device_count() -> int:
+    """How many GPUs CUDA shows."""
+    return int(xp.cuda.runtime.getDeviceCount())
 
 
 def describe() -> dict[str, str]:
@@ -46,7 +74,7 @@ def describe() -> dict[str, str]:
 
     built, driver = runtime.runtimeGetVersion(), runtime.driverGetVersion()
     found = {"CuPy": xp.__version__, "CUDA": f"{dotted(built)}, driver {dotted(driver)}"}
-    if trouble() is None:
+    with suppress(runtime.CUDARuntimeError):
         device = runtime.getDeviceProperties(runtime.getDevice())
         free, whole = runtime.memGetInfo()
         found["Device"] = device["name"].decode()
