@@ -33,6 +33,11 @@ def trouble() -> str | None:
     return None
 
 
+def device_count() -> int:
+    """How many devices of this type there are."""
+    return 1
+
+
 def describe() -> dict[str, str]:
     """The versions of what this backend is made of, and the device."""
     return {"NumPy": np.__version__, "BLAS": "; ".join(threads.libraries()) or "none found"}
