@@ -25,7 +25,7 @@ from typing import Any
 
 from .. import autograd
 from ..arguments import real
-from ..backends import Array, backend_of
+from ..backends import Array, backend_of, host
 from ..dtype import float64
 from ..random import Generator
 from ..tensor import Tensor
@@ -244,7 +244,7 @@ def _directions(x: Tensor, generator: Generator) -> list[tuple[tuple[int, ...] |
         for flat in range(x.numel()):
             d = xp.zeros(x.numel(), float64)
             d[flat] = 1
-            index = tuple(int(i) for i in xp.unravel_index(flat, x.shape)) if x.ndim else ()
+            index = tuple(map(int, host.xp.unravel_index(flat, x.shape)))
             directions.append((index, d.reshape(x.shape)))
     else:
         for _ in range(DIRECTIONS):
