@@ -15,6 +15,7 @@ from .autograd import common_backend
 from .backends import Array, backend_of, constant, context
 from .dtype import float32, is_floating
 from .operations import arithmetic, convolution, matrix, pooling, winograd
+from .operations.convolution import Margins
 from .operations import dropout as _dropout
 from .operations import softmax as _softmax
 from .tensor import Tensor
@@ -152,22 +153,22 @@ def conv2d(
             f"conv2d: kernel {reach[0]}×{reach[1]} of weight {weight.shape} is larger than the"
             f" padded input {padded[0]}×{padded[1]} of {input.shape}"
         )
-    if _minimal_filtering(x, weight, stride, dilation):
+    if _minimal_filtering(x, weight, stride, dilation, margins):
         y = winograd.conv2d(x, weight, bias, margins)
     else:
         y = convolution.conv2d(x, weight, bias, stride, margins, dilation)
     return _like(y, input)
 
 
-def _minimal_filtering(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair) -> bool:
+def _minimal_filtering(
+    x: Tensor, weight: Tensor, stride: Pair, dilation: Pair, margins: Margins
+) -> bool:
     """Whether the algorithm that is asked for and the shapes are for Winograd's convolution.
 
     This thread's context says which, or else `backends.conv_algorithm`.
 
-    It can do square 3×3 and 5×5 filters at stride 1 in float32. "auto" takes it where the products
-    that it saves outweigh the transforms: the products grow with C·O, the transforms with C + O.
-    From 16 channels on either side it takes 0.5 to 0.95 of im2col's time, with one it takes longer.
-    That is on a CPU: on a GPU it has not been measured, and "auto" is im2col.
+    It can do square 3×3 and 5×5 filters at stride 1 in float32. "auto" takes it where the backend
+    says that it takes less time.
     """
     algorithm = context.current().conv_algorithm or backends.conv_algorithm
     if algorithm not in ("im2col", "winograd", "auto"):
@@ -176,8 +177,11 @@ def _minimal_filtering(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair) 
         )
     o, c, kh, kw = weight.shape
     possible = kh == kw and kh in (3, 5) and stride == dilation == (1, 1) and x.dtype == float32
-    gains = min(c, o) >= 16 and x.device.type == "cpu"
-    return possible and (algorithm == "winograd" or (algorithm == "auto" and gains))
+    if algorithm == "im2col" or not possible:
+        return False
+    backend = backends.backend_of(x.array)
+    pixels = backend.output_size(x.shape[2:], (kh, kw), stride, dilation, margins)
+    return algorithm == "winograd" or backend.filtering_gains(x.shape, weight.shape, pixels)
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -7,14 +7,17 @@ import pytest
 
 from minicnn.backends import numpy as host
 
-WINDOWS = {  # shape, kernel, stride, dilation
-    "overlapping": ((2, 9, 8, 3), (3, 2), (1, 1), (1, 1)),
-    "apart and spread": ((1, 11, 7, 1), (3, 3), (2, 1), (2, 1)),
-    "side by side": ((2, 6, 5, 3), (2, 1), (2, 1), (1, 1)),
-    "1×1": ((2, 6, 6, 4), (1, 1), (1, 1), (1, 1)),
-    "1×1 at stride 2": ((2, 6, 6, 4), (1, 1), (2, 2), (1, 1)),
-    "more than 256 places": ((1, 20, 20, 2), (18, 18), (1, 1), (1, 1)),
-    "no images": ((0, 6, 6, 4), (2, 2), (2, 2), (1, 1)),
+NONE = ((0, 0), (0, 0))
+WINDOWS = {  # shape, (kernel, stride, dilation, margins)
+    "overlapping": ((2, 9, 8, 3), ((3, 2), (1, 1), (1, 1), NONE)),
+    "in packs": ((2, 7, 9, 8), ((3, 3), (2, 2), (1, 1), ((1, 0), (1, 2)))),
+    "apart and spread": ((1, 11, 7, 1), ((3, 3), (2, 1), (2, 1), NONE)),
+    "spread, with margins": ((2, 9, 7, 4), ((3, 2), (3, 2), (2, 3), ((3, 1), (0, 2)))),
+    "side by side": ((2, 6, 5, 3), ((2, 1), (2, 1), (1, 1), NONE)),
+    "1×1": ((2, 6, 6, 4), ((1, 1), (1, 1), (1, 1), NONE)),
+    "1×1 at stride 2": ((2, 6, 6, 4), ((1, 1), (2, 2), (1, 1), NONE)),
+    "more than 256 places": ((1, 20, 20, 2), ((18, 18), (1, 1), (1, 1), NONE)),
+    "no images": ((0, 6, 6, 4), ((2, 2), (2, 2), (1, 1), NONE)),
 }
 rng = np.random.default_rng(0)
 windows = pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS)
@@ -35,42 +38,52 @@ def drawn(shape, dtype):
 @floats
 @windows
 def test_im2col_and_its_transpose(backend, window, dtype):
-    shape, *rest = window
+    shape, window = window
     x = drawn(shape, dtype)
-    cols = host.im2col(x, *rest)
-    same(cols, backend.im2col(backend.from_host(x), *rest), backend)
+    cols = host.im2col(x, window)
+    got = backend.im2col(backend.from_host(x), window)
+    same(cols, got[:, : cols.shape[1]], backend)
+    assert not got[:, cols.shape[1] :].any()
     g = rng.standard_normal(cols.shape).astype(dtype)
-    same(host.col2im(g, shape, *rest), backend.col2im(backend.from_host(g), shape, *rest), backend)
+    wide = backend.xp.zeros_like(got)
+    wide[:, : cols.shape[1]] = backend.from_host(g)
+    dx, got = np.full(shape, np.nan, dtype), backend.xp.full(shape, np.nan, dtype)
+    host.col2im(g, window, dx)
+    backend.col2im(wide, window, got)
+    same(dx, got, backend)
 
 
 @windows
 def test_col2im_is_the_transpose_of_im2col(backend, window):
-    shape, *rest = window
+    shape, window = window
     x = rng.standard_normal(shape)
-    cols = backend.to_host(backend.im2col(backend.from_host(x), *rest))
+    cols = backend.im2col(backend.from_host(x), window)
     g = rng.standard_normal(cols.shape)
-    dx = backend.to_host(backend.col2im(backend.from_host(g), shape, *rest))
-    np.testing.assert_allclose((g * cols).sum(), (dx * x).sum(), atol=1e-10)
+    dx = backend.xp.empty(shape)
+    backend.col2im(backend.from_host(g), window, dx)
+    left, right = (g * backend.to_host(cols)).sum(), (backend.to_host(dx) * x).sum()
+    np.testing.assert_allclose(left, right, atol=1e-10)
 
 
 @floats
 @windows
 def test_max_pool_and_its_transpose(backend, window, dtype):
-    shape, *rest = window
+    shape, window = window
     x = drawn(shape, dtype)
-    y, place = host.max_pool(x, *rest)
-    values, places = backend.max_pool(backend.from_host(x), *rest)
+    y, place = host.max_pool(x, window)
+    values, places = backend.max_pool(backend.from_host(x), window)
     same(y, values, backend)
     same(place, places, backend)
     g = rng.standard_normal(y.shape).astype(dtype)
-    dx = backend.max_unpool(backend.from_host(g), places, shape, *rest)
-    same(host.max_unpool(g, place, shape, *rest), dx, backend)
+    dx = backend.max_unpool(backend.from_host(g), places, shape, window)
+    same(host.max_unpool(g, place, shape, window), dx, backend)
 
 
 @pytest.mark.parametrize("size", [128, 129, 256, 257])
 def test_the_last_place_of_a_large_window_is_found(backend, size):
     x = np.arange(size, dtype=np.float32).reshape(1, 1, size, 1)
-    values, places = backend.max_pool(backend.from_host(x), (1, size), (1, 1), (1, 1))
+    window = (1, size), (1, 1), (1, 1), NONE
+    values, places = backend.max_pool(backend.from_host(x), window)
     assert (values.item(), places.item()) == (size - 1, size - 1)
     assert places.dtype.itemsize == (1 if size <= 256 else 2)
 
@@ -81,11 +94,9 @@ def test_nan_wins_in_max_pool(backend, at, dtype):
     x = np.arange(4, dtype=dtype)
     x[at] = np.nan
     x = x.reshape(1, 2, 2, 1)
-    arguments = (2, 2), (2, 2), (1, 1)
+    window = (2, 2), (2, 2), (1, 1), NONE
     for expected, got in zip(
-        host.max_pool(x, *arguments),
-        backend.max_pool(backend.from_host(x), *arguments),
-        strict=True,
+        host.max_pool(x, window), backend.max_pool(backend.from_host(x), window), strict=True
     ):
         same(expected, got, backend)
 
@@ -93,21 +104,64 @@ def test_nan_wins_in_max_pool(backend, at, dtype):
 @floats
 @windows
 def test_sum_pool_and_its_transpose(backend, window, dtype):
-    shape, kernel, stride, _ = window
+    shape, window = window
     x = rng.standard_normal(shape).astype(dtype)
-    y = host.sum_pool(x, kernel, stride)
-    same(y, backend.sum_pool(backend.from_host(x), kernel, stride), backend)
-    dx = backend.sum_unpool(backend.from_host(y), shape, kernel, stride)
-    same(host.sum_unpool(y, shape, kernel, stride), dx, backend)
+    y = host.sum_pool(x, window)
+    same(y, backend.sum_pool(backend.from_host(x), window), backend)
+    dx = backend.sum_unpool(backend.from_host(y), shape, window)
+    same(host.sum_unpool(y, shape, window), dx, backend)
 
 
 @floats
-def test_tiles_and_their_transpose(backend, dtype):
-    x = rng.standard_normal((2, 10, 14, 3)).astype(dtype)
-    tiles = host.gather_tiles(x, 6, 4)
-    same(tiles, backend.gather_tiles(backend.from_host(x), 6, 4), backend)
-    back = backend.scatter_tiles(backend.from_host(tiles), x.shape, 6, 4)
-    same(host.scatter_tiles(tiles, x.shape, 6, 4), back, backend)
+@pytest.mark.parametrize("shape", [(2, 3, 5, 8), (1, 40, 50, 3), (3, 1, 1, 1100), (0, 4, 4, 4)])
+def test_the_sum_of_pixels(backend, shape, dtype):
+    g = rng.integers(-9, 9, shape).astype(dtype)  # so that no order of the sum rounds
+    same(g.sum((0, 1, 2), dtype), backend.sum_pixels(backend.from_host(g)), backend)
+
+
+@floats
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("m", "k", "o"), [(5, 3, 4), (1, 8, 1), (7, 1, 2), (0, 3, 2)])
+def test_affine_multiplies_and_adds(backend, m, k, o, bias, dtype):
+    x, w, b = (rng.integers(-9, 9, shape).astype(dtype) for shape in ((m, k), (o, k), (o,)))
+    out = backend.xp.full((m, o), np.nan, dtype)
+    device = [backend.from_host(each) for each in (x, w, b)]
+    backend.affine(*device[:2], device[2] if bias else None, out)
+    same(x @ w.T + (b if bias else dtype(0)), out, backend)
+
+
+TILES = {  # shape, first, grid: on the image, over its edges, and cut off before it
+    "inside": ((2, 10, 14, 3), (0, 0), (2, 3)),
+    "over the edges": ((2, 7, 5, 2), (2, 1), (3, 2)),
+    "cut off": ((1, 9, 9, 4), (-1, -2), (1, 1)),
+}
+
+
+@pytest.mark.parametrize(("shape", "first", "grid"), TILES.values(), ids=TILES)
+def test_tiles_are_gathered_and_multiplied_from_either_side(backend, shape, first, grid):
+    m, x = rng.standard_normal((3, 6)), rng.standard_normal(shape)
+    wide = np.pad(x, ((0, 0), (9, 19), (9, 19), (0, 0)))
+    want = []
+    for p, q in np.ndindex(*grid):
+        a, b = 4 * p - first[0] + 9, 4 * q - first[1] + 9
+        want.append(np.einsum("ij,njkc,lk->ilnc", m, wide[:, a : a + 6, b : b + 6], m))
+    want = np.stack(want, axis=3).reshape(9, -1)  # (3, 3, N, T, C)
+    got = backend.gather_tiles(m, backend.from_host(x), 4, first, grid)
+    np.testing.assert_allclose(backend.to_host(got), want, atol=1e-12)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(2, 8, 4, 3), (1, 5, 7, 2), (3, 3, 3, 1)])
+def test_tiles_are_multiplied_and_placed_side_by_side(backend, shape, bias):
+    n, h, w, c = shape
+    m, th, tw = rng.standard_normal((4, 6)), -(-h // 4), -(-w // 4)
+    tiles, b = rng.standard_normal((6, 6, n, th, tw, c)), rng.standard_normal(c)
+    squares = np.einsum("ij,jknpqc,lk->npiqlc", m, tiles, m).reshape(n, 4 * th, 4 * tw, c)
+    want = squares[:, :h, :w] + (b if bias else 0)
+    out = backend.xp.empty(shape)
+    given = backend.from_host(tiles.reshape(36, -1))
+    backend.place_tiles(m, given, out, backend.from_host(b) if bias else None)
+    np.testing.assert_allclose(backend.to_host(out), want, atol=1e-12)
 
 
 @floats
@@ -134,14 +188,6 @@ def test_relu_and_its_gradient(backend, dtype):
     g = np.arange(1, 8).astype(dtype)
     dx = backend.relu_vjp(backend.from_host(g), backend.from_host(y))
     same(host.relu_vjp(g, y), dx, backend)
-
-
-@pytest.mark.parametrize("columns", [1, 8192, 10_000])
-def test_along_both_multiplies_from_either_side(backend, columns):
-    m, x = rng.standard_normal((4, 6)), rng.standard_normal((36, columns))
-    want = np.einsum("ij,jkl,nk->inl", m, x.reshape(6, 6, columns), m)
-    got = backend.along_both(backend.from_host(m), backend.from_host(x))
-    np.testing.assert_allclose(backend.to_host(got), want.reshape(16, columns), atol=1e-12)
 
 
 def test_relu_keeps_the_layout(backend):

@@ -53,7 +53,7 @@ FAULTS = [
     ),
     Fault(
         "padding off by one",
-        "operations/convolution.py",
+        "backends/numpy.py",
         "return y[:, top : y.shape[1] - bottom, left : y.shape[2] - right]",
         "return y[:, bottom : y.shape[1] - top, left : y.shape[2] - right]",
     ),
@@ -90,14 +90,24 @@ FAULTS = [
     Fault(
         "a kernel's index",
         "backends/kernels.py",
-        "(n * h + p * sh + u * dh) * w + q * sw + v * dw",
-        "(n * h + p * sh + u * dh) * w + q * sw + u * dw",
+        '_PIXEL = "((n * h + a) * w + b) * c + k"',
+        '_PIXEL = "((n * h + b) * w + a) * c + k"',
         "emulator",
     ),
     Fault(
-        "a kernel's boundary", "backends/kernels.py", "if (p >= oh ||", "if (p > oh ||", "emulator"
+        "a kernel's boundary",
+        "backends/kernels.py",
+        "p1 = a / sh + 1 < oh ? a / sh + 1 : oh;",
+        "p1 = a / sh + 1;",
+        "emulator",
     ),
-    Fault("a kernel's type", "backends/kernels.py", "I at = 0;", "char at = 0;", "emulator"),
+    Fault(
+        "a kernel's type",
+        "backends/kernels.py",
+        "at.e[l] = u * kw + v;",
+        "at.e[l] = (signed char)(u * kw + v);",
+        "emulator",
+    ),
     Fault(
         "a kernel that draws the same number everywhere",
         "backends/kernels.py",

@@ -1,38 +1,63 @@
-"""Matrix products while a graph is captured: cuBLAS, called directly.
+"""Matrix products by cuBLASLt, called directly: the same calls whether or not a graph is captured.
 
 CuPy refuses every call of cuBLAS on a stream that is being captured (as of CuPy 14.2; cupy/cupy
-issue 6290), although cuBLAS itself allows it. So here are the same products by the same library,
-through CuPy's own handle, without CuPy in between.
+issue 6290), although cuBLAS allows it. And a product that goes through another call the second time
+than the first may add up in another order. So all products of floating-point matrices go this way.
+cuBLASLt suits that better than the older interface: it has no stream and no scratch memory of its
+own, each call is given both, and it can add a bias on its way (`CUBLASLT_EPILOGUE_BIAS`), for which
+the result would otherwise be read and written once more.
+
+The names and numbers are those of cublasLt.h, cublas_api.h and library_types.h.
 """
 
 from __future__ import annotations
 
 import ctypes
 import math
-from functools import cache
-from typing import Any
+import threading
+import weakref
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 import cupy as xp
 import numpy as np
 from cupy._core import get_compute_type
 from cupy._core._routines_linalg import COMPUTE_TYPE_TF32
-from cupy.cuda.device import get_cublas_handle
 
 Array = Any
 
-# From cublas_api.h and library_types.h.
-_REAL = {"float32": 0, "float64": 1}  # CUDA_R_32F, CUDA_R_64F
-_COMPUTE = {"float32": 68, "float64": 70}  # CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_64F
-_COMPUTE_TF32 = 77  # CUBLAS_COMPUTE_32F_FAST_TF32
-_C_TYPE = {"float32": ctypes.c_float, "float64": ctypes.c_double}
-_DEFAULT_ALGORITHM = -1
 
-WORKSPACE_BYTES = 32 * 2**20  # what cuBLAS recommends for Hopper; others need less
+class _Type(NamedTuple):
+    """How cuBLAS calls a type of elements, the type to compute in, and 1 and 0 in it."""
+
+    data: int
+    compute: int
+    one: bytes
+    zero: bytes
+
+
+_TYPES = {
+    name: _Type(data, compute, np.ones(1, name).tobytes(), np.zeros(1, name).tobytes())
+    for name, data, compute in (
+        ("float32", 0, 68),  # CUDA_R_32F, CUBLAS_COMPUTE_32F
+        ("float64", 1, 70),  # CUDA_R_64F, CUBLAS_COMPUTE_64F
+        ("complex64", 4, 68),  # CUDA_C_32F
+        ("complex128", 5, 70),  # CUDA_C_64F
+    )
+}
+_COMPUTE_TF32 = 77  # CUBLAS_COMPUTE_32F_FAST_TF32
+_TRANS_A, _TRANS_B, _EPILOGUE, _BIAS_POINTER = 3, 4, 7, 8  # CUBLASLT_MATMUL_DESC_…
+_BATCH_COUNT, _BATCH_OFFSET = 5, 6  # CUBLASLT_MATRIX_LAYOUT_…
+_MOST_WORKSPACE, _ALIGNMENT = 1, (5, 6, 7, 8)  # CUBLASLT_MATMUL_PREF_…; of A, B, C, D
+_EPILOGUE_BIAS = 4
+_RESULT_BYTES, _WORKSPACE_AT = 96, 64  # of a cublasLtMatmulHeuristicResult_t, and within it
+
+WORKSPACE_BYTES = 32 * 2**20  # the most scratch memory: what cuBLAS recommends for Hopper
 
 
 @cache
 def library() -> Any:
-    """cuBLAS, found among what CuPy's own binding of it was linked with.
+    """cuBLAS and cuBLASLt, found among what CuPy's own binding of cuBLAS was linked with.
 
     Raises ImportError where there is none.
     """
@@ -42,47 +67,147 @@ def library() -> Any:
 
 
 def _call(name: str, *args: Any) -> None:
-    if status := getattr(library(), name)(ctypes.c_void_p(get_cublas_handle()), *args):
+    if status := getattr(library(), name)(*args):
         raise RuntimeError(f"{name}: cuBLAS status {status}")
 
 
-def use(stream: Any, workspace: Array) -> None:
-    """Have products made on `stream`, with scratch memory that is there when a graph runs.
-
-    CuPy sets its own stream again, and with it the workspace, whenever it calls cuBLAS.
-    """
-    _call("cublasSetStream_v2", ctypes.c_void_p(stream.ptr))
-    memory = ctypes.c_void_p(workspace.data.ptr)
-    _call("cublasSetWorkspace_v2", memory, ctypes.c_size_t(workspace.nbytes))
+@cache
+def _handle(device: int) -> ctypes.c_void_p:
+    handle = ctypes.c_void_p()
+    _call("cublasLtCreate", ctypes.byref(handle))
+    return handle
 
 
-def _stacked(x: Array, shape: tuple[int, ...]) -> tuple[Array, int]:
-    """x as a stack of matrices, one for each of `shape`, and the elements from one to the next."""
+class _Matrix(NamedTuple):
+    """A matrix, or a stack of them, as cuBLAS is told of it: stored by columns."""
+
+    rows: int
+    columns: int
+    leading: int  # the elements from one column to the next
+    stack: int  # how many
+    following: int  # the elements from one matrix of the stack to the next
+    alignment: int  # in bytes, of the first element
+
+
+class _Description:
+    """One of cuBLASLt's descriptions, which goes when this object goes."""
+
+    def __init__(self, kind: str, *args: Any) -> None:
+        self.kind, self.handle = kind, ctypes.c_void_p()
+        _call(f"cublasLt{kind}Create", ctypes.byref(self.handle), *args)
+        destroy = getattr(library(), f"cublasLt{kind}Destroy")
+        weakref.finalize(self, destroy, self.handle).atexit = False
+
+    def set(self, attribute: int, value: Any) -> None:
+        size = ctypes.c_size_t(ctypes.sizeof(value))
+        name = f"cublasLt{self.kind}SetAttribute"
+        _call(name, self.handle, ctypes.c_int(attribute), ctypes.byref(value), size)
+
+
+class _Plan:
+    """How a product of matrices that lie so is computed: made once, and used for all like it."""
+
+    def __init__(
+        self, dtype: str, compute: int, operations: tuple[int, int], a: _Matrix, b: _Matrix,
+        c: _Matrix, bias: bool,
+    ) -> None:  # fmt: skip
+        kind = _TYPES[dtype]
+        self.lock = threading.Lock()
+        self.one, self.zero = kind.one, kind.zero
+        self.work = _Description("MatmulDesc", ctypes.c_int(compute), ctypes.c_int(kind.data))
+        for attribute, operation in zip((_TRANS_A, _TRANS_B), operations, strict=True):
+            self.work.set(attribute, ctypes.c_int32(operation))
+        if bias:
+            self.work.set(_EPILOGUE, ctypes.c_uint32(_EPILOGUE_BIAS))
+        self.layouts = [self._layout(kind.data, each) for each in (a, b, c)]
+        preference = _Description("MatmulPreference")
+        preference.set(_MOST_WORKSPACE, ctypes.c_uint64(WORKSPACE_BYTES))
+        for attribute, each in zip(_ALIGNMENT, (a, b, c, c), strict=True):
+            preference.set(attribute, ctypes.c_uint32(each.alignment))
+        self.found = ctypes.create_string_buffer(_RESULT_BYTES)  # it begins with the algorithm
+        count = ctypes.c_int()
+        layouts = [each.handle for each in (*self.layouts, self.layouts[-1])]
+        handle = _handle(xp.cuda.runtime.getDevice())
+        _call(
+            "cublasLtMatmulAlgoGetHeuristic", handle, self.work.handle, *layouts,
+            preference.handle, ctypes.c_int(1), self.found, ctypes.byref(count),
+        )  # fmt: skip
+        if not count.value:
+            raise RuntimeError(f"cuBLAS knows no way to multiply {a} by {b} in {dtype}")
+        self.workspace = ctypes.c_size_t.from_buffer(self.found, _WORKSPACE_AT).value
+
+    @staticmethod
+    def _layout(data: int, matrix: _Matrix) -> _Description:
+        rows, columns = (ctypes.c_uint64(n) for n in matrix[:2])
+        leading = ctypes.c_int64(matrix.leading)
+        layout = _Description("MatrixLayout", ctypes.c_int(data), rows, columns, leading)
+        if matrix.stack > 1:
+            layout.set(_BATCH_COUNT, ctypes.c_int32(matrix.stack))
+            layout.set(_BATCH_OFFSET, ctypes.c_int64(matrix.following))
+        return layout
+
+    def run(self, a: Array, b: Array, c: Array, bias: Array | None) -> None:
+        """c = a b, and a bias added to each column, on the current stream."""
+        workspace = xp.empty(self.workspace, "uint8") if self.workspace else None
+        pointers = [ctypes.c_void_p(each.data.ptr) for each in (a, b, c)]
+        la, lb, lc = (layout.handle for layout in self.layouts)
+        pa, pb, pc = pointers
+        with self.lock:
+            if bias is not None:
+                self.work.set(_BIAS_POINTER, ctypes.c_void_p(bias.data.ptr))
+            _call(
+                "cublasLtMatmul", _handle(xp.cuda.runtime.getDevice()), self.work.handle,
+                self.one, pa, la, pb, lb, self.zero, pc, lc, pc, lc, self.found,
+                ctypes.c_void_p(0 if workspace is None else workspace.data.ptr),
+                ctypes.c_size_t(self.workspace),
+                ctypes.c_void_p(xp.cuda.get_current_stream().ptr),
+            )  # fmt: skip
+
+
+_plan = lru_cache(maxsize=1024)(_Plan)
+
+
+def takes(dtype: Any) -> bool:
+    """Whether this module multiplies matrices of this type."""
+    return str(dtype) in _TYPES
+
+
+def _stacked(x: Array, shape: tuple[int, ...]) -> Array:
+    """x as one matrix, or as a stack of them, one for each of `shape`."""
     if math.prod(x.shape[:-2]) == 1:
-        return x.reshape(x.shape[-2:]), 0
-    stack = xp.broadcast_to(x, (*shape, *x.shape[-2:])).reshape(-1, *x.shape[-2:])
-    return stack, stack.strides[0] // x.itemsize
+        return x.reshape(x.shape[-2:])
+    whole = xp.broadcast_to(x, (*shape, *x.shape[-2:]))
+    return whole.reshape(math.prod(shape), *x.shape[-2:])
 
 
 def _rows(x: Array) -> tuple[Array, bool, int]:
     """x, whether its matrices are stored by columns, and the elements from a row to the next."""
     (m, n), (row, column), size = x.shape[-2:], x.strides[-2:], x.itemsize
-    if column == size and row >= n * size:
+    if column == size and row >= n * size and row % size == 0:
         return x, False, row // size
-    if row == size and column >= m * size:
+    if row == size and column >= m * size and column % size == 0:
         return x, True, column // size
     return xp.ascontiguousarray(x), False, max(n, 1)
 
 
-def matmul(x: Array, y: Array, out: Array | None = None) -> Array:
+def _matrix(x: Array, by_columns: bool, leading: int, stack: int) -> _Matrix:
+    """A matrix stored by rows is to cuBLAS the transpose of one stored by columns."""
+    m, n = x.shape[-2:] if by_columns else x.shape[:-3:-1]
+    following = x.strides[0] // x.itemsize if x.ndim > 2 else 0
+    alignment = min(256, x.data.ptr & -x.data.ptr)
+    return _Matrix(m, n, leading, stack, following, alignment)
+
+
+def matmul(x: Array, y: Array, out: Array | None = None, bias: Array | None = None) -> Array:
     """x @ y as NumPy defines it, for arrays of one floating-point type, into `out` if given.
 
+    For two matrices, `bias` (n,) is added to each row of the result; `out` must be contiguous.
     cuBLAS stores matrices by columns. A matrix stored by rows is to it the transpose, so z = x y is
-    asked for as zᵀ = yᵀ xᵀ.
+    asked for as zᵀ = yᵀ xᵀ. Raises ValueError where the shapes do not meet.
     """
     if x.ndim == 1:
-        z = matmul(x[None, :], y)
-        return z.reshape(*z.shape[:-2], z.shape[-1])
+        z = matmul(x[None, :], y[:, None] if y.ndim == 1 else y)
+        return z.reshape(z.shape[: max(0, y.ndim - 2)] + z.shape[-1:] if y.ndim > 1 else ())
     if y.ndim == 1:
         z = matmul(x, y[:, None])
         return z.reshape(z.shape[:-1])
@@ -93,34 +218,24 @@ def matmul(x: Array, y: Array, out: Array | None = None) -> Array:
     z = xp.empty((*batch, m, n), x.dtype) if out is None else out
     if not z.size:
         return z
-    (x, x_next), (y, y_next) = _stacked(x, batch), _stacked(y, batch)
-    (x, x_columns, x_ld), (y, y_columns, y_ld) = _rows(x), _rows(y)
-    name = str(x.dtype)
-    one, zero = _C_TYPE[name](1), _C_TYPE[name](0)
+    if not k:
+        z[...] = 0 if bias is None else bias
+        return z
+    (x, x_columns, x_ld), (y, y_columns, y_ld) = (
+        _rows(_stacked(x, batch)),
+        _rows(_stacked(y, batch)),
+    )
+    stack, name = math.prod(batch), str(x.dtype)
     tf32 = name == "float32" and get_compute_type(x.dtype) == COMPUTE_TYPE_TF32
-    compute = _COMPUTE_TF32 if tf32 else _COMPUTE[name]
-    _call(
-        "cublasGemmStridedBatchedEx",
-        ctypes.c_int(y_columns),  # CUBLAS_OP_N or CUBLAS_OP_T
-        ctypes.c_int(x_columns),
-        *map(ctypes.c_int, (n, m, k)),
-        ctypes.byref(one),
-        *_matrix(y, y_ld, y_next),
-        *_matrix(x, x_ld, x_next),
-        ctypes.byref(zero),
-        *_matrix(z, n, m * n),
-        ctypes.c_int(math.prod(batch)),
-        ctypes.c_int(compute),
-        ctypes.c_int(_DEFAULT_ALGORITHM),
+    c = _Matrix(n, m, n, stack, m * n, min(256, z.data.ptr & -z.data.ptr))
+    plan = _plan(
+        name,
+        _COMPUTE_TF32 if tf32 else _TYPES[name].compute,
+        (int(y_columns), int(x_columns)),  # CUBLAS_OP_N or CUBLAS_OP_T
+        _matrix(y, y_columns, y_ld, stack),
+        _matrix(x, x_columns, x_ld, stack),
+        c,
+        bias is not None,
     )
+    plan.run(y, x, z, bias)
     return z
-
-
-def _matrix(x: Array, leading: int, following: int) -> tuple[Any, ...]:
-    """A matrix as cuBLAS takes it: address, type, leading dimension, distance to the next one."""
-    return (
-        ctypes.c_void_p(x.data.ptr),
-        ctypes.c_int(_REAL[str(x.dtype)]),
-        ctypes.c_int(leading),
-        ctypes.c_longlong(following),
-    )

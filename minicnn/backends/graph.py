@@ -20,7 +20,8 @@ from weakref import WeakSet
 
 import cupy as xp
 
-from . import cublas
+
+CUDA_ERROR_MEMORY_ALLOCATION = 2  # cudaErrorMemoryAllocation
 
 
 class _Thread(threading.local):
@@ -33,13 +34,34 @@ _peak = 0
 
 
 class Pool:
-    """The memory of graphs that never run at the same time: they may use it after one another."""
+    """The memory of graphs that never run at the same time: they may use it after one another.
+
+    CuPy's pools have a store for each stream, so all graphs of a pool are captured on one.
+    """
 
     def __init__(self) -> None:
-        self.memory = xp.cuda.MemoryPool()
-        with xp.cuda.using_allocator(self.memory.malloc):
-            self.workspace = xp.empty(cublas.WORKSPACE_BYTES, "uint8")
+        self.memory = xp.cuda.MemoryPool(_allocate)
+        self.memory.set_limit(size=0)  # or what CUPY_GPU_MEMORY_LIMIT says would be theirs as well
+        self.stream = xp.cuda.Stream(non_blocking=True)
         _pools.add(self)
+
+    def __del__(self) -> None:
+        self.memory.free_all_blocks()  # CuPy's pools keep what is free, even when they go
+
+
+def _allocate(size: int) -> Any:
+    """Memory of the device, for a pool.
+
+    Where there is none left, CuPy would give what is free in the pool back to the device and try
+    again. But kernels that were captured use it when they run. So that is the end, by an error that
+    CuPy passes on.
+    """
+    try:
+        return xp.cuda.MemoryPointer(xp.cuda.Memory(size), 0)
+    except xp.cuda.runtime.CUDARuntimeError as error:
+        if error.status != CUDA_ERROR_MEMORY_ALLOCATION:
+            raise
+        raise xp.cuda.memory.OutOfMemoryError(size, 0) from None
 
 
 class Graph:
@@ -50,11 +72,9 @@ class Graph:
 
     def __init__(self, function: Callable[[], Any], pool: Pool) -> None:
         free_unused()  # what steps before have used is needed by the pool now
-        stream = xp.cuda.Stream(non_blocking=True)
+        stream = pool.stream
         stream.wait_event(xp.cuda.get_current_stream().record())
-        self._pool = pool
         with stream, xp.cuda.using_allocator(pool.memory.malloc):
-            cublas.use(stream, pool.workspace)
             stream.begin_capture()
             _thread.capturing = True
             try:
@@ -65,6 +85,7 @@ class Graph:
             finally:
                 _thread.capturing = False
             self._graph = stream.end_capture()
+        self._pool = pool  # after what lies in it, as attributes go in their order
 
     def launch(self) -> None:
         """Run it on the current stream; this returns before it has run."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import iadd
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,10 @@ memory.keep_freed()
 
 Array = Any
 Pair = tuple[int, int]
+Margins = tuple[Pair, Pair]  # ((top, bottom), (left, right))
+Window = tuple[Pair, Pair, Pair, Margins]  # kernel, stride, dilation, margins
 
+NO_MARGINS: Margins = ((0, 0), (0, 0))
 COLUMNS = 8192  # that `along_both` takes at a time
 
 xp = np
@@ -85,6 +90,13 @@ def capturing() -> bool:
 OutOfMemoryError = MemoryError
 matmul = np.matmul
 columns = threads.columns
+
+
+def affine(x: Array, w: Array, b: Array | None, out: Array) -> None:
+    """out = x wᵀ + b for x (M, K), w (O, K) and b (O,), written to out (M, O), contiguous."""
+    np.matmul(x, w.T, out=out)
+    if b is not None:
+        out += b
 
 
 # --- pieces of a batch ---------------------------------------------------------------------------
@@ -245,20 +257,55 @@ def permutation(key: Key, n: int) -> Array:
 # --- windows -------------------------------------------------------------------------------------
 
 
-def output_size(size: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> Pair:
-    """How many windows fit along each axis of a (padded) map."""
+def output_size(
+    size: Pair, kernel: Pair, stride: Pair, dilation: Pair, margins: Margins = NO_MARGINS
+) -> Pair:
+    """How many windows fit along each axis of a map with margins."""
     h, w = (
-        (length - d * (k - 1) - 1) // s + 1
-        for length, k, s, d in zip(size, kernel, stride, dilation, strict=True)
+        (length + sum(around) - d * (k - 1) - 1) // s + 1
+        for length, k, s, d, around in zip(size, kernel, stride, dilation, margins, strict=True)
     )
     return h, w
 
 
-def im2col(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> Array:
-    """Unroll the windows of x (N, H, W, C) into the rows of a matrix (N·H'·W', kh·kw·C).
+def _pad(x: Array, margins: Margins, value: float = 0) -> Array:
+    """x (N, H, W, C) with margins of `value` around H and W; x itself where they're all 0.
 
-    For a 1×1 kernel at stride 1 the matrix is x itself, seen as (N·H·W, C): nothing is copied.
+    Margins below 0 take as many pixels away.
     """
+    (top, bottom), (left, right) = margins
+    if not (top or bottom or left or right):
+        return x
+    if min(top, bottom, left, right) < 0:
+        x = _unpad(x, tuple((max(0, -a), max(0, -b)) for a, b in margins))  # type: ignore[arg-type]
+        (top, bottom), (left, right) = ((max(0, a), max(0, b)) for a, b in margins)
+    n, h, w, c = x.shape
+    shape = (n, h + top + bottom, w + left + right, c)
+    y = np.full(shape, value, x.dtype) if value else np.zeros(shape, x.dtype)
+    y[:, top : top + h, left : left + w] = x
+    return y
+
+
+def _unpad(y: Array, margins: Margins) -> Array:
+    """The inside of y (N, H, W, C), without its margins: a view."""
+    (top, bottom), (left, right) = margins
+    return y[:, top : y.shape[1] - bottom, left : y.shape[2] - right]
+
+
+def _padded_shape(shape: Sequence[int], margins: Margins) -> tuple[int, ...]:
+    n, h, w, c = shape
+    return (n, h + sum(margins[0]), w + sum(margins[1]), c)
+
+
+def unrolled_columns(channels: int, window: Window, dtype: Any) -> int:
+    """The columns of im2col's matrix: kh·kw·C here; zeros may follow on another backend."""
+    return math.prod(window[0]) * channels
+
+
+def im2col(x: Array, window: Window) -> Array:
+    """Unroll the windows of x (N, H, W, C) into the rows of a matrix (N·H'·W', kh·kw·C)."""
+    kernel, stride, dilation, margins = window
+    x = _pad(x, margins)
     n, h, w, c = x.shape
     kh, kw = kernel
     oh, ow = output_size((h, w), kernel, stride, dilation)
@@ -289,67 +336,32 @@ def _taps(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> list[Array]:
     ]
 
 
-def col2im(cols: Array, shape: Sequence[int], kernel: Pair, stride: Pair, dilation: Pair) -> Array:
-    """The transpose of im2col: add up the rows of `cols`, each on its window, as (N, H, W, C).
+def col2im(cols: Array, window: Window, out: Array) -> None:
+    """The transpose of im2col: add up the rows of `cols`, each on its window of out (N, H, W, C).
 
-    For a 1×1 kernel at stride 1 the result is `cols` itself: nothing is copied.
+    `out` is contiguous; what it held before is lost.
     """
-    n, h, w, c = shape
-    if kernel == stride == (1, 1):
-        return cols.reshape(n, h, w, c)
-    x = np.zeros((n, h, w, c), cols.dtype)
-    oh, ow = output_size((h, w), kernel, stride, dilation)
-    cols = cols.reshape(n, oh, ow, kernel[0] * kernel[1], c)
+    kernel, stride, dilation, margins = window
+    shape = _padded_shape(out.shape, margins)
+    x = out if margins == NO_MARGINS else np.empty(shape, out.dtype)
+    x.fill(0)
+    oh, ow = output_size(out.shape[1:3], *window)
+    cols = cols.reshape(shape[0], oh, ow, kernel[0] * kernel[1], shape[3])
     for k, tap in enumerate(_taps(x, kernel, stride, dilation)):
         tap += cols[:, :, :, k]
-    return x
+    if x is not out:
+        out[...] = _unpad(x, margins)
 
 
-def gather_tiles(x: Array, tile: int, step: int) -> Array:
-    """The tile×tile squares of x (N, H, W, C), `step` apart, place by place: (tile², N·T·C).
-
-    Row k holds what stands at place k of each of the T squares of each image.
-    """
-    n, h, w, c = x.shape
-    th, tw = output_size((h, w), (tile, tile), (step, step), (1, 1))
-    sn, sh, sw, sc = x.strides
-    shape, strides = (tile, tile, n, th, tw, c), (sh, sw, sn, sh * step, sw * step, sc)
-    return as_strided(x, shape, strides, writeable=False).reshape(tile * tile, n * th * tw * c)
-
-
-def scatter_tiles(tiles: Array, shape: Sequence[int], tile: int, step: int) -> Array:
-    """The transpose of gather_tiles: add up the squares, each on its place, as (N, H, W, C)."""
-    n, h, w, c = shape
-    x = np.zeros((n, h, w, c), tiles.dtype)
-    th, tw = output_size((h, w), (tile, tile), (step, step), (1, 1))
-    tiles = tiles.reshape(tile * tile, n, th, tw, c)
-    for k, tap in enumerate(_taps(x, (tile, tile), (step, step), (1, 1))):
-        tap += tiles[k]
-    return x
-
-
-def along_both(m: Array, x: Array) -> Array:
-    """m X mᵀ for each of the L matrices X of x, stored as (k², …), where m is (j, k): (j², L).
-
-    Two products rather than one with the Kronecker product of m with itself, which has k times as
-    many multiplications; and for some columns at a time, so that what lies between the two stays in
-    the cache: mostly 1.2 to 2.9 times as fast, and a tenth slower for one small case.
-    """
-    j, k = m.shape
-    x = x.reshape(k, k, -1)  # (row, column, L)
-    y = np.empty((j, j, x.shape[2]), x.dtype)
-    for i in range(0, x.shape[2], COLUMNS):
-        half = m @ x[:, :, i : i + COLUMNS]  # (k, j, …)
-        np.matmul(m, half.swapaxes(0, 1), out=y[:, :, i : i + COLUMNS].swapaxes(0, 1))
-    return y.reshape(j * j, -1)
-
-
-def max_pool(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Array, Array]:
+def max_pool(x: Array, window: Window) -> tuple[Array, Array]:
     """The maximum of each window of x (N, H, W, C), and which place of the window held it.
 
-    Returns values (N, H', W', C) and places 0 … kh·kw-1, counted along rows, of the smallest
-    unsigned type that holds them. The first of equal maxima wins; NaN wins over everything.
+    Margins count as -inf. Returns values (N, H', W', C) and places 0 … kh·kw-1, counted along rows,
+    of the smallest unsigned type that holds them. The first of equal maxima wins; NaN wins over
+    everything.
     """
+    kernel, stride, dilation, margins = window
+    x = _pad(x, margins, -np.inf)
     n, h, w, c = x.shape
     shape = (n, *output_size((h, w), kernel, stride, dilation), c)
     y = np.empty(shape, x.dtype)
@@ -374,11 +386,10 @@ def max_pool(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Arra
     return y, place
 
 
-def max_unpool(
-    g: Array, place: Array, shape: Sequence[int], kernel: Pair, stride: Pair, dilation: Pair
-) -> Array:
+def max_unpool(g: Array, place: Array, shape: Sequence[int], window: Window) -> Array:
     """The transpose of max_pool: add up g (N, H', W', C), each element where `place` says."""
-    x = np.zeros(shape, g.dtype)
+    kernel, stride, dilation, margins = window
+    x = np.zeros(_padded_shape(shape, margins), g.dtype)
     apart = all(d * (k - 1) < s for k, s, d in zip(kernel, stride, dilation, strict=True))
 
     def work(run: Sequence[slice]) -> None:
@@ -390,21 +401,95 @@ def max_unpool(
                     tap += _where(place[piece] == k, g[piece])
 
     share(work, pieces(len(x), x[:1].nbytes, threads.BLOCK_BYTES))
-    return x
+    return _unpad(x, margins)
 
 
-def sum_pool(x: Array, kernel: Pair, stride: Pair) -> Array:
-    """The sum of each window of x (N, H, W, C): (N, H', W', C)."""
-    first, *others = _taps(x, kernel, stride, (1, 1))
+def sum_pool(x: Array, window: Window) -> Array:
+    """The sum of each window of x (N, H, W, C), margins being 0: (N, H', W', C)."""
+    first, *others = _taps(_pad(x, window[3]), *window[:3])
     y = first.copy()
     for tap in others:
         y += tap
     return y
 
 
-def sum_unpool(g: Array, shape: Sequence[int], kernel: Pair, stride: Pair) -> Array:
+def sum_unpool(g: Array, shape: Sequence[int], window: Window) -> Array:
     """The transpose of sum_pool: add up each element of g on its whole window, as (N, H, W, C)."""
-    x = np.zeros(shape, g.dtype)
-    for tap in _taps(x, kernel, stride, (1, 1)):
+    x = np.zeros(_padded_shape(shape, window[3]), g.dtype)
+    for tap in _taps(x, *window[:3]):
         tap += g
-    return x
+    return _unpad(x, window[3])
+
+
+def sum_pixels(g: Array) -> Array:
+    """The sum of g (N, H, W, C) over images and pixels, (C,).
+
+    Row by row, as a product with ones: BLAS is up to 6 times as fast as .sum here, and short sums
+    lose fewer digits than a long one.
+    """
+    h_ones, w_ones = (np.ones(size, g.dtype) for size in g.shape[1:3])
+
+    def work(run: Sequence[slice]) -> Array:
+        sums = (np.matmul(h_ones, np.matmul(w_ones, g[piece])).sum(axis=0) for piece in run)
+        return reduce(iadd, sums)
+
+    return reduce(iadd, share(work, pieces(len(g), g[:1].nbytes)))
+
+
+# --- tiles ---------------------------------------------------------------------------------------
+
+
+def gather_tiles(m: Array, x: Array, step: int, first: Pair, grid: Pair) -> Array:
+    """m X mᵀ for squares X of x (N, H, W, C), for a matrix m (j, k): (j², N·T·C).
+
+    The squares are k×k, `step` apart, grid[0]·grid[1] = T of them in each image, of which the first
+    begins at pixel -first. What lies beyond the image is 0.
+    """
+    k = m.shape[1]
+    (top, bottom), (left, right) = (
+        (before, (count - 1) * step + k - before - size)
+        for before, count, size in zip(first, grid, x.shape[1:3], strict=True)
+    )
+    x = _pad(x, ((top, bottom), (left, right)))
+    (n, _, _, c), (sn, sh, sw, sc) = x.shape, x.strides
+    shape, strides = (k, k, n, *grid, c), (sh, sw, sn, sh * step, sw * step, sc)
+    return _along_both(m, as_strided(x, shape, strides, writeable=False))
+
+
+def place_tiles(m: Array, tiles: Array, out: Array, bias: Array | None = None) -> None:
+    """Fill out (N, H, W, C) with squares m X mᵀ (j, j) side by side, and add a bias (C,).
+
+    Their X, k×k for a matrix m (j, k), are the columns of tiles (k², …, C). The squares at the
+    edges may reach over them.
+    """
+    (n, h, w, c), j = out.shape, len(m)
+    squares = _along_both(m, tiles).reshape(j, j, n, -(-h // j), -(-w // j), c)
+    rows = squares.transpose(2, 3, 0, 4, 1, 5).reshape(n, -(-h // j) * j, -(-w // j) * j, c)
+    if bias is not None:
+        rows += bias
+    out[...] = rows[:, :h, :w]
+
+
+def _along_both(m: Array, x: Array) -> Array:
+    """m X mᵀ for each of the L matrices X of x, stored as (k², …), where m is (j, k): (j², L).
+
+    Two products rather than one with the Kronecker product of m with itself, which has k times as
+    many multiplications; and for some columns at a time, so that what lies between the two stays in
+    the cache: mostly 1.2 to 2.9 times as fast, and a tenth slower for one small case.
+    """
+    j, k = m.shape
+    x = x.reshape(k, k, -1)  # (row, column, L)
+    y = np.empty((j, j, x.shape[2]), x.dtype)
+    for i in range(0, x.shape[2], COLUMNS):
+        half = m @ x[:, :, i : i + COLUMNS]  # (k, j, …)
+        np.matmul(m, half.swapaxes(0, 1), out=y[:, :, i : i + COLUMNS].swapaxes(0, 1))
+    return y.reshape(j * j, -1)
+
+
+def filtering_gains(images: Sequence[int], filters: Sequence[int], pixels: Pair) -> bool:
+    """Whether minimal filtering takes less time than im2col, for `images` (N, C, H, W).
+
+    The products that it saves grow with C·O, the transforms with C + O. From 16 channels on either
+    side it takes 0.5 to 0.95 of im2col's time, with one it takes longer.
+    """
+    return min(filters[:2]) >= 16

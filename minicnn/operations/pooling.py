@@ -6,7 +6,7 @@ from typing import Any
 
 from ..autograd import operation
 from ..backends import Array, backend_of
-from .convolution import Margins, Pair, nchw, nhwc, pad, unpad
+from .convolution import Margins, Pair, nchw, nhwc
 
 Regions = list[Pair]  # where each begins and ends along an axis
 
@@ -17,31 +17,25 @@ def max_pool2d(x: Array, kernel: Pair, stride: Pair, margins: Margins, dilation:
 
     Margins count as -inf. Only the place of each maximum is kept for the backward pass, one byte.
     """
-    backend = backend_of(x)
-    padded = pad(nhwc(x), margins, -backend.xp.inf)
-    shape = padded.shape
-    y, place = backend.max_pool(padded, kernel, stride, dilation)
-
-    def vjp(g: Array) -> Array:
-        dx = backend.max_unpool(nhwc(g), place, shape, kernel, stride, dilation)
-        return nchw(unpad(dx, margins))
-
-    return nchw(y), vjp
+    backend, window = backend_of(x), (kernel, stride, dilation, margins)
+    x = nhwc(x)
+    shape = x.shape
+    y, place = backend.max_pool(x, window)
+    return nchw(y), lambda g: nchw(backend.max_unpool(nhwc(g), place, shape, window))
 
 
 @operation
 def avg_pool2d(x: Array, kernel: Pair, stride: Pair, margins: Margins, share: Array) -> Any:
     """The sum of each window of x (N, C, H, W) times `share` (H', W'), 1 / its size."""
-    backend = backend_of(x)
-    padded = pad(nhwc(x), margins)
-    shape = padded.shape
+    backend, window = backend_of(x), (kernel, stride, (1, 1), margins)
+    x = nhwc(x)
+    shape = x.shape
     share = share[:, :, None]  # (H', W', 1)
 
     def vjp(g: Array) -> Array:
-        dx = backend.sum_unpool(nhwc(g) * share, shape, kernel, stride)
-        return nchw(unpad(dx, margins))
+        return nchw(backend.sum_unpool(nhwc(g) * share, shape, window))
 
-    return nchw(backend.sum_pool(padded, kernel, stride) * share), vjp
+    return nchw(backend.sum_pool(x, window) * share), vjp
 
 
 @operation

@@ -16,17 +16,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from ..autograd import operation
-from ..backends import Array, backend_of, constant, context, host
+from ..backends import Array, backend_of, context, host
 from ..versions import Version, version
-from .convolution import Margins, nchw, nhwc, pad, sum_pixels, total, unpad
+from .convolution import Margins, Pair, nchw, nhwc, total
 
 STEP = 4  # each tile yields 4×4 outputs. 2×2 from 6×6 tiles takes 1.4 times as long where r = 5
 POINTS = (0, 1, -1, 2, -2, 1 / 2, -1 / 2)  # the first t - 1 of these, and ∞
 
 
+@cache
 def matrices(r: int, dtype: str) -> tuple[Array, Array, Array]:
     """A (t, 4), G (t, r) and B (t, t) of y = Aᵀ[(G w) ⊙ (B x)], for filters of length r; t = r + 3.
 
@@ -56,22 +58,25 @@ class FixedFilters:
         self._transformed: dict[tuple[int, Version, bool], Array] = {}
         self._lock = threading.Lock()
 
-    def transformed(self, w: Array, g: Array, transposed: bool) -> Array:
-        """What `_transform` returns; again if w was changed in place since."""
+    def transformed(self, w: Array, turned: bool) -> Array:
+        """What `transform` returns; again if w was changed in place since."""
         if self._filters.get(id(w)) is not w:
-            return _transform(w, g, transposed)
-        key = id(w), version(w), transposed
+            return transform(w, turned)
+        key = id(w), version(w), turned
         with self._lock:
             if key not in self._transformed:
-                self._transformed[key] = _transform(w, g, transposed)
+                self._transformed[key] = transform(w, turned)
             return self._transformed[key]
 
 
-def _transform(w: Array, g: Array, transposed: bool) -> Array:
-    """U = G w Gᵀ for w (O, C, r, r): (t², C, O), or (t², O, C) if `transposed`."""
+def transform(w: Array, turned: bool) -> Array:
+    """U = G w Gᵀ for w (O, C, r, r): (t², C, O); or of w turned by 180°, (t², O, C)."""
     o, c, r, _ = w.shape
-    places = w.transpose((2, 3, 0, 1) if transposed else (2, 3, 1, 0)).reshape(r * r, -1)
-    return backend_of(w).along_both(g, places).reshape(-1, *((o, c) if transposed else (c, o)))
+    _, G, _ = matrices(r, str(w.dtype))
+    if turned:
+        return backend_of(w).gather_tiles(G[:, ::-1], nhwc(w), r, (0, 0), (1, 1)).reshape(-1, o, c)
+    places = w.transpose(1, 2, 3, 0)  # (C, r, r, O)
+    return backend_of(w).gather_tiles(G, places, r, (0, 0), (1, 1)).reshape(-1, c, o)
 
 
 @operation
@@ -82,86 +87,69 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins) -> Any:
     of which a few columns are made at a time, so that they are used while they are in the cache
     (for 5×5 filters 0.9 of the time of all columns at once, forward and for either gradient):
 
-        V = B x Bᵀ     (t², M, C)       dV = dP Uᵀ       dx = Bᵀ dV B
-        U = G w Gᵀ     (t², C, O)       dU = Vᵀ dP       dw = Gᵀ dU G
-        P = V U        (t², M, O)       dP = A dy Aᵀ
+        V = B x Bᵀ     (t², M, C)       dP = A dy Aᵀ   (t², M, O)
+        U = G w Gᵀ     (t², C, O)       dU = dPᵀ V     (t², O, C)
+        P = V U        (t², M, O)       dw = Gᵀ dU G
         y = Aᵀ P A     (4², M, O)
+
+    The gradient of x is dy convolved with the filters turned by 180°, and is computed so.
     """
     backend = backend_of(x)
-    xp, times, along_both = backend.xp, backend.matmul, backend.along_both
-    A, G, B = constant(backend, matrices, w.shape[2], str(x.dtype))
+    xp, times = backend.xp, backend.matmul
+    A, G, B = matrices(w.shape[2], str(x.dtype))
     fixed = context.current().fixed_filters
-    transformed = _transform if fixed is None else fixed.transformed
-    U = transformed(w, G, False)
+    transformed = transform if fixed is None else fixed.transformed
     o, c, r, _ = w.shape
+    places = len(B) ** 2
     x = nhwc(x)
     (n, h, width, _), dtype = x.shape, x.dtype
-    m, t = STEP, STEP + r - 1
-    oh, ow = (size + sum(around) - r + 1 for size, around in zip((h, width), margins, strict=True))
-    th, tw = -(-oh // m), -(-ow // m)  # tiles along each axis; the last ones may hang over
-    over = th * m - oh, tw * m - ow
     (top, bottom), (left, right) = margins
-    reach = (top, bottom + over[0]), (left, right + over[1])
+    oh, ow = h + top + bottom - r + 1, width + left + right - r + 1
 
-    def cut(of: int, to: int) -> list[slice]:
+    def grid(size: Pair) -> Pair:  # tiles along each axis; the last ones may hang over
+        return -(-size[0] // STEP), -(-size[1] // STEP)
+
+    def cut(of: int, to: int, tiles: Pair) -> list[slice]:
         # all of V or dP, some columns of a product with it, and as much again on the way to both
         channels = of + backend.columns(to)[0].stop
-        return backend.pieces(n, 2 * th * tw * t * t * channels * dtype.itemsize)
+        return backend.pieces(n, 2 * tiles[0] * tiles[1] * places * channels * dtype.itemsize)
 
-    def tiles(piece: slice) -> Array:  # V
-        gathered = backend.gather_tiles(pad(x[piece], reach), t, m)  # (t², M·C)
-        return along_both(B, gathered).reshape(t * t, -1, c)
+    def convolve(x: Array, U: Array, b: Array | None, first: Pair, size: Pair) -> Array:
+        y, (of, to) = xp.empty((n, *size, U.shape[2]), dtype), U.shape[1:]
+        tiles = grid(size)
 
-    def products(g: Array) -> Array:  # dP
-        g = pad(g, ((0, over[0]), (0, over[1])))
-        squares = g.reshape(len(g), th, m, tw, m, g.shape[3]).transpose(2, 4, 0, 1, 3, 5)
-        return along_both(A, squares).reshape(t * t, -1, g.shape[3])
+        def work(run: Sequence[slice]) -> None:
+            for piece in run:
+                V = backend.gather_tiles(B, x[piece], STEP, first, tiles)
+                V = V.reshape(places, V.shape[1] // of, of)
+                for part in backend.columns(to):
+                    P = times(V, U[:, :, part])
+                    bias = None if b is None else b[part]
+                    backend.place_tiles(A.T, P, y[piece, :, :, part], bias)
 
-    y = xp.empty((n, oh, ow, o), dtype)
-
-    def forward(run: Sequence[slice]) -> None:
-        for piece in run:
-            V = tiles(piece)
-            for part in backend.columns(o):
-                P = times(V, U[:, :, part])
-                squares = along_both(A.T, P).reshape(m, m, -1, th, tw, part.stop - part.start)
-                rows = squares.transpose(2, 3, 0, 4, 1, 5).reshape(-1, squares.shape[5])
-                if b is not None:
-                    rows += b[part]
-                image = rows.reshape(-1, th * m, tw * m, rows.shape[1])
-                y[piece, :, :, part] = image[:, :oh, :ow]
-
-    backend.share(forward, cut(c, o))
+        backend.share(work, cut(of, to, tiles))
+        return y
 
     def vjp_x(g: Array) -> Array:
-        g = nhwc(g)
-        dx = xp.empty((n, h, width, c), dtype)
-        Ut = transformed(w, G, True)  # BLAS is 1.04 to 1.4 times as fast with it as with U's view
-
-        def backward(run: Sequence[slice]) -> None:
-            for piece in run:
-                dP = products(g[piece])
-                for part in backend.columns(c):
-                    dV = times(dP, Ut[:, :, part])
-                    shape = (len(g[piece]), th * m + r - 1, tw * m + r - 1, dV.shape[2])
-                    dtiles = along_both(B.T, dV)
-                    dx[piece, :, :, part] = unpad(backend.scatter_tiles(dtiles, shape, t, m), reach)
-
-        backend.share(backward, cut(o, c))
-        return nchw(dx)
+        U = transformed(w, True)
+        return nchw(convolve(nhwc(g), U, None, (r - 1 - top, r - 1 - left), (h, width)))
 
     def vjp_w(g: Array) -> Array:
         g = nhwc(g)
+        tiles = grid((oh, ow))
 
         def work(piece: slice) -> Array:
-            Vt = tiles(piece).transpose(0, 2, 1)
+            V = backend.gather_tiles(B, x[piece], STEP, (top, left), tiles)
+            V = V.reshape(places, V.shape[1] // c, c)
             dw = xp.empty((o, r, r, c), dtype)
             for part in backend.columns(o):
-                dU = times(Vt, products(g[piece, :, :, part]))
-                places = along_both(G.T, dU).reshape(r, r, c, dU.shape[2])
-                dw[part] = places.transpose(3, 0, 1, 2)
+                dP = backend.gather_tiles(A, g[piece, :, :, part], STEP, (0, 0), tiles)
+                dP = dP.reshape(places, V.shape[1], part.stop - part.start)
+                dU = times(dP.transpose(0, 2, 1), V)
+                backend.place_tiles(G.T, dU, dw[part])
             return dw
 
-        return nchw(total(work, cut(c, o), backend))
+        return nchw(total(work, cut(c, o, tiles), backend))
 
-    return nchw(y), vjp_x, vjp_w, lambda g: sum_pixels(nhwc(g))
+    y = convolve(x, transformed(w, False), b, (top, left), (oh, ow))
+    return nchw(y), vjp_x, vjp_w, lambda g: backend.sum_pixels(nhwc(g))

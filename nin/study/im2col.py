@@ -13,7 +13,7 @@ import minicnn
 from minicnn import Tensor
 from minicnn import functional as F
 from minicnn.backends import Array, backend_of
-from minicnn.operations.convolution import pad, unpad
+from minicnn.backends.numpy import NO_MARGINS
 
 from .. import drawing
 from ..command_line import UsageError, at_least
@@ -57,20 +57,20 @@ def unroll(x: Tensor, w: Tensor, stride: int, padding: int) -> Steps:
     """The steps of conv2d and its gradients for x (1, 1, H, W) and w (1, 1, k, k)."""
     backend = backend_of(x.array)
     k = w.shape[2]
-    margins = ((padding, padding), (padding, padding))
-    window = ((k, k), (stride, stride), (1, 1))
-    padded = pad(x.array.transpose(0, 2, 3, 1), margins)  # (1, H, W, 1)
+    window = ((k, k), (stride, stride), (1, 1), NO_MARGINS)  # of the padded image
+    inside = slice(padding, padding + x.shape[2]), slice(padding, padding + x.shape[3])
+    padded = backend.xp.pad(x.array[0, 0], padding)[None, :, :, None]  # (1, H, W, 1)
     oh, ow = backend.output_size(padded.shape[1:3], *window)
-    cols = backend.im2col(padded, *window)
+    cols = backend.im2col(padded, window)[:, : k * k]
     filters = w.array.reshape(1, k * k)
     y = (cols @ filters.T).reshape(oh, ow)
     g = (2 * minicnn.randint(-2, 2, (oh, ow)) + 1).float().to(x.device).array  # never 0
     dcols = g.reshape(-1, 1) @ filters
-    dpadded = backend.col2im(dcols, padded.shape, *window)
-    dx = unpad(dpadded, margins)[0, :, :, 0]
+    dpadded, copies = (backend.xp.empty_like(padded) for _ in range(2))
+    backend.col2im(dcols, window, dpadded)
+    dx = dpadded[0, :, :, 0][inside]
     dw = (g.reshape(1, -1) @ cols).reshape(k, k)
-    ones = backend.xp.ones_like(cols)
-    copies = backend.col2im(ones, padded.shape, *window)[0, :, :, 0]
+    backend.col2im(backend.xp.ones_like(cols), window, copies)
 
     a, b = (Tensor(t.array, requires_grad=True) for t in (x, w))
     whole = F.conv2d(a, b, stride=stride, padding=padding)
@@ -78,7 +78,8 @@ def unroll(x: Tensor, w: Tensor, stride: int, padding: int) -> Steps:
     pairs: list[tuple[Array, Array]] = [(y, whole.array), (dx, a.grad_array), (dw, b.grad_array)]
     difference = max(float(abs(mine - its[0, 0]).max()) for mine, its in pairs)
 
-    arrays = (padded[0, :, :, 0], cols, filters, y, g, dcols, dpadded[0, :, :, 0], dx, dw, copies)
+    padded, dpadded, copies = (each[0, :, :, 0] for each in (padded, dpadded, copies))
+    arrays = (padded, cols, filters, y, g, dcols, dpadded, dx, dw, copies)
     return Steps(difference, *(backend.to_host(a) for a in arrays))
 
 
