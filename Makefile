@@ -1,5 +1,5 @@
 # make train       train the default network on Fashion-MNIST
-# make test        the whole test suite, on NumPy and on the stand-in for CuPy
+# make test        the whole test suite, on NumPy and on CuPy with a pretend GPU
 # make gradcheck   every operation's gradients against three other ways to compute them
 # make mutants     how many small faults in the derivative code the suite catches (40 minutes)
 # make bench       time and memory against other libraries (half an hour)
@@ -12,19 +12,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: train test test-numpy test-emulator gradcheck mutants bench bench-gpu docs lint format clean
+.PHONY: train test test-numpy test-pretend gradcheck mutants bench bench-gpu docs lint format clean
 
 train: .venv/run.stamp
 	$(BIN)/python -m nin.train $(ARGS)
 
 test: .venv/test.stamp # both sessions side by side, each on one core
-	OMP_NUM_THREADS=1 $(MAKE) --jobs=2 test-numpy test-emulator
+	OMP_NUM_THREADS=1 $(MAKE) --jobs=2 test-numpy test-pretend
 
 test-numpy: .venv/test.stamp
 	$(BIN)/python -m pytest $(ARGS)
 
-test-emulator: .venv/test.stamp
-	$(BIN)/python -m pytest --backend emulator $(ARGS)
+test-pretend: .venv/test.stamp
+	$(BIN)/python -m pytest --backend pretend $(ARGS)
 
 gradcheck: .venv/test.stamp
 	$(BIN)/python -m minicnn.gradcheck $(ARGS)

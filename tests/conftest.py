@@ -2,7 +2,7 @@
 
     pytest                          on NumPy
     pytest --backend cupy           on a GPU
-    pytest --backend emulator       on the stand-in for CuPy in tests/emulator, which needs no GPU
+    pytest --backend pretend        on CuPy and the pretend device of tests/pretend_cuda
 
 The device under test is the default device, so tests make tensors as programs do. Nothing is
 skipped: tests marked `cpu`, of threads, files and the like, run in the first session alone, those
@@ -11,7 +11,6 @@ marked `cuda` in the others alone.
 
 import os
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,9 +19,7 @@ from hypothesis import Phase, settings
 import minicnn
 from minicnn import backends
 
-EMULATOR = Path(__file__).parent / "emulator"
-# About the real CuPy, not the emulator; `make test` installs it where there is Linux.
-REAL_CUPY = {"test_nvrtc.py", "test_cupy_api.py", "test_trouble.py"}
+from . import pretend_cuda
 
 # The same examples every time, so that what passes here passes elsewhere.
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=40)
@@ -33,17 +30,15 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
 
 
 def pytest_addoption(parser):
-    parser.addoption("--backend", choices=("numpy", "cupy", "emulator"), default="numpy")
+    parser.addoption("--backend", choices=("numpy", "cupy", "pretend"), default="numpy")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "cpu: about the CPU alone, in the NumPy session only")
     config.addinivalue_line("markers", "cuda: about a device, in the other sessions only")
     name = config.getoption("--backend")
-    if name == "emulator":
-        sys.path.insert(0, str(EMULATOR))
-        inherited = os.environ.get("PYTHONPATH", "")
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(EMULATOR), inherited]))
+    if name == "pretend":
+        pretend_cuda.install()
     if name != "numpy":
         minicnn.set_default_device("cuda")
 
@@ -60,11 +55,6 @@ def pytest_terminal_summary(terminalreporter):
     if table and table.DRAWN:
         rows, cases = len(table.ROWS), len(table.DRAWN)
         terminalreporter.write_line(f"{cases:,} cases drawn from the {rows} rows of tests/table.py")
-
-
-def pytest_ignore_collect(collection_path, config):
-    real = config.getoption("--backend") != "emulator" and sys.platform == "linux"
-    return True if collection_path.name in REAL_CUPY and not real else None
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,84 @@
+"""CuPy's kernels, compiled by the machine's C++ compiler in NVRTC's place.
+
+CuPy writes their source, chooses the options and keeps what is made of them in its cache on disk
+(build/pretend_cuda/kernels), as always. Here a "cubin" is a shared library.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from . import build
+
+KERNEL = re.compile(
+    r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\('
+)
+DYNAMIC = re.compile(
+    r"extern\s+__shared__\s+(?:__align__\s*\(\s*\d+\s*\)\s*)?([\w\s]+?)\s*(\w+)\s*\[\s*\]\s*;"
+)
+WAITS = re.compile(r"__sync(threads|warp)|_sync\s*\(")
+INDEXED = re.compile(r"\b(threadIdx|blockIdx|blockDim|gridDim)\b")
+
+
+def threads(source: str) -> int:
+    """How a kernel's threads are run: 0, as one loop; 1, one after another; 2, taking turns.
+
+    CuPy's own loops (CUPY_FOR) do all of their work whatever the number of threads is, so one does.
+    """
+    return 2 if WAITS.search(source) else 1 if INDEXED.search(source) else 0
+
+
+def with_entries(source: str, name_expressions: Any) -> tuple[str, dict[str, str]]:
+    """The source with what device.cpp looks for at its end, and what expressions are called there."""
+    source = DYNAMIC.sub(r"\1 *\2 = (\1 *)pretend_dynamic_shared;", source)
+    mapping = {text: f"expression{k}" for k, text in enumerate(name_expressions or ())}
+    entries = {name: name for name in KERNEL.findall(source)}
+    entries |= {name: text for text, name in mapping.items()}
+    kind = threads(source)
+    lines = [
+        f"namespace {{ constexpr auto pretend_f{k} = {text}; }}\n"
+        f"PRETEND_KERNEL(pretend_{name}, pretend_f{k}, {kind})"
+        for k, (name, text) in enumerate(entries.items())
+    ]
+    return "\n".join([source, *lines, ""]), mapping
+
+
+class Program:
+    """What CuPy's compiler.py calls a program: one source, compiled."""
+
+    def __init__(
+        self,
+        src: str | bytes,
+        name: str = "default_program",
+        headers: Any = (),
+        include_names: Any = (),
+        name_expressions: Any = None,
+        method: str = "ptx",
+    ) -> None:
+        self.src = src.decode() if isinstance(src, bytes) else src
+        self.name, self.name_expressions = name, name_expressions
+
+    def compile(self, options: Any = (), log_stream: Any = None) -> tuple[bytes, Any]:
+        """The library, and the names of the expressions. Raises CuPy's CompileException."""
+        if not self.src:  # CuPy asks in this way which compiler it is, for the names in its cache
+            return f"// {build.kernels_made_from()}".encode(), None
+        # CuPy's own headers, not CUDA's and Thrust's.
+        includes = [o for o in options if re.fullmatch(r"-I.*/cupy/_core/include", o)]
+        defines = [o for o in options if o.startswith("-D")]
+        header = build.kernel_header(includes)
+        source, mapping = with_entries(self.src, self.name_expressions)
+        with tempfile.TemporaryDirectory() as directory:
+            library, path = Path(directory, "kernel.so"), Path(directory, "kernel.cpp")
+            path.write_text(source)
+            flags = [*build.kernel_flags(header, includes), *defines, "-shared", "-include", header]
+            done = build.run([*flags, "-o", library, path])
+            if log_stream is not None:
+                log_stream.write(done.stderr)
+            if done.returncode:
+                from cupy.cuda.compiler import CompileException
+
+                raise CompileException(done.stderr, self.src, self.name, options, "g++")
+            return library.read_bytes(), mapping or None
