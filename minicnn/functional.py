@@ -388,10 +388,9 @@ def _refuse_deprecated(name: str, **arguments: Any) -> None:
             raise TypeError(f"{name}: {argument} is not supported; reduction='mean' or 'sum' is")
 
 
-def _class_weights(name: str, weight: Tensor | None, classes: int, x: Tensor) -> Array:
-    xp = backend_of(x.array).xp
+def _class_weights(name: str, weight: Tensor | None, classes: int, x: Tensor) -> Array | None:
     if weight is None:
-        return xp.ones(classes, x.dtype)
+        return None
     _tensor(name, "weight", weight)
     common_backend(name, x, weight)
     if weight.shape != (classes,):
@@ -402,16 +401,18 @@ def _class_weights(name: str, weight: Tensor | None, classes: int, x: Tensor) ->
     return weight.array
 
 
-def _weighted(q: Array, weights: Array) -> Array:
+def _weighted(q: Array, weights: Array | None) -> Array:
     """q (N, C, …) times the weights (C,) of the classes; where q is 0, 0, whatever the weight."""
+    if weights is None:
+        return q
     backend = backend_of(q)
     with backend.quiet():
         product = q * weights.reshape(1, -1, *[1] * (q.ndim - 2))
     return backend.xp.where(q == 0, 0, product).astype(q.dtype)
 
 
-def _one_hot(name: str, x: Tensor, target: Tensor, ignore_index: int) -> tuple[Array, Array]:
-    """Indices (N, …) as rows of 0 and 1, (N, C, …), all 0 where ignored; and what's not ignored."""
+def _one_hot(name: str, x: Tensor, target: Tensor, ignore_index: int) -> Array:
+    """Indices (N, …) as rows of 0 and 1, (N, C, …), all 0 where ignored."""
     if target.dtype.kind not in "iu":
         raise RuntimeError(f"{name}: target must hold class indices (int64), got {target.dtype}")
     expected = x.shape[:1] + x.shape[2:]
@@ -420,20 +421,16 @@ def _one_hot(name: str, x: Tensor, target: Tensor, ignore_index: int) -> tuple[A
             f"{name}: target of shape {target.shape} for input {x.shape}; expected {expected}"
         )
     backend = backend_of(x.array)
-    xp = backend.xp
-    classes = x.shape[1]
-    labels = target.array
-    counted = labels != whole(name, "ignore_index", ignore_index)
-    wrong = counted & ((labels < 0) | (labels >= classes))
-    numbers = xp.arange(classes).reshape(1, -1, *[1] * (x.ndim - 2))
-    hot = ((numbers == labels[:, None]) & counted[:, None]).astype(x.dtype)
-    if backend.capturing():  # what is captured can't raise: the loss becomes NaN
-        hot = xp.where(wrong[:, None], xp.nan, hot)
-    elif wrong.any():
-        raise IndexError(
-            f"{name}: target {int(labels[wrong][0])} is out of range for {classes} classes"
-        )
-    return hot, counted
+    labels, classes = target.array, x.shape[1]
+    ignore_index = whole(name, "ignore_index", ignore_index)
+    if not backend.capturing():  # what is captured can't raise: the loss becomes NaN
+        wrong = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
+        if wrong.any():
+            raise IndexError(
+                f"{name}: target {int(labels[wrong][0])} is out of range for {classes} classes"
+            )
+    hot: Array = backend.one_hot(labels, classes, ignore_index, x.dtype)
+    return hot
 
 
 def nll_loss(
@@ -467,7 +464,7 @@ def nll_loss(
         )
         return loss.squeeze(0) if reduction == "none" else loss
     x = input
-    hot, _ = _one_hot(name, x, target, ignore_index)
+    hot = _one_hot(name, x, target, ignore_index)
     q = _weighted(hot, _class_weights(name, weight, x.shape[1], x))  # (N, C, …)
     return _reduce(name, _softmax.nll(x, Tensor(q)), reduction, q.sum())
 
@@ -520,13 +517,13 @@ def cross_entropy(
         q = target
         total: Any = x.numel() // max(classes, 1)
     else:
-        hot, counted = _one_hot(name, x, target, ignore_index)
+        hot = _one_hot(name, x, target, ignore_index)
         total = _weighted(hot, weights).sum()
         q = Tensor(hot)
     if label_smoothing and classes:
         q = q * (1 - label_smoothing) + label_smoothing / classes
         if not is_floating(target.dtype):
-            q = q * Tensor(counted[:, None].astype(x.dtype))
+            q = q * Tensor((target.array != ignore_index)[:, None].astype(x.dtype))
     if weight is not None and is_floating(target.dtype):
         q = q * weight.reshape(1, -1, *[1] * (x.ndim - 2))
     elif weight is not None:

@@ -133,6 +133,16 @@ def relu_vjp(g: Array, y: Array) -> Array:
     return _packed(kernels.relu_vjp, g, y)
 
 
+def one_hot(labels: Array, classes: int, ignored: int, dtype: Any) -> Array:
+    """Class indices (N, …) as rows of 0 and 1, (N, C, …), all 0 for the index `ignored`.
+
+    The row of an index out of range is NaN.
+    """
+    n, *rest = labels.shape
+    hot = xp.empty((n, classes, *rest), dtype)
+    return kernels.one_hot(*_contiguous(labels), classes, math.prod(rest), ignored, hot)
+
+
 def cross_entropy(x: Array, q: Array) -> tuple[Array, Array]:
     """-Σ_c q_c·log p_c and log p, with p = softmax(x), for x and q (N, C): (N,) and (N, C)."""
     if x.dtype.kind == "c":  # a complex step; the kernel compares, which takes real numbers
@@ -147,7 +157,7 @@ def cross_entropy(x: Array, q: Array) -> tuple[Array, Array]:
 
 def cross_entropy_vjp(g: Array, q: Array, logp: Array) -> Array:
     """g·((Σ_c q_c)·p - q) for g (N,), q and log p (N, C)."""
-    g, q, logp = _contiguous(g, q, logp)
+    q, logp = _contiguous(q, logp)
     return kernels.cross_entropy_vjp(g, q, logp, logp.shape[1])
 
 

@@ -78,6 +78,17 @@ dropout = _kernel(
 # --- cross-entropy -------------------------------------------------------------------------------
 # One thread for each row of C logits; the rows are as short as there are classes.
 
+one_hot = _kernel(
+    "one_hot",
+    "raw I label, int64 c, int64 pixels, int64 ignored",
+    "T hot",
+    """
+    long long rest = i, at = rest % pixels; rest /= pixels;
+    long long k = rest % c, n = rest / c;
+    long long l = label[n * pixels + at];
+    hot = l == ignored ? T(0) : l < 0 || l >= c ? T(nan("")) : T(l == k);
+    """,
+)
 cross_entropy = _kernel(
     "cross_entropy",
     "raw T x, raw T q, int64 c",

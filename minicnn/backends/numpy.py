@@ -149,6 +149,15 @@ def relu_vjp(g: Array, y: Array) -> Array:
     return _blockwise(lambda g, y, out: _where(y != 0, g, out), g, y)
 
 
+def one_hot(labels: Array, classes: int, ignored: int, dtype: Any) -> Array:
+    """Class indices (N, …) as rows of 0 and 1, (N, C, …), all 0 for the index `ignored`.
+
+    On a device, where to check them is to wait, the row of an index out of range is NaN.
+    """
+    numbers = np.arange(classes).reshape(1, -1, *[1] * (labels.ndim - 1))
+    return ((numbers == labels[:, None]) & (labels != ignored)[:, None]).astype(dtype)
+
+
 def cross_entropy(x: Array, q: Array) -> tuple[Array, Array]:
     """-Σ_c q_c·log p_c and log p, with p = softmax(x), for x and q (N, C): (N,) and (N, C)."""
     logp = x - x.max(axis=1, keepdims=True)
