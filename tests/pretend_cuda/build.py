@@ -1,7 +1,7 @@
 """The libraries that the pretend device is made of, built by the machine's C++ compiler.
 
-They lie in build/pretend_cuda, under names that say what they were made from, and are built when they
-are not there.
+They lie in build/pretend_cuda, under names that say what they were made from, and are built when
+they are not there.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 DIRECTORY = HERE.parents[1] / "build" / "pretend_cuda"
 FLAGS = ["-std=c++17", "-fPIC", "-ffp-contract=off"]
+CUBLAS = ["cublas.cpp", "cublaslt.cpp", "product.cpp"]
 # Kernels: quickly compiled, and what is not called of CuPy's headers left out.
 KERNEL_FLAGS = [*FLAGS, "-O1", "-w", "-fno-strict-aliasing", "-fvisibility=hidden"]
 
@@ -90,16 +91,16 @@ def device() -> Path:
 
 
 def cublas(binding: Path) -> Path:
-    """cuBLAS, under the name that CuPy's binding of it (a shared library) is linked with.
+    """cuBLAS and cuBLASLt, under the name that CuPy's binding of cuBLAS (a library) is linked with.
 
-    What the binding links and cublas.cpp does not have is there, and returns "not supported".
+    What the binding links and is not written here is there, and returns "not supported".
     """
     text = subprocess.run(
         ["nm", "-D", "--undefined-only", binding], capture_output=True, text=True, check=True
     ).stdout
     names = sorted(set(re.findall(r"\b(cublas\w+)", text)))
     soname = re.search(rb"libcublas\.so\.\d+", binding.read_bytes())[0].decode()
-    target = DIRECTORY / f"cublas-{made_from('cublas.cpp', 'device.h')}" / soname
+    target = DIRECTORY / f"cublas-{made_from(*CUBLAS, 'product.h', 'device.h')}" / soname
     target.parent.mkdir(parents=True, exist_ok=True)
     rest = target.with_suffix(f".{os.getpid()}.cpp")
     refuse = '{{ fprintf(stderr, "pretend CUDA: {0} is not written\\n"); return 15; }}'
@@ -114,7 +115,7 @@ def cublas(binding: Path) -> Path:
     versions.write_text(f"{soname} {{ global: cublas*; local: *; }};\n")
     linking = [f"-Wl,-soname,{soname}", f"-Wl,--version-script={versions}"]
     try:
-        return _library(target, ["-O3", *linking, HERE / "cublas.cpp", rest])
+        return _library(target, ["-O3", *linking, *(HERE / name for name in CUBLAS), rest])
     finally:
         rest.unlink()
         versions.unlink()

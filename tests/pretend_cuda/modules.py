@@ -32,7 +32,7 @@ def threads(source: str) -> int:
 
 
 def with_entries(source: str, name_expressions: Any) -> tuple[str, dict[str, str]]:
-    """The source with what device.cpp looks for at its end, and what expressions are called there."""
+    """The source with what device.cpp looks for behind it, and the expressions' names there."""
     source = DYNAMIC.sub(r"\1 *\2 = (\1 *)pretend_dynamic_shared;", source)
     mapping = {text: f"expression{k}" for k, text in enumerate(name_expressions or ())}
     entries = {name: name for name in KERNEL.findall(source)}
