@@ -34,6 +34,7 @@ from .worker import draw
 # Functions of a backend that compute nothing, or only on the host.
 NOT_KERNELS = {"asarray", "capturing", "describe", "fetch", "from_host", "integers", "normal"}
 NOT_KERNELS |= {"permutation", "pieces", "quiet", "rate", "set_tf32", "share", "to_host", "trouble"}
+PRODUCTS = {"matmul", "affine"}
 # Arguments that are read and written.
 IN_PLACE = {"add_at": ("target",), "sgd": ("p", "v")}
 ROTATED_BYTES = 2**28  # several times the cache of any GPU so far
@@ -151,7 +152,8 @@ def copies(call: Call, recorder: Recorder) -> list[Call]:
 
 def work(call: Call, result: Any, recorder: Recorder) -> tuple[float, float]:
     """The multiplications and additions of a call, of matrix products alone, and its bytes."""
-    flops = 2.0 * result.size * call.args[0].shape[-1] if call.name == "matmul" else 0.0
+    product = call.args[3] if call.name == "affine" else result
+    flops = 2.0 * product.size * call.args[0].shape[-1] if call.name in PRODUCTS else 0.0
     arrays = recorder.arrays([call.args, call.kwargs, result])
     distinct = {(a.data.ptr, a.shape): a.nbytes for a in arrays}
     moved = sum(distinct.values())
@@ -166,7 +168,7 @@ def is_view(call: Call, result: Any, recorder: Recorder) -> bool:
     """Whether nothing was done: the result is an argument seen in another shape."""
     given = {a.data.ptr for a in recorder.arrays([call.args, call.kwargs])}
     results = recorder.arrays([result])
-    return bool(results) and call.name != "matmul" and all(a.data.ptr in given for a in results)
+    return bool(results) and call.name not in PRODUCTS and all(a.data.ptr in given for a in results)
 
 
 class Stopwatch:
@@ -213,11 +215,14 @@ def ceilings(stopwatch: Stopwatch, size: int) -> dict[str, float]:
     return found
 
 
-def measure(preset: str, batch: int, conv: str, rounds: int, size: int) -> dict[str, Any]:
+def measure(
+    preset: str, batch: int, conv: str, tf32: bool, rounds: int, size: int
+) -> dict[str, Any]:
     library = MiniCNN("cuda")
     stopwatch = Stopwatch(library, rounds)
     limits = ceilings(stopwatch, size)
     backends.conv_algorithm = conv
+    stopwatch.backend.set_tf32(tf32)
     recorder = record(preset, batch, library.device)
     rows: list[dict[str, Any]] = []
     for key, call in recorder.calls.items():
@@ -231,7 +236,8 @@ def measure(preset: str, batch: int, conv: str, rounds: int, size: int) -> dict[
             for each in copies(call, recorder)
         ]
         ms = stopwatch.milliseconds(turns)
-        floors = {"product": flops / limits["float32_flops"], "copy": moved / limits["copy_bytes"]}
+        rate = limits["tf32_flops" if tf32 else "float32_flops"]
+        floors = {"product": flops / rate, "copy": moved / limits["copy_bytes"]}
         limit = max(floors, key=floors.__getitem__)
         rows.append(
             {
@@ -246,7 +252,8 @@ def measure(preset: str, batch: int, conv: str, rounds: int, size: int) -> dict[
             }
         )
     rows.sort(key=lambda row: -row["ms"] * row["calls"])
-    return {"preset": preset, "batch": batch, "conv": conv, "ceilings": limits, "rows": rows}
+    setting = {"preset": preset, "batch": batch, "conv": conv, "tf32": tf32}
+    return {**setting, "ceilings": limits, "rows": rows}
 
 
 def main() -> None:
@@ -256,10 +263,12 @@ def main() -> None:
     parser.add_argument("--preset", choices=PRESETS, default="article")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--conv", choices=("im2col", "winograd", "auto"), default="auto")
+    parser.add_argument("--tf32", action="store_true", help="products by the tensor cores")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, default=8192, help="of the large product")
     args = parser.parse_args()
-    json.dump(measure(args.preset, args.batch, args.conv, args.rounds, args.size), sys.stdout)
+    found = measure(args.preset, args.batch, args.conv, args.tf32, args.rounds, args.size)
+    json.dump(found, sys.stdout)
     print()
 
 
