@@ -11,6 +11,9 @@ A VJP takes g, the gradient of the final result with respect to the operation's 
 the gradient with respect to one input (the chain rule, from the back; reverse mode in Baydin et
 al. 2018, "Automatic differentiation in machine learning: a survey", section 3.2). `@operation`
 makes such a function work on tensors and records what it did; `gradients` walks the record.
+
+A VJP that has an argument `out=None`, by name, may be given the memory in which the gradient of a
+parameter is to lie. If it writes there, it returns `out` itself, and a copy is saved.
 """
 
 from __future__ import annotations
@@ -57,7 +60,8 @@ class Variable:
             changed_in_place(self.grad_array, "backward()")
         elif self.grad_home is not None:
             self.grad_array = self.grad_home
-            self.grad_array[...] = g
+            if g is not self.grad_home:
+                self.grad_array[...] = g
             changed_in_place(self.grad_array, "backward()")
         else:
             self.grad_array = g.copy(order="K")
@@ -319,13 +323,16 @@ def _output_and_vjps(name: str, returned: Any, arguments: int) -> tuple[Array, t
 # --- going back ----------------------------------------------------------------------------------
 
 
-def gradients(output: Variable, g: Array, retain_graph: bool = False) -> dict[Variable, Array]:
+def gradients(
+    output: Variable, g: Array, retain_graph: bool = False, into_homes: bool = False
+) -> dict[Variable, Array]:
     """Send `g`, the gradient with respect to `output`, back through the record to the leaves.
 
     Every node is visited once, after all that used its output; gradients that meet are added. The
     record is taken apart on the way, each VJP dropped as soon as it has run, so that what it held
     is freed, unless `retain_graph`. Returns the gradient of each leaf that requires one; it may
-    share memory with `g` and with those of other leaves.
+    share memory with `g` and with those of other leaves. With `into_homes` it may be the leaf's
+    `grad_home`, if the leaf has no gradient yet, for whoever adds it to the leaf at once.
 
     Raises RuntimeError, before anything is freed, where the record was taken apart already and
     where a value was changed in place that a VJP needs; TypeError and RuntimeError, naming the
@@ -344,15 +351,31 @@ def gradients(output: Variable, g: Array, retain_graph: bool = False) -> dict[Va
                 edge = edges.pop()
                 if isinstance(edge.source, Variable) and not edge.source.requires_grad:
                     continue  # it was frozen since
-                contribution = _sent_back(node, edge, g)
                 source: Any = edge.source
                 into: dict[Any, Array] = arrived if isinstance(source, Node) else leaves
+                home = None
+                if into_homes and into is leaves and source.grad_home is not None:
+                    home = _free_home(source, leaves, order)
+                contribution = _sent_back(node, edge, g, home)
                 del edge
                 if source in into:
                     into[source] = into[source] + contribution
                 else:
                     into[source] = contribution
     return leaves
+
+
+def _free_home(leaf: Variable, found: dict[Variable, Array], order: list[Node]) -> Array | None:
+    """The home of a leaf's gradient, if that can be written there at once.
+
+    Not if there is a gradient already, and not if something recorded in `order` has used that
+    memory, as the gradient of a step before: it may be needed yet.
+    """
+    if leaf.grad_array is not None or leaf in found:
+        return None
+    memory, _ = version(leaf.grad_home)
+    used = any(key == memory for node in order for key, _ in node.versions)
+    return None if used else leaf.grad_home
 
 
 def add_to_leaves(totals: dict[Variable, Array]) -> None:
@@ -394,10 +417,14 @@ if hasattr(os, "register_at_fork"):  # some thread of the parent's may have held
     os.register_at_fork(after_in_child=_renew_locks)
 
 
-def _sent_back(node: Node, edge: Edge, g: Array) -> Array:
-    """What a VJP makes of g, checked to be a gradient of its input."""
+def _sent_back(node: Node, edge: Edge, g: Array, home: Array | None) -> Array:
+    """What a VJP makes of g, checked to be a gradient of its input; in `home`, if it can."""
+    vjp: Any = edge.vjp
     try:
-        contribution: Any = edge.vjp(g)
+        if home is not None and "out" in (getattr(vjp, "__kwdefaults__", None) or ()):
+            contribution = vjp(g, out=home)
+        else:
+            contribution = vjp(g)
     except (ValueError, TypeError) as error:
         if type(error) not in (ValueError, TypeError):
             raise

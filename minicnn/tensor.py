@@ -265,33 +265,35 @@ class Tensor(Variable):
         left out for a single number, where it is 1. The record is freed on the way, so a second
         call raises RuntimeError, unless the first was told to `retain_graph`.
         """
-        autograd.add_to_leaves(self.gradients(gradient, retain_graph))
+        g = self._gradient(gradient)
+        autograd.add_to_leaves(autograd.gradients(self, g, retain_graph, into_homes=True))
 
     def gradients(
         self, gradient: Tensor | None = None, retain_graph: bool = False
     ) -> dict[Variable, Array]:
         """What `backward` adds to the leaves' `.grad`, by leaf, without adding it."""
+        return autograd.gradients(self, self._gradient(gradient), retain_graph)
+
+    def _gradient(self, gradient: Tensor | None) -> Array:
+        """What to send back: `gradient`, checked, or 1."""
         if not self.requires_grad:
             raise RuntimeError("backward(): nothing that this tensor was made from requires grad")
-        xp = backend_of(self.array).xp
         if gradient is None:
             if self.numel() != 1:
                 raise RuntimeError(
                     f"backward(): a tensor of shape {self.shape} needs a gradient argument; only"
                     " a single number has one by itself"
                 )
-            g = xp.ones_like(self.array)
-        else:
-            if not isinstance(gradient, Tensor):
-                got = type(gradient).__name__
-                raise TypeError(f"backward(): gradient must be a Tensor or None, got {got}")
-            if gradient.shape != self.shape:
-                raise RuntimeError(
-                    f"backward(): gradient of shape {gradient.shape} for a tensor of {self.shape}"
-                )
-            autograd.common_backend("backward", self, gradient)
-            g = gradient.array.astype(self.dtype, copy=False)
-        return autograd.gradients(self, g, retain_graph)
+            return backend_of(self.array).xp.ones_like(self.array)
+        if not isinstance(gradient, Tensor):
+            got = type(gradient).__name__
+            raise TypeError(f"backward(): gradient must be a Tensor or None, got {got}")
+        if gradient.shape != self.shape:
+            raise RuntimeError(
+                f"backward(): gradient of shape {gradient.shape} for a tensor of {self.shape}"
+            )
+        autograd.common_backend("backward", self, gradient)
+        return gradient.array.astype(self.dtype, copy=False)
 
     def detach(self) -> Tensor:
         """The same values in the same memory, without history."""

@@ -7,6 +7,8 @@ import pytest
 
 import minicnn
 from minicnn import nn
+from minicnn.autograd import operation
+from minicnn.backends import backend_of, context
 from minicnn.optim.flat import Flat
 
 from .arrays import array, tensor
@@ -53,6 +55,71 @@ def test_gradients_are_put_in_place_from_then_on(parameters):
     assert minicnn.Tensor(flat.gradients).sum().item() == 2 * (3 + 8 + 90)
 
 
+@operation
+def doubled(x):
+    """2x; the gradient is written where it is to lie, and that is noted."""
+
+    def vjp(g, *, out=None):
+        given.append(out)
+        dx = backend_of(g).xp.empty_like(g) if out is None else out
+        dx[...] = 2 * g
+        return dx
+
+    return 2 * x, vjp
+
+
+given: list = []
+
+
+@pytest.fixture
+def homes(parameters):
+    """A parameter with a home for its gradient, and that home."""
+    given.clear()
+    Flat(parameters, {})
+    return parameters[1], parameters[1].grad_home
+
+
+def test_a_gradient_is_written_to_its_home_without_a_copy(homes):
+    p, home = homes
+    doubled(p).sum().backward()
+    assert [out is home for out in given] == [True]
+    assert p.grad_array is home
+    np.testing.assert_array_equal(array(p.grad), 2)
+
+
+def test_a_gradient_that_is_added_to_another_is_not_written_over_it(homes):
+    p, home = homes
+    for _ in range(2):
+        doubled(p).sum().backward()
+    assert [out is home for out in given] == [True, False]
+    np.testing.assert_array_equal(array(p.grad), 4)
+
+
+def test_a_parameter_that_is_used_twice_gets_both_gradients(homes):
+    p, home = homes
+    (doubled(p) * 3 + doubled(p) * 5).sum().backward()
+    assert sum(out is home for out in given) == 1
+    np.testing.assert_array_equal(array(p.grad), 16)
+
+
+def test_a_gradient_that_the_record_needs_is_not_written_over(homes):
+    p, _ = homes
+    doubled(p).sum().backward()
+    before, p.grad = p.grad, None
+    x = minicnn.ones(p.shape, dtype=p.dtype, requires_grad=True)
+    (doubled(p) + x * before).sum().backward()
+    np.testing.assert_array_equal(array(x.grad), 2)
+    assert given[-1] is None
+
+
+def test_gradients_that_are_only_asked_for_are_not_put_into_homes(homes):
+    p, _ = homes
+    found = doubled(p).sum().gradients()
+    assert given == [None]
+    assert p.grad is None
+    np.testing.assert_array_equal(array(minicnn.Tensor(found[p])), 2)
+
+
 def test_it_holds_the_parameters_it_was_made_of_and_no_others(parameters):
     flat = Flat(parameters, {})
     assert flat.holds(parameters)
@@ -65,3 +132,29 @@ def test_a_parameter_that_moved_elsewhere_is_no_longer_held(parameters):
     flat = Flat(parameters, {})
     parameters[1].array = parameters[1].array.copy()
     assert not flat.holds(parameters)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_parameter_begins_where_memory_of_its_own_would(dtype):
+    sizes = (10, 3, 700, 1)
+    parameters = [nn.Parameter(minicnn.ones(n, dtype=getattr(minicnn, dtype))) for n in sizes]
+    flat = Flat(parameters, {})
+    each = {"float32": [0, 64, 128, 832], "float64": [0, 32, 64, 768]}[dtype]
+    assert len(flat.values) == each[-1] + each[1]
+    ones = np.flatnonzero(array(minicnn.Tensor(flat.values)))
+    assert ones.tolist() == [i + k for i, n in zip(each, sizes, strict=True) for k in range(n)]
+
+
+@pytest.mark.parametrize("algorithm", ["im2col", "winograd"])
+def test_a_convolution_writes_its_gradients_to_their_homes(algorithm):
+    minicnn.manual_seed(0)
+    flat, plain = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+    plain.load_state_dict(flat.state_dict())
+    Flat(list(flat.parameters()), {})
+    x = minicnn.randn(2, 3, 7, 6)
+    with context.using(conv_algorithm=algorithm):
+        for layer in (flat, plain):
+            layer(x).exp().sum().backward()
+    for p, q in zip(flat.parameters(), plain.parameters(), strict=True):
+        assert p.grad_array is p.grad_home
+        np.testing.assert_array_equal(array(p.grad), array(q.grad))

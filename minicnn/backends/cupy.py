@@ -383,15 +383,16 @@ def sum_unpool(g: Array, shape: Sequence[int], window: Window) -> Array:
     return x
 
 
-def sum_pixels(g: Array) -> Array:
-    """The sum of g (N, H, W, C) over images and pixels, (C,)."""
+def sum_pixels(g: Array, out: Array | None = None) -> Array:
+    """The sum of g (N, H, W, C) over images and pixels, (C,), written into `out` if given."""
     (g,) = _contiguous(g)
     if g.dtype.kind == "c":  # shared memory takes no complex numbers: real and imaginary parts
         return sum_pixels(g.view(g.real.dtype)).view(g.dtype)
-    y = xp.empty(g.shape[3], g.dtype)
+    y = xp.empty(g.shape[3], g.dtype) if out is None else out
     if not g.size:
-        return xp.zeros_like(y)
-    lanes = kernels.lanes(len(y), g)
+        y.fill(0)
+        return y
+    lanes = kernels.lanes(len(y), g, y)
     kernels.sum_columns(g.reshape(-1, len(y)), lanes, y)
     return y
 

@@ -1,7 +1,7 @@
-"""The order in which an array's axes lie in memory: images and filters have their channels last.
+"""How arrays lie in memory: the order of their axes, and where they begin.
 
-What is copied, moved or pickled axis by axis would come out row by row, and every convolution would
-lay it anew.
+Images and filters have their channels last. What is copied, moved or pickled axis by axis would
+come out row by row, and every convolution would lay it anew.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 Array = Any
+
+ALIGNMENT = 256  # bytes: where memory on a GPU begins, as the fastest kernels need it
 
 
 def memory_order(x: Array) -> tuple[list[int], list[int]]:
@@ -24,3 +26,9 @@ def memory_order(x: Array) -> tuple[list[int], list[int]]:
 def inverse(order: Sequence[int]) -> list[int]:
     """The order of axes that undoes another one."""
     return sorted(range(len(order)), key=order.__getitem__)
+
+
+def room(x: Array) -> int:
+    """The elements that x takes where each of many arrays begins at a multiple of ALIGNMENT."""
+    each = ALIGNMENT // x.itemsize
+    return -(-x.size // each) * each

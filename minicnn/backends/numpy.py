@@ -430,8 +430,8 @@ def sum_unpool(g: Array, shape: Sequence[int], window: Window) -> Array:
     return _unpad(x, window[3])
 
 
-def sum_pixels(g: Array) -> Array:
-    """The sum of g (N, H, W, C) over images and pixels, (C,).
+def sum_pixels(g: Array, out: Array | None = None) -> Array:
+    """The sum of g (N, H, W, C) over images and pixels, (C,), written into `out` if given.
 
     Row by row, as a product with ones: BLAS is up to 6 times as fast as .sum here, and short sums
     lose fewer digits than a long one.
@@ -442,7 +442,11 @@ def sum_pixels(g: Array) -> Array:
         sums = (np.matmul(h_ones, np.matmul(w_ones, g[piece])).sum(axis=0) for piece in run)
         return reduce(iadd, sums)
 
-    return reduce(iadd, share(work, pieces(len(g), g[:1].nbytes)))
+    sums = reduce(iadd, share(work, pieces(len(g), g[:1].nbytes)))
+    if out is None:
+        return sums
+    out[...] = sums
+    return out
 
 
 # --- tiles ---------------------------------------------------------------------------------------

@@ -28,6 +28,12 @@ def nchw(x: Array) -> Array:
     return x.transpose(0, 3, 1, 2)
 
 
+def inside(out: Array | None) -> Array | None:
+    """out (N, C, H, W), if given, as a contiguous (N, H, W, C) to write into, if it is one."""
+    y = None if out is None else out.transpose(0, 2, 3, 1)
+    return y if y is not None and y.flags.c_contiguous else None
+
+
 def total(work: Callable[[slice], Array], cut: Sequence[slice], backend: Any) -> Array:
     """The sum of work(piece) over all pieces, always in the same order."""
     return reduce(iadd, backend.share(lambda run: reduce(iadd, map(work, run)), cut))
@@ -93,9 +99,18 @@ def conv2d(
         backend.share(backward, cut)
         return nchw(dx)
 
-    def vjp_w(g: Array) -> Array:
-        g = nhwc(g)
-        dfilters = total(lambda piece: times(g[piece].reshape(-1, o).T, cols(piece)), cut, backend)
-        return nchw(dfilters[:, :k].reshape(o, kh, kw, c))
+    def vjp_w(g: Array, *, out: Array | None = None) -> Array:
+        g, home = nhwc(g), inside(out) if columns == k else None
+        first = None if home is None else home.reshape(o, k)
 
-    return nchw(y), vjp_x, vjp_w, lambda g: backend.sum_pixels(nhwc(g))
+        def work(piece: slice) -> Array:
+            rows = g[piece].reshape(-1, o)
+            return times(rows.T, cols(piece), out=first if piece is cut[0] else None)
+
+        dfilters = total(work, cut, backend)
+        return nchw(dfilters[:, :k].reshape(o, kh, kw, c)) if first is None else out
+
+    def vjp_b(g: Array, *, out: Array | None = None) -> Any:
+        return backend.sum_pixels(nhwc(g), out)
+
+    return nchw(y), vjp_x, vjp_w, vjp_b

@@ -22,7 +22,7 @@ from typing import Any
 from ..autograd import operation
 from ..backends import Array, backend_of, context, host
 from ..versions import Version, version
-from .convolution import Margins, Pair, nchw, nhwc, total
+from .convolution import Margins, Pair, inside, nchw, nhwc, total
 
 STEP = 4  # each tile yields 4×4 outputs. 2×2 from 6×6 tiles takes 1.4 times as long where r = 5
 POINTS = (0, 1, -1, 2, -2, 1 / 2, -1 / 2)  # the first t - 1 of these, and ∞
@@ -134,14 +134,15 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins) -> Any:
         U = transformed(w, True)
         return nchw(convolve(nhwc(g), U, None, (r - 1 - top, r - 1 - left), (h, width)))
 
-    def vjp_w(g: Array) -> Array:
-        g = nhwc(g)
+    def vjp_w(g: Array, *, out: Array | None = None) -> Array:
+        g, home = nhwc(g), inside(out)
         tiles = grid((oh, ow))
+        pieces = cut(c, o, tiles)
 
         def work(piece: slice) -> Array:
             V = backend.gather_tiles(B, x[piece], STEP, (top, left), tiles)
             V = V.reshape(places, V.shape[1] // c, c)
-            dw = xp.empty((o, r, r, c), dtype)
+            dw = home if home is not None and piece is pieces[0] else xp.empty((o, r, r, c), dtype)
             for part in backend.columns(o):
                 dP = backend.gather_tiles(A, g[piece, :, :, part], STEP, (0, 0), tiles)
                 dP = dP.reshape(places, V.shape[1], part.stop - part.start)
@@ -149,7 +150,11 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins) -> Any:
                 backend.place_tiles(G.T, dU, dw[part])
             return dw
 
-        return nchw(total(work, cut(c, o, tiles), backend))
+        dw = total(work, pieces, backend)
+        return nchw(dw) if home is None else out
+
+    def vjp_b(g: Array, *, out: Array | None = None) -> Any:
+        return backend.sum_pixels(nhwc(g), out)
 
     y = convolve(x, transformed(w, False), b, (top, left), (oh, ow))
-    return nchw(y), vjp_x, vjp_w, lambda g: backend.sum_pixels(nhwc(g))
+    return nchw(y), vjp_x, vjp_w, vjp_b

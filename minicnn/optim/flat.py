@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..backends import Array, backend_of
-from ..backends.layout import memory_order
+from ..backends.layout import memory_order, room
 from ..tensor import Tensor
 
 
@@ -19,14 +19,14 @@ def _part(whole: Array, start: int, like: Array) -> Array:
 class Flat:
     """Gives parameters new memory, one after another, and their gradients and velocities too.
 
-    `values`, `gradients` and `velocities` are flat arrays of all elements, so that an update of all
-    parameters is one operation. `velocity` holds those that there are already. All parameters must
-    be of one dtype and on one device.
+    `values`, `gradients` and `velocities` are flat arrays of all elements, with zeros between them
+    (see `room`), so that an update of all parameters is one operation. `velocity` holds those that
+    there are already. All parameters must be of one dtype and on one device.
     """
 
     def __init__(self, parameters: Sequence[Tensor], velocity: dict[Tensor, Array]) -> None:
         first = parameters[0].array
-        xp, size = backend_of(first).xp, sum(p.array.size for p in parameters)
+        xp, size = backend_of(first).xp, sum(room(p.array) for p in parameters)
         self.values, self.gradients, self.velocities = (
             xp.zeros(size, first.dtype) for _ in range(3)
         )
@@ -44,7 +44,7 @@ class Flat:
                 moving[...] = velocity[p]
             self._parts.append((p, value, gradient))
             self.velocity[p] = moving
-            start += value.size
+            start += room(value)
 
     def holds(self, parameters: Sequence[Tensor]) -> bool:
         """Whether it is made of these parameters, and all are still where they were put."""

@@ -9,6 +9,7 @@ from typing import Any
 from ...arguments import ArgumentError, real
 from ...autograd import changed_in_place, common_backend
 from ...backends import Array
+from ...backends.layout import room
 from ...creation import zeros
 from ...tensor import Tensor
 from ...versions import owner
@@ -68,7 +69,7 @@ def _gradients(parameters: list[Tensor]) -> list[Array]:
     gradients: list[Array] = [p.grad_array for p in parameters]
     if all(p.grad_array is p.grad_home for p in parameters):
         whole = owner(gradients[0])
-        size = sum(g.size for g in gradients)
+        size = sum(map(room, gradients))
         if size == whole.size and all(owner(g) is whole for g in gradients):
             return [whole]
     return gradients
