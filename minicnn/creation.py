@@ -40,7 +40,10 @@ def tensor(
         backend = backends.backend_of(data.array) if device is None else _backend(device)
         array = data.detach().to(backend.device_type).array.copy()
     else:
-        array = _backend(device).from_host(_on_host(data, dtype))
+        backend = _backend(device)
+        if backend is not backends.host:
+            backends.refuse_capture("tensor()")
+        array = backend.from_host(_on_host(data, dtype))
     if dtype is not None:
         dtype = as_dtype("tensor", dtype)
         if isinstance(data, (list, tuple, int, float)):
@@ -218,6 +221,7 @@ def randn(
 ) -> Tensor:
     """A tensor of this size, normally distributed with mean 0 and variance 1."""
     dtype, size = _random("randn", dtype), _size("randn", size)
+    backends.refuse_capture("randn()")
     key = random.source(generator).next_key()
     return Tensor(_backend(device).normal(key, size, dtype), requires_grad)
 
@@ -250,6 +254,7 @@ def randint(
     if not low < high <= 2**63:
         raise ArgumentError(f"randint: there is no whole number from {low} on and below {high}")
     size = _size("randint", (size,))
+    backends.refuse_capture("randint()")
     key = random.source(generator).next_key()
     return Tensor(_backend(device).integers(key, low, high, size))
 
@@ -257,6 +262,7 @@ def randint(
 def randperm(n: int, *, generator: Generator | None = None, device: Place = None) -> Tensor:
     """The numbers 0 … n-1 in random order, int64."""
     n = whole("randperm", "n", n, 0)
+    backends.refuse_capture("randperm()")
     return Tensor(_backend(device).permutation(random.source(generator).next_key(), n))
 
 

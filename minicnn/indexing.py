@@ -7,7 +7,7 @@ from typing import Any
 
 from .arguments import ArgumentTypeError
 from .autograd import Variable
-from .backends import Array, backend_of, host, is_array
+from .backends import Array, backend_of, host, is_array, refuse_capture
 
 
 def steps(x: Array, index: Any) -> list[Any]:
@@ -18,19 +18,45 @@ def steps(x: Array, index: Any) -> list[Any]:
     a view of a single element too. Tensors become arrays on x's device, uint8 ones masks, and one
     without axes a number.
     """
-    parts = [_part(x, part) for part in (index if isinstance(index, tuple) else (index,))]
+    parts = [_part(part) for part in (index if isinstance(index, tuple) else (index,))]
     picks = [is_array(part) for part in parts]
     numbers = [_is_number(part) for part in parts]
     if not any(picks):
         plain = all(part is not ... and not isinstance(part, bool) for part in parts)
         return [(*parts, ...) if plain else tuple(parts)]
     parts = _spelt_out(x, parts)
+    backend = backend_of(x)
+    if backend is not host:
+        _refuse_missing(x.shape, parts)
+        parts = [_brought(backend, part) if is_array(part) else part for part in parts]
     if not any(numbers):
         return [tuple(parts)]
     first: list[Any] = []
     for part in parts:
         first += [part] if _is_number(part) else [slice(None)] * _axes(part)
     return [tuple(first), tuple(part for part in parts if not _is_number(part))]
+
+
+def _refuse_missing(shape: tuple[int, ...], parts: list[Any]) -> None:
+    """Raise IndexError where there is no such place, which on a GPU would be another one: CuPy
+    takes an index modulo the length. Of arrays on the GPU the shapes alone are looked at, as for
+    their numbers it would have to be waited for."""
+    parts = list(parts)
+    axes = sum(map(_axes, parts))
+    for i, part in enumerate(parts):
+        if is_array(part) and backend_of(part) is not host:
+            if part.dtype.kind == "b":
+                return  # CuPy compares the shape of a mask itself
+            parts[i] = host.xp.zeros(part.shape, "int64")
+    host.xp.broadcast_to(host.xp.zeros((), "bool"), shape[:axes])[tuple(parts)]
+
+
+def _brought(backend: Any, part: Array) -> Array:
+    """An index array on the device of what is indexed."""
+    there = backend_of(part)
+    if there is not backend or part.dtype.kind == "b":  # of a mask the number of places is asked
+        refuse_capture("an index from the host, or a mask,")
+    return part if there is backend else backend.from_host(there.to_host(part))
 
 
 def _spelt_out(x: Array, parts: list[Any]) -> list[Any]:
@@ -54,7 +80,7 @@ def _is_number(part: Any) -> bool:
     return isinstance(part, int) and not isinstance(part, bool)
 
 
-def _part(x: Array, part: Any) -> Any:
+def _part(part: Any) -> Any:
     if isinstance(part, Variable):
         part = part.array
     elif isinstance(part, list):
@@ -64,15 +90,18 @@ def _part(x: Array, part: Any) -> Any:
     if not is_array(part):
         return part
     if not part.ndim and part.dtype.kind in "iu":
-        return int(part.item())
-    backend, there = backend_of(x), backend_of(part)
-    if there is not backend:
-        part = backend.from_host(there.to_host(part))
+        return int(_item(part))
     return part.astype("bool") if part.dtype == "uint8" else part
+
+
+def _item(array: Array) -> Any:
+    if backend_of(array) is not host:
+        refuse_capture("a tensor as the number of a place")
+    return array.item()
 
 
 def _listed(part: list[Any]) -> Array:
     if any(isinstance(each, (list, tuple)) for each in part):
         raise ArgumentTypeError("an index must not be a nested list; use a tuple or a tensor")
-    numbers = [each.array.item() if isinstance(each, Variable) else each for each in part]
+    numbers = [_item(each.array) if isinstance(each, Variable) else each for each in part]
     return host.asarray(numbers) if numbers else host.asarray(numbers, "int64")

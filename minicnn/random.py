@@ -161,6 +161,8 @@ def source(generator: Generator | None) -> Generator:
     """
     if generator is not None and not isinstance(generator, Generator):
         raise TypeError(f"generator must be a minicnn.Generator, got {type(generator).__name__}")
+    if generator is not None:
+        backends.refuse_capture("a generator of one's own")
     return _stream.generator if generator is None else generator
 
 

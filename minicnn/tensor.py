@@ -161,6 +161,7 @@ class Tensor(Variable):
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
+        self._refuse_capture("the text")
         text = backends.host.xp.array2string(
             backend_of(self.array).to_host(self.array),
             separator=", ",
@@ -184,10 +185,16 @@ class Tensor(Variable):
         """The value of a tensor with one element, as a Python number."""
         if self.numel() != 1:
             raise ArgumentError(f"item(): a tensor of shape {self.shape} is not a single number")
+        self._refuse_capture("item()")
         return self.array.item()
 
     def tolist(self) -> Any:
+        self._refuse_capture("tolist()")
         return self.array.tolist()
+
+    def _refuse_capture(self, name: str) -> None:
+        if backend_of(self.array) is not backends.host:
+            backends.refuse_capture(f"{name} of a tensor on the GPU")
 
     def numpy(self) -> Array:
         """The values as a NumPy array that shares this tensor's memory."""
@@ -332,6 +339,7 @@ class Tensor(Variable):
         if device is not None:
             source, there = backend_of(self.array), _device(device).backend
             if there is not source:
+                backends.refuse_capture(f"to({str(_device(device))!r})")
                 moved = arithmetic.to_device(moved, source, there)
         if dtype is not None and moved.dtype != dtype:
             dtype = as_dtype("to", dtype)
@@ -473,7 +481,10 @@ class Tensor(Variable):
             autograd.common_backend("[…] =", self, value)
             new = value.array
         elif isinstance(value, backends.host.ArrayType):
-            new = backend_of(self.array).from_host(value)
+            backend = backend_of(self.array)
+            if backend is not backends.host:
+                backends.refuse_capture("[…] = of an array on the host")
+            new = backend.from_host(value)
         else:
             new = fitting("[…] =", _operand("[…] =", value), self.dtype)
         *before, last = steps(self.array, index)

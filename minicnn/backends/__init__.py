@@ -106,6 +106,19 @@ def as_array(thing: Any) -> Array:
     return thing
 
 
+def refuse_capture(what: str) -> None:
+    """Raise RuntimeError, naming what was asked for, if this thread is capturing a graph.
+
+    It is for what moves numbers between host and device: while a graph is captured there are none
+    yet, and what comes from the host would be the same at every launch.
+    """
+    if any(backend.capturing() for backend in _by_array_type.values()):
+        raise RuntimeError(
+            f"{what} moves numbers between the host and the GPU, which a step that is captured as a"
+            " graph can't do; do it before or after the step"
+        )
+
+
 @lru_cache(maxsize=64)
 def constant(backend: ModuleType, make: Callable[..., Any], *args: Any) -> Any:
     """make(*args), a NumPy array or a tuple of them, on a backend: made and sent there once.

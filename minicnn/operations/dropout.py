@@ -24,6 +24,7 @@ def dropout(x: Array, p: float, key: tuple[int, int], first: int) -> Any:
     drop = backend_of(x).dropout(key, shape, x.dtype, p, first * math.prod(x.shape[1:]))
 
     def apply(x: Array) -> Array:
-        return drop(x.transpose(order)).transpose(back)
+        # Without axes it may come back with one.
+        return drop(x.transpose(order)).reshape(shape).transpose(back)
 
     return apply(x), apply

@@ -35,7 +35,10 @@ def getitem(x: Array, index: Any) -> Any:
     """
     backend = backend_of(x)
     shape, dtype = x.shape, x.dtype
-    y = x[index]
+    try:
+        y = x[index]
+    except ValueError as error:  # CuPy's for index arrays whose shapes do not fit together
+        raise IndexError(str(error)) from None
     if not _takes_each_once(index):
         index = deepcopy(index)  # whoever made the array may change it
 
