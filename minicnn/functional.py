@@ -316,7 +316,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     if 0 in x.shape[1:]:
         raise ShapeError(f"{name}: input {input.shape} has no elements to average")
     if (rows, columns) == (1, 1):
-        return input.mean(dim=(-2, -1), keepdim=True)
+        return _like(pooling.global_avg_pool2d(x), input)
     regions = _regions(x.shape[2], rows), _regions(x.shape[3], columns)
     return _like(pooling.adaptive_avg_pool2d(x, *regions), input)
 

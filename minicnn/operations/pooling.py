@@ -39,6 +39,25 @@ def avg_pool2d(x: Array, kernel: Pair, stride: Pair, margins: Margins, share: Ar
 
 
 @operation
+def global_avg_pool2d(x: Array) -> Any:
+    """The mean of each map of x (N, C, H, W): (N, C, 1, 1).
+
+    Its gradient is spread at once, in the order in which x lies: the convolution before it reads it
+    three times.
+    """
+    x = nhwc(x)
+    xp, shape = backend_of(x).xp, x.shape
+    pixels = x.dtype.type(shape[1] * shape[2])
+
+    def vjp(g: Array) -> Array:
+        dx = xp.empty(shape, g.dtype)
+        xp.divide(nhwc(g), pixels, out=dx)
+        return nchw(dx)
+
+    return nchw(x.sum(axis=(1, 2), keepdims=True) / pixels), vjp
+
+
+@operation
 def adaptive_avg_pool2d(x: Array, rows: Regions, columns: Regions) -> Any:
     """The mean of each region of an H'×W' grid over the maps of x (N, C, H, W).
 
