@@ -423,7 +423,7 @@ def _one_hot(name: str, x: Tensor, target: Tensor, ignore_index: int) -> Array:
     backend = backend_of(x.array)
     labels, classes = target.array, x.shape[1]
     ignore_index = whole(name, "ignore_index", ignore_index)
-    if not backend.capturing():  # what is captured can't raise: the loss becomes NaN
+    if x.device.type == "cpu":  # on a GPU this would be waited for in every step
         wrong = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
         if wrong.any():
             raise IndexError(
@@ -445,6 +445,7 @@ def nll_loss(
     """-weight[y] · input[y] for log-probabilities (N, C, …) and class indices y (N, …).
 
     'mean' divides the sum by the weights of the targets that count. (C,) with one index works too.
+    An index out of range is what it is in `cross_entropy`.
     """
     name = "nll_loss"
     _refuse_deprecated(name, size_average=size_average, reduce=reduce)
@@ -484,7 +485,8 @@ def cross_entropy(
     `target` holds class indices (N, …), or probabilities (N, C, …). Label smoothing ε mixes the
     target with the uniform distribution, q = (1-ε)·target + ε/C (Szegedy et al. 2016, section 7),
     and `weight` (C,) multiplies q. 'mean' divides the sum by the weights of the targets that count,
-    or for probabilities by their number. Raises IndexError for an index out of range.
+    or for probabilities by their number. Raises IndexError for an index out of range; on a GPU, where
+    nobody waits for a look at the indices, it makes the loss and its gradients NaN.
     """
     name = "cross_entropy"
     _refuse_deprecated(name, size_average=size_average, reduce=reduce)

@@ -275,11 +275,29 @@ def test_cross_entropy_at_the_edge_is_pytorchs(logits, reduction):
         np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
-@pytest.mark.parametrize("label", [3, -1, 100])
-@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
+wrong_labels = pytest.mark.parametrize("label", [3, -1, 100])
+label_losses = pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
+
+
+@pytest.mark.cpu
+@wrong_labels
+@label_losses
 def test_a_label_out_of_range_is_refused_by_value(loss, label):
     with pytest.raises(IndexError, match=f"target {label} is out of range for 3 classes"):
         loss(minicnn.zeros(2, 3), minicnn.tensor([0, label]))
+
+
+@pytest.mark.cuda
+@wrong_labels
+@label_losses
+@pytest.mark.parametrize("options", [{}, {"reduction": "sum"}, {"weight": (0.0, 1.0, 2.0)}])
+def test_a_label_out_of_range_makes_loss_and_gradients_nan_on_a_gpu(loss, label, options):
+    given = {k: minicnn.tensor(v) if k == "weight" else v for k, v in options.items()}
+    x = minicnn.zeros(2, 3, requires_grad=True)
+    value = loss(x, minicnn.tensor([0, label]), **given)
+    value.backward()
+    assert math.isnan(value.item())
+    assert np.isnan(array(x.grad)[1]).all()
 
 
 def test_the_mean_over_no_labels_is_nan():
