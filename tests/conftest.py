@@ -36,6 +36,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "cpu: about the CPU alone, in the NumPy session only")
     config.addinivalue_line("markers", "cuda: about a device, in the other sessions only")
+    config.addinivalue_line("markers", "pretend: about the pretend device, in its session only")
     name = config.getoption("--backend")
     if name == "pretend":
         pretend_cuda.install()
@@ -44,8 +45,9 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    other = "cuda" if config.getoption("--backend") == "numpy" else "cpu"
-    left_out = [item for item in items if item.get_closest_marker(other)]
+    others = {"numpy": {"cuda", "pretend"}, "cupy": {"cpu", "pretend"}, "pretend": {"cpu"}}
+    without = others[config.getoption("--backend")]
+    left_out = [i for i in items if any(mark.name in without for mark in i.iter_markers())]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 

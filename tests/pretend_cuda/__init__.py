@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import install as _install
+from .install import cublas as cublas
 from .install import get_option, set_option
 
 SITE = Path(__file__).parent / "site"  # on PYTHONPATH, it gives the device to a process

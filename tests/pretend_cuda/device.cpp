@@ -360,7 +360,8 @@ int invalidate(Capture &capture, int status) {
 template <class F> int of_captures(F f) {
     int status = 0;
     for (auto &[handle, stream] : streams)
-        if (stream.capture && !status) status = f(*stream.capture, stream);
+        if (stream.capture)
+            if (int found = f(*stream.capture, stream)) status = found;
     return status;
 }
 

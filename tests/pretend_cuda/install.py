@@ -55,6 +55,11 @@ def library() -> Any:
     return _kept[0]
 
 
+def cublas() -> Any:
+    """cuBLAS, as C functions. Raises StopIteration as long as CuPy has not used it."""
+    return next(kept for kept in _kept if "libcublas" in getattr(kept, "_name", ""))
+
+
 def signature(capsule: Any) -> tuple[str, list[str]]:
     """The C types of a capsule's function: of its result, and of its arguments."""
     text = _python.PyCapsule_GetName(capsule).decode()
@@ -163,6 +168,11 @@ def set_option(name: str, value: str) -> None:
         raise ValueError(f"the pretend CUDA device has no option {name!r}")
 
 
+def _after_compiler(compiler: ModuleType) -> None:
+    modules.Program.of_nvrtc = compiler._NVRTCProgram
+    compiler._NVRTCProgram = modules.Program
+
+
 def _after_thrust(thrust: ModuleType) -> None:
     def submit(dtype: Any, data: int, order: int, rows: int, n: int, k: int = 0) -> None:
         from cupy.cuda import get_current_stream
@@ -241,7 +251,7 @@ def install(options: dict[str, str]) -> None:
             "cuda.pathfinder": lambda m: _after_pathfinder(m, missing),
             "cupy_backends.cuda.api.runtime": lambda m: _after_runtime(m, of_device),
             "cupy_backends.cuda.api.driver": _replace,
-            "cupy.cuda.compiler": lambda m: setattr(m, "_NVRTCProgram", modules.Program),
+            "cupy.cuda.compiler": _after_compiler,
             "cupy.cuda.thrust": _after_thrust,
         },
     )

@@ -1,7 +1,8 @@
 """CuPy's kernels, compiled by the machine's C++ compiler in NVRTC's place.
 
 CuPy writes their source, chooses the options and keeps what is made of them in its cache on disk
-(build/pretend_cuda/kernels), as always. Here a "cubin" is a shared library.
+(build/pretend_cuda/kernels), as always. Here a "cubin" is a shared library. Kernels of minicnn's
+own go to NVRTC, too, for several GPUs: what it does not take fails here as there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ KERNEL = re.compile(
 DYNAMIC = re.compile(
     r"extern\s+__shared__\s+(?:__align__\s*\(\s*\d+\s*\)\s*)?([\w\s]+?)\s*(\w+)\s*\[\s*\]\s*;"
 )
+OUR_OWN = "minicnn_"  # begins the names of minicnn's kernels
+ARCHITECTURES = (70, 80, 90)  # V100, A100, H100 and H200; of those the ones that NVRTC knows
 WAITS = re.compile(r"__sync(threads|warp)|_sync\s*\(")
 INDEXED = re.compile(r"\b(threadIdx|blockIdx|blockDim|gridDim)\b")
 
@@ -49,6 +52,8 @@ def with_entries(source: str, name_expressions: Any) -> tuple[str, dict[str, str
 class Program:
     """What CuPy's compiler.py calls a program: one source, compiled."""
 
+    of_nvrtc: Any = None  # CuPy's own class, in whose place this is
+
     def __init__(
         self,
         src: str | bytes,
@@ -65,6 +70,8 @@ class Program:
         """The library, and the names of the expressions. Raises CuPy's CompileException."""
         if not self.src:  # CuPy asks in this way which compiler it is, for the names in its cache
             return f"// {build.kernels_made_from()}".encode(), None
+        if OUR_OWN in self.src:
+            self.compile_for_gpus(options)
         # CuPy's own headers, not CUDA's and Thrust's.
         includes = [o for o in options if re.fullmatch(r"-I.*/cupy/_core/include", o)]
         defines = [o for o in options if o.startswith("-D")]
@@ -82,3 +89,12 @@ class Program:
 
                 raise CompileException(done.stderr, self.src, self.name, options, "g++")
             return library.read_bytes(), mapping or None
+
+    def compile_for_gpus(self, options: Any) -> None:
+        """Have NVRTC compile it, as CuPy would on a GPU. Raises CuPy's CompileException."""
+        from cupy_backends.cuda.libs import nvrtc
+
+        for architecture in set(ARCHITECTURES).intersection(nvrtc.getSupportedArchs()):
+            others = [o for o in options if not o.startswith("-arch=")]
+            program = self.of_nvrtc(self.src, self.name, (), (), self.name_expressions, "cubin")
+            program.compile((*others, f"-arch=sm_{architecture}"))

@@ -28,18 +28,31 @@ template <class F> std::complex<F> times(std::complex<F> x, std::complex<F> y) {
 template <class F> F relu(F x) { return x > 0 ? x : 0; }  // of NaN 0, as cuBLASLt's
 template <class F> std::complex<F> relu(std::complex<F> x) { return x; }
 
-constexpr int ROWS = 16, COLUMNS = 4;
+// A tile of the result: as many rows as fill 64 bytes, and so many columns.
+constexpr int COLUMNS = 6;
+template <class F> constexpr int ROWS = 64 / sizeof(F);
 
-// sums += A B for strips of k: A is k × ROWS, B k × COLUMNS, each element added in the order of k.
-template <class F>
-__attribute__((target_clones("avx2", "default"))) void tile(int k, const F *a, const F *b, F *sums) {
-    F s[COLUMNS][ROWS];
-    memcpy((void *)s, sums, sizeof s);
-    for (int l = 0; l < k; l++, a += ROWS, b += COLUMNS)
+// sums += A B, for A k × ROWS and B k × COLUMNS: each element is added to in the order of k.
+template <class F> void tile(int k, const F *a, const F *b, F *sums) {
+    for (int l = 0; l < k; l++, a += ROWS<F>, b += COLUMNS)
         for (int j = 0; j < COLUMNS; j++)
-            for (int i = 0; i < ROWS; i++) s[j][i] += times(a[i], b[j]);
-    memcpy((void *)sums, s, sizeof s);
+            for (int i = 0; i < ROWS<F>; i++) sums[j * ROWS<F> + i] += times(a[i], b[j]);
 }
+#define TILE(F)                                                                                     \
+    template <>                                                                                     \
+    __attribute__((target_clones("avx512f", "avx2", "default"))) void tile<F>(                      \
+        int k, const F *a, const F *b, F *sums) {                                                   \
+        typedef F Vector __attribute__((vector_size(64)));                                          \
+        Vector s[COLUMNS], column;                                                                  \
+        memcpy(s, sums, sizeof s);                                                                  \
+        for (int l = 0; l < k; l++, a += ROWS<F>, b += COLUMNS) {                                   \
+            memcpy(&column, a, sizeof column);                                                      \
+            for (int j = 0; j < COLUMNS; j++) s[j] += column * b[j];                                \
+        }                                                                                           \
+        memcpy(sums, s, sizeof s);                                                                  \
+    }
+TILE(float)
+TILE(double)
 
 template <class F> F element(const F *x, int ld, int transposed, int i, int j) {
     F value = transposed == N ? x[i + (size_t)j * ld] : x[j + (size_t)i * ld];
@@ -50,32 +63,32 @@ template <class F>
 void multiply(const Product &p, F alpha, const F *a, const F *b, F beta, const F *c, F *d) {
     bool tf32 = p.compute == COMPUTE_32F_FAST_TF32;
     int ldd = p.ldd ? p.ldd : p.ldc, strips = (p.n + COLUMNS - 1) / COLUMNS;
-    std::vector<F> rows((size_t)p.k * ROWS), columns((size_t)strips * p.k * COLUMNS);
+    std::vector<F> rows((size_t)p.k * ROWS<F>), columns((size_t)strips * p.k * COLUMNS);
     for (int j = 0; j < strips * COLUMNS; j++)
         for (int l = 0; l < p.k; l++) {
             F value = j < p.n ? element(b, p.ldb, p.tb, l, j) : F(0);
             columns[((size_t)(j / COLUMNS) * p.k + l) * COLUMNS + j % COLUMNS] =
                 tf32 ? to_tf32(value) : value;
         }
-    for (int top = 0; top < p.m; top += ROWS) {
+    for (int top = 0; top < p.m; top += ROWS<F>) {
         for (int l = 0; l < p.k; l++)
-            for (int i = 0; i < ROWS; i++) {
+            for (int i = 0; i < ROWS<F>; i++) {
                 F value = top + i < p.m ? element(a, p.lda, p.ta, top + i, l) : F(0);
-                rows[(size_t)l * ROWS + i] = tf32 ? to_tf32(value) : value;
+                rows[(size_t)l * ROWS<F> + i] = tf32 ? to_tf32(value) : value;
             }
         for (int strip = 0; strip < strips; strip++) {
-            F sums[COLUMNS * ROWS] = {};
+            F sums[COLUMNS * ROWS<F>] = {};
             for (int part = 0; part < p.parts; part++) {
                 int from = (int64_t)p.k * part / p.parts, to = (int64_t)p.k * (part + 1) / p.parts;
-                F sum[COLUMNS * ROWS] = {};
-                tile(to - from, &rows[(size_t)from * ROWS],
+                F sum[COLUMNS * ROWS<F>] = {};
+                tile(to - from, &rows[(size_t)from * ROWS<F>],
                      &columns[((size_t)strip * p.k + from) * COLUMNS], sum);
-                for (int e = 0; e < COLUMNS * ROWS; e++) sums[e] += sum[e];
+                for (int e = 0; e < COLUMNS * ROWS<F>; e++) sums[e] += sum[e];
             }
             for (int j = 0; j < COLUMNS && strip * COLUMNS + j < p.n; j++)
-                for (int i = 0; i < ROWS && top + i < p.m; i++) {
+                for (int i = 0; i < ROWS<F> && top + i < p.m; i++) {
                     size_t column = strip * COLUMNS + j, row = top + i;
-                    F sum = times(alpha, sums[j * ROWS + i]);
+                    F sum = times(alpha, sums[j * ROWS<F> + i]);
                     if (beta != F(0)) sum += times(beta, c[column * p.ldc + row]);
                     if (p.bias) sum += ((const F *)p.bias)[row];
                     if (p.relu) sum = relu(sum);
