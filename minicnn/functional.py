@@ -15,9 +15,9 @@ from .autograd import common_backend
 from .backends import Array, backend_of, constant, context
 from .dtype import float32, is_floating
 from .operations import arithmetic, convolution, matrix, pooling, winograd
-from .operations.convolution import Margins
 from .operations import dropout as _dropout
 from .operations import softmax as _softmax
+from .operations.convolution import Margins
 from .tensor import Tensor
 
 Size2 = int | Sequence[int]
@@ -175,7 +175,7 @@ def _minimal_filtering(
         raise ArgumentError(
             f"backends.conv_algorithm must be 'im2col', 'winograd' or 'auto', got {algorithm!r}"
         )
-    o, c, kh, kw = weight.shape
+    kh, kw = weight.shape[2:]
     possible = kh == kw and kh in (3, 5) and stride == dilation == (1, 1) and x.dtype == float32
     if algorithm == "im2col" or not possible:
         return False
@@ -485,8 +485,8 @@ def cross_entropy(
     `target` holds class indices (N, …), or probabilities (N, C, …). Label smoothing ε mixes the
     target with the uniform distribution, q = (1-ε)·target + ε/C (Szegedy et al. 2016, section 7),
     and `weight` (C,) multiplies q. 'mean' divides the sum by the weights of the targets that count,
-    or for probabilities by their number. Raises IndexError for an index out of range; on a GPU, where
-    nobody waits for a look at the indices, it makes the loss and its gradients NaN.
+    or for probabilities by their number. Raises IndexError for an index out of range; on a GPU, as
+    to look at the indices would be to wait for it, loss and gradients are NaN instead.
     """
     name = "cross_entropy"
     _refuse_deprecated(name, size_average=size_average, reduce=reduce)

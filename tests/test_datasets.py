@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import os
 import pwd
+import re
 import socket
 import socketserver
 import struct
@@ -345,6 +346,16 @@ def test_no_connection_is_an_error_of_one_line(places):
     assert message.startswith(f"http://127.0.0.1:9/{IMAGES}.gz: can't be downloaded: ")
     assert "\n" not in message
     assert "object at 0x" not in message
+
+
+def test_without_pooch_a_download_says_what_to_do(places, server, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(DatasetError) as caught:
+        FashionMNIST(places["root"], download=True)
+    message = str(caught.value)
+    assert re.search(rf"{IMAGES}\.gz: can't be downloaded: .*pooch.*; pip install pooch, or", message)
+    assert message.endswith(f" into {places['cache']}")
+    assert "\n" not in message
 
 
 def test_a_server_that_says_nothing_is_given_up(places, monkeypatch):

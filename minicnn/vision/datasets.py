@@ -168,7 +168,13 @@ def _download(file: IdxFile) -> tuple[Array, Path]:
 
 
 def _fetch(url: str, path: Path, file: IdxFile) -> None:
-    import pooch  # here, as where the data is there already nothing else needs it
+    try:  # here, as where the data is there already nothing else needs it
+        import pooch
+    except ImportError as error:
+        raise DatasetNotFound(
+            f"{url}: can't be downloaded: {error}; pip install pooch, or put the file into"
+            f" {path.parent.parent}"
+        ) from None
 
     # gzip hardly makes a file larger, so more than this can't be the right one.
     limit = math.prod(file.shape) + 1024
