@@ -352,7 +352,7 @@ def max_pool(x: Array, window: Window) -> tuple[Array, Array]:
     y = xp.empty((len(x), *output_size(x.shape[1:3], *window), x.shape[3]), x.dtype)
     place = xp.empty(y.shape, np.min_scalar_type(math.prod(window[0]) - 1))
     lanes = kernels.lanes(x.shape[3], x, y, place)
-    kernels.max_pool([x], _sizes(x.shape, window, lanes), [y, place], lanes)
+    kernels.max_pool([x, -np.inf], _sizes(x.shape, window, lanes), [y, place], lanes)
     return y, place
 
 

@@ -392,14 +392,14 @@ im2col_ragged = Windowed(
 )
 max_pool = Windowed(
     "max_pool",
-    "raw T x",
+    "raw T x, T least",
     "raw T y, raw P place",
     f"""
     {_OUTPUT}
     Pack best;
     Places at = {{}};
-    bool none = true;  // so far; and where no place lies on the image, the maximum is -inf
-    for (int l = 0; l < L; l++) best.e[l] = T(-INFINITY);
+    bool none = true;  // so far
+    for (int l = 0; l < L; l++) best.e[l] = least;  // where no place lies on the image
     {
         _TAPS.format(f'''
         Pack e = ((const Pack *)&x[0])[{_PIXEL}];
