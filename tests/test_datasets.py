@@ -353,7 +353,9 @@ def test_without_pooch_a_download_says_what_to_do(places, server, monkeypatch):
     with pytest.raises(DatasetError) as caught:
         FashionMNIST(places["root"], download=True)
     message = str(caught.value)
-    assert re.search(rf"{IMAGES}\.gz: can't be downloaded: .*pooch.*; pip install pooch, or", message)
+    assert re.search(
+        rf"{IMAGES}\.gz: can't be downloaded: .*pooch.*; pip install pooch, or", message
+    )
     assert message.endswith(f" into {places['cache']}")
     assert "\n" not in message
 
