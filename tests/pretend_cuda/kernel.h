@@ -10,6 +10,9 @@
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
+// libstdc++'s, with exp(float), abs(double) and the like in the global namespace, as on a GPU.
+#include <math.h>
+#include <stdlib.h>
 
 #define __global__
 #define __device__
