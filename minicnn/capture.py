@@ -16,6 +16,7 @@ from .backends import backend_of
 from .nn.module import Module
 from .optim import SGD
 from .tensor import Tensor
+from .versions import owner
 
 MOST = 64  # states that are remembered
 SETTINGS = (bool, int, float, str, tuple, type(None))
@@ -28,97 +29,108 @@ class Captured:
     velocities of an optimiser, say). The second captures the step, and from then on it is launched.
     On a backend without graphs, `step` is simply called.
 
-    `step` returns a tensor. It may use random numbers from the default generator, and change
-    tensors in place; it must do the same operations every time, and ask for no number (`.item()`,
-    `print`, `if loss > …`). If the step's optimiser is given, its options may change between calls,
-    and if `model` is, so may its layers, their settings and modes, which weights are frozen, and
-    where weights are in memory: the graph is that of how things stand, and where they never stood
-    so before, the step runs as it is. Learning rates alone are read anew at each launch.
+    `step` returns a tensor or None. It may use random numbers from the default generator, and
+    change tensors in place; it must do the same operations every time, and ask for no number
+    (`.item()`, `print`, `if loss > …`). If the step's optimiser is given, its options may change
+    between calls, and if `model` is, so may its layers, their settings and modes, which weights are
+    frozen, and where weights are in memory: the graph is that of how things stand, and where they
+    never stood so before, the step runs as it is. Learning rates alone are read anew at each
+    launch.
 
     Raises what `step` raises, and RuntimeError (from CUDA) for a step that asks for a number.
     """
 
     def __init__(
         self,
-        step: Callable[..., Tensor],
+        step: Callable[..., Tensor | None],
         model: Module | None = None,
         optimizer: SGD | None = None,
     ) -> None:
         self.step, self.model, self.optimizer = step, model, optimizer
-        self._seen: set[Any] = set()
-        self._graphs: dict[Any, _Launch] = {}
+        self._known: dict[Any, _Known] = {}
         self._pool: Any = None
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
+    def __call__(self, *inputs: Tensor) -> Any:
         backend = backend_of(inputs[0].array)
         if not hasattr(backend, "Graph"):
             return self.step(*inputs)
-        shapes = tuple((x.shape, str(x.dtype)) for x in inputs)
-        key = shapes, is_grad_enabled(), *self._standing()
-        if key not in self._seen:
-            if len(self._seen) >= MOST:  # something changes all the time: no two are alike
-                self._seen.clear()
-                self._graphs.clear()
-            self._seen.add(key)
+        shapes = tuple((x.shape, x.dtype) for x in inputs)
+        standing, things = self._standing()
+        key = shapes, is_grad_enabled(), *standing
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= MOST:  # something changes all the time: no two are alike
+                self._known.clear()
+            self._known[key] = _Known(things, self.optimizer)
             return self.step(*inputs)
-        if key not in self._graphs:
+        if known.launch is None:
             self._pool = self._pool or backend.Pool()
-            self._graphs[key] = _Launch(self.step, inputs, self._pool)
+            known.launch = _Launch(self.step, inputs, self._pool)
         if self.optimizer is not None:
             self.optimizer.set_rates()
-        result = self._graphs[key](inputs)
-        if self.optimizer is not None:
-            for group in self.optimizer.param_groups:
-                for p in group["params"]:
-                    changed_in_place(p.array, "a captured step")
+        result = known.launch(inputs)
+        for memory in known.memories:
+            changed_in_place(memory, "a captured step")
         return result
 
-    def _standing(self) -> tuple[Any, ...]:
-        """What a graph takes as given, so that one is launched only where all of it is the same."""
-        modules = tuple(self.model.modules()) if self.model else ()
-        settings = tuple(v for m in modules for v in vars(m).values() if isinstance(v, SETTINGS))
+    def _standing(self) -> tuple[tuple[Any, ...], list[Any]]:
+        """What a graph takes as given, so that one is launched only where all of it is the same.
+
+        Modules and arrays are told apart by their ids; whoever keeps those keeps the things, too.
+        """
+        modules = _tree(self.model) if self.model else []
         groups = self.optimizer.param_groups if self.optimizer else []
-        options = tuple(
-            v for g in groups for k, v in g.items() if k != "lr" and isinstance(v, SETTINGS)
-        )
-        parameters = [*(self.model.parameters() if self.model else ())]
-        parameters += [p for g in groups for p in g["params"]]
-        weights = tuple((_Same(p.array), p.requires_grad) for p in parameters)
-        return tuple(map(_Same, modules)), settings, options, weights
+        settings = [v for m in modules for v in vars(m).values() if isinstance(v, SETTINGS)]
+        options = [v for g in groups for k, v in g.items() if k != "lr" and isinstance(v, SETTINGS)]
+        weights = [p for m in modules for p in m._parameters.values() if p is not None]
+        weights += [p for g in groups for p in g["params"]]
+        things = [*modules, *(p.array for p in weights)]
+        frozen = [p.requires_grad for p in weights]
+        return (tuple(map(id, things)), tuple(settings), tuple(options), tuple(frozen)), things
 
 
-class _Same:
-    """Equal to itself alone; holds the thing, so that no other one can be at its address."""
+def _tree(model: Module) -> list[Module]:
+    """A module and all below it; one that is in several places comes as often."""
+    below = (child for child in model._modules.values() if child is not None)
+    return [model, *(module for child in below for module in _tree(child))]
 
-    def __init__(self, thing: Any) -> None:
-        self.thing = thing
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.thing is other.thing
+class _Known:
+    """A way in which things stood: the things themselves, and the step's graph, once there is one.
 
-    def __hash__(self) -> int:
-        return id(self.thing)
+    `memories` hold the parameters that the step changes.
+    """
+
+    def __init__(self, things: list[Any], optimizer: SGD | None) -> None:
+        self.things = things
+        groups = optimizer.param_groups if optimizer else []
+        arrays = [owner(p.array) for g in groups for p in g["params"]]
+        self.memories = list({id(memory): memory for memory in arrays}.values())
+        self.launch: _Launch | None = None
 
 
 class _Launch:
     """A captured step, with the memory that it reads its inputs from."""
 
-    def __init__(self, step: Callable[..., Tensor], inputs: tuple[Tensor, ...], pool: Any) -> None:
+    def __init__(
+        self, step: Callable[..., Tensor | None], inputs: tuple[Tensor, ...], pool: Any
+    ) -> None:
         backend = backend_of(inputs[0].array)
         self._inputs = [Tensor(x.array.copy(order="K")) for x in inputs]
         self._generator = random.CountedGenerator(
             random.current().generator, backend.xp.zeros(1, "uint64")
         )
 
-        def work() -> Tensor:
+        def work() -> Tensor | None:
             with random.drawing(self._generator, 0):
                 return step(*self._inputs)
 
         self._graph = backend.Graph(work, pool)
 
-    def __call__(self, inputs: tuple[Tensor, ...]) -> Tensor:
+    def __call__(self, inputs: tuple[Tensor, ...]) -> Tensor | None:
         for mine, x in zip(self._inputs, inputs, strict=True):
             mine.array[...] = x.array
         self._generator.set()
         self._graph.launch()
-        return Tensor(self._graph.result.array.copy(order="K"))
+        result = self._graph.result
+        return None if result is None else Tensor(result.array.copy(order="K"))

@@ -107,8 +107,9 @@ class CountedGenerator(Generator):
 
     def set(self) -> None:
         """Before each launch of the graph."""
-        self.array.fill(self.generator._count)
-        self.generator._count += self.draws
+        if self.draws:
+            self.array.fill(self.generator._count)
+            self.generator._count += self.draws
 
 
 default_generator = Generator()

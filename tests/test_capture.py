@@ -86,6 +86,19 @@ def test_a_step_is_captured_when_its_shape_comes_again(backend):
     assert calls == [(1,), (2,), (1,), (2,)] if graphs else len(calls) == 6
 
 
+def test_a_step_may_return_nothing_and_change_a_tensor_instead(backend):
+    total = minicnn.zeros(2).to(backend.device_type)
+
+    def step(x):
+        with minicnn.no_grad():
+            total.copy_(total + x)
+
+    captured = Captured(step)
+    for i in range(4):
+        assert captured(minicnn.full((2,), i).to(backend.device_type)) is None
+    assert total.tolist() == [6, 6]
+
+
 def test_the_same_result_stays_after_the_next_call(backend):
     captured = Captured(lambda x: x * 2)
     x = [minicnn.full((2,), i).to(backend.device_type) for i in range(4)]
@@ -169,4 +182,4 @@ def test_what_changes_at_every_step_is_remembered_up_to_a_limit(backend):
     for i in range(200):
         layer.p = i / 1e6
         captured(x)
-    assert len(captured._seen) <= 64
+    assert len(captured._known) <= 64

@@ -131,7 +131,7 @@ class SGD:
                         p,
                         g,
                         v,
-                        self._rates[_rate_key(number, p)],
+                        self._rates[_rate_key(number, p)][1],
                         momentum=options["momentum"],
                         share=1 if new else 1 - options["dampening"],
                         weight_decay=options["weight_decay"],
@@ -216,8 +216,9 @@ class SGD:
             lr = real("SGD", "lr", group["lr"], least=0)
             arrays = {_rate_key(number, p.array): p.array for p in group["params"]}
             for key, array in arrays.items():
-                rate = backend_of(array).rate(lr, array.dtype, self._rates.get(key))
-                self._rates[key] = rate
+                before, kept = self._rates.get(key, (None, None))
+                if lr != before:  # or the one that is there is right
+                    self._rates[key] = lr, backend_of(array).rate(lr, array.dtype, kept)
 
     def _fit(self, p: Tensor) -> None:
         """Refuse a gradient that is not p's; bring the velocity to where p has gone since."""
