@@ -7,7 +7,7 @@ that is.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -119,13 +119,20 @@ def refuse_capture(what: str) -> None:
         )
 
 
-@lru_cache(maxsize=64)
 def constant(backend: ModuleType, make: Callable[..., Any], *args: Any) -> Any:
     """make(*args), a NumPy array or a tuple of them, on a backend: made and sent there once.
 
-    The 64 that were asked for last are kept, so this is for small ones. Never write to it.
+    On the host the 64 that were asked for last are kept, on a device all, as a graph may read them
+    whenever it is launched; so this is for small ones. Never write to it.
     """
+    return (_kept_of_late if backend is host else _kept)(backend, make, *args)
+
+
+def _constant(backend: ModuleType, make: Callable[..., Any], *args: Any) -> Any:
     made = make(*args)
     if isinstance(made, tuple):
         return tuple(backend.from_host(array) for array in made)
     return backend.from_host(made)
+
+
+_kept, _kept_of_late = cache(_constant), lru_cache(maxsize=64)(_constant)
