@@ -4,6 +4,7 @@
 # make mutants     how many small faults in the derivative code the suite catches (40 minutes)
 # make bench       time and memory against other libraries (half an hour)
 # make bench-gpu   the same on a GPU, with the Python that has CuPy and PyTorch (ten minutes)
+# make gpu-counts  what a training step asks of a GPU, counted without one (two minutes)
 # make docs        the pages of docs/ as a site, in build/site
 # make lint        ruff and mypy
 # Each makes .venv and installs what it needs; nothing is installed anywhere else.
@@ -12,7 +13,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: train test test-numpy test-pretend gradcheck mutants bench bench-gpu docs lint format clean
+.PHONY: train test test-numpy test-pretend gradcheck mutants bench bench-gpu gpu-counts docs lint format clean
 
 train: .venv/run.stamp
 	$(BIN)/python -m nin.train $(ARGS)
@@ -39,6 +40,10 @@ bench: .venv/test.stamp
 
 bench-gpu: # installs nothing, as a machine with a GPU may have no network
 	$(PYTHON) -m benchmarks.gpu $(ARGS)
+
+gpu-counts: .venv/test.stamp
+	$(BIN)/python -m pip install --quiet --editable '.[counts]'
+	$(BIN)/python -m benchmarks.gpu_counts $(ARGS)
 
 docs: .venv/run.stamp
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
