@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import install as _install
-from .install import cublas as cublas
-from .install import get_option, set_option
+from . import entries
+from .entries import cublas as cublas
+from .entries import get_option, set_option
+from .entries import replaced as replaced
 
 SITE = Path(__file__).parent / "site"  # on PYTHONPATH, it gives the device to a process
 VARIABLE = "PRETEND_CUDA"
@@ -44,7 +45,7 @@ def install() -> None:
     inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if str(SITE) not in inherited:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SITE), *inherited]))
-    _install.install(dict(part.partition("=")[::2] for part in text.split(",") if part))
+    entries.install(dict(part.partition("=")[::2] for part in text.split(",") if part))
 
 
 @contextmanager
@@ -62,24 +63,24 @@ def being(**options: Any) -> Iterator[None]:
 
 def counts() -> dict[str, int]:
     """How often what was done so far: launches, copies, memsets, products, sorts, mallocs, …"""
-    return _install.library().pretend_counts()
+    return entries.library().pretend_counts()
 
 
 def used(device: int = 0) -> int:
     """The bytes of a device that are allocated, CuPy's pools with all they hold."""
-    return _install.library().pretend_used(device)
+    return entries.library().pretend_used(device)
 
 
 def peak(device: int = 0) -> int:
     """The most that `used` has been since `reset_peak`."""
-    return _install.library().pretend_peak(device)
+    return entries.library().pretend_peak(device)
 
 
 def reset_peak() -> None:
     """Let `peak` begin again, for all devices."""
-    _install.library().pretend_reset_peak()
+    entries.library().pretend_reset_peak()
 
 
 def nodes(graph: Any) -> list[Node]:
     """What a captured graph (CuPy's `cupy.cuda.Graph`) does, in order."""
-    return [Node(*node) for node in _install.library().pretend_nodes(graph.graph)]
+    return [Node(*node) for node in entries.library().pretend_nodes(graph.graph)]

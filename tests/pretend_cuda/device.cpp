@@ -1,5 +1,5 @@
 // The CUDA runtime and driver on a pretend device: what CuPy calls, under the names of its own C
-// functions (cupy_backends.cuda.api.runtime and driver), each with `pretend_` before it. install.py
+// functions (cupy_backends.cuda.api.runtime and driver), each with `pretend_` before it. entries.py
 // puts them in the place of those. README.md says what is as on a GPU and what is not.
 //
 // All of it runs under Python's lock, so one thing at a time, in one order.
@@ -110,7 +110,7 @@ intptr_t next_handle = 0x5EED0000;  // a handle is never used twice
 int lost = 0;                       // the status that everything has after a fault
 bool forked = false;
 thread_local int device = 0;
-PyObject *runtime_error, *driver_error, *attributes;  // of install.py: functions
+PyObject *runtime_error, *driver_error, *attributes;  // of entries.py: functions
 
 struct Gil {  // cuBLAS is called without Python's lock
     PyGILState_STATE state = PyGILState_Ensure();

@@ -48,6 +48,7 @@ MIG = {
     },
 }
 _kept: list[Any] = []  # what C holds pointers to
+replaced: dict[str, str] = {}  # the functions of CuPy's that were, and their C types
 
 
 def library() -> Any:
@@ -98,6 +99,7 @@ def _replace(module: ModuleType) -> None:
         address = ctypes.cast(mine, ctypes.c_void_p).value
         types = _python.PyCapsule_GetName(capsule)
         _kept.append((capsule, types))
+        replaced[f"{module.__name__}.{name}"] = types.decode()
         module.__pyx_capi__[name] = _python.PyCapsule_New(address, types, None)
         if hasattr(module, name):
             setattr(module, name, _callable(address, *signature(capsule)))
