@@ -38,6 +38,7 @@ class WholeBatches:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self._forward = Captured(model, model)
+        self._score = Captured(lambda x, y: score(model(x), y), model)
 
     def backward(self, criterion: Criterion, x: Tensor, y: Tensor) -> Tensor:
         """Add the gradients of criterion(model(x), y) to the parameters; return its value."""
@@ -49,6 +50,11 @@ class WholeBatches:
         """model(x), without recording it for gradients."""
         with no_grad():
             return self._forward(x)
+
+    def score(self, x: Tensor, y: Tensor) -> Tensor:
+        """score(model(x), y), without a wait for it."""
+        with no_grad():
+            return self._score(x, y)
 
 
 Batches = MicroBatches | WholeBatches
@@ -65,25 +71,34 @@ def batches_for(
     )
 
 
+def score(outputs: Tensor, labels: Tensor) -> Tensor:
+    """The sum of the cross-entropies of a batch, and the number of right answers: (2,)."""
+    loss = nn.functional.cross_entropy(outputs, labels) * len(labels)
+    return minicnn.stack([loss, (outputs.argmax(1) == labels).sum().to(loss.dtype)])
+
+
 def evaluate(
     batches: Batches, loader: DataLoader, after_batch: Callable[[], None] | None = None
 ) -> tuple[float, float]:
-    """The mean cross-entropy, and the share of right answers."""
+    """The mean cross-entropy, and the share of right answers.
+
+    The sums stay where they are computed until all batches are done.
+    """
     batches.model.eval()
-    criterion = nn.CrossEntropyLoss()
     device = next(batches.model.parameters()).device
     total: Any = 0.0
-    correct: Any = 0
     seen = 0
     for images, labels in loader:
         images, labels = images.to(device), labels.to(device)
-        outputs = batches.predict(images)
-        total = total + criterion(outputs, labels) * len(labels)
-        correct = correct + (outputs.argmax(1) == labels).sum()
+        if isinstance(batches, WholeBatches):
+            total = total + batches.score(images, labels)
+        else:
+            total = total + score(batches.predict(images), labels)
         seen += len(labels)
         if after_batch is not None:
             after_batch()
-    return total.item() / seen, correct.item() / seen
+    loss, right = total.tolist()
+    return loss / seen, right / seen
 
 
 def _moved(dataset: Any, device: minicnn.device) -> Any:

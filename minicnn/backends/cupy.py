@@ -133,6 +133,11 @@ def relu_vjp(g: Array, y: Array) -> Array:
     return _packed(kernels.relu_vjp, g, y)
 
 
+def divided(g: Array, total: Any) -> Array:
+    """g / total for two numbers, arrays or not, and 0 where total is 0."""
+    return kernels.divided(g, total)
+
+
 def one_hot(labels: Array, classes: int, ignored: int, dtype: Any) -> Array:
     """Class indices (N, …) as rows of 0 and 1, (N, C, …), all 0 for the index `ignored`.
 

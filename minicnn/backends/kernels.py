@@ -78,6 +78,7 @@ dropout = _kernel(
 # --- cross-entropy -------------------------------------------------------------------------------
 # One thread for each row of C logits; the rows are as short as there are classes.
 
+divided = _kernel("divided", "T g, T total", "T y", "y = total == 0 ? T(0) : g / total;")
 one_hot = _kernel(
     "one_hot",
     "raw I label, int64 c, int64 pixels, int64 ignored",

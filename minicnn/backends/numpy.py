@@ -149,6 +149,11 @@ def relu_vjp(g: Array, y: Array) -> Array:
     return _blockwise(lambda g, y, out: _where(y != 0, g, out), g, y)
 
 
+def divided(g: Array, total: Any) -> Array:
+    """g / total for two numbers, arrays or not, and 0 where total is 0."""
+    return np.where(total == 0, 0, g / total)
+
+
 def one_hot(labels: Array, classes: int, ignored: int, dtype: Any) -> Array:
     """Class indices (N, …) as rows of 0 and 1, (N, C, …), all 0 for the index `ignored`.
 

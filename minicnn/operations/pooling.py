@@ -54,7 +54,7 @@ def global_avg_pool2d(x: Array) -> Any:
         xp.divide(nhwc(g), pixels, out=dx)
         return nchw(dx)
 
-    return nchw(x.sum(axis=(1, 2), keepdims=True) / pixels), vjp
+    return nchw(x.mean(axis=(1, 2), keepdims=True)), vjp
 
 
 @operation

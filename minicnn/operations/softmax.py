@@ -60,9 +60,9 @@ def mean_loss(losses: Array, total: Any) -> Any:
     The mean of no losses, where the total is 0, is NaN, and its gradient is 0, as in PyTorch: a
     batch in which no target counts should change nothing.
     """
-    xp, shape = backend_of(losses).xp, losses.shape
+    backend, shape = backend_of(losses), losses.shape
 
     def vjp(g: Array) -> Array:
-        return xp.broadcast_to(xp.where(xp.asarray(total == 0), 0, g / total), shape)
+        return backend.xp.broadcast_to(backend.divided(g, total), shape)
 
     return losses.sum() / total, vjp

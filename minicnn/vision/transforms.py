@@ -25,7 +25,7 @@ from PIL import Image
 
 from ..arguments import ArgumentError, real, whole
 from ..autograd import is_grad_enabled
-from ..backends import Array, backend_of, host
+from ..backends import Array, backend_of, constant, host
 from ..dtype import float32, float64, is_floating, uint8
 from ..random import Generator, default_generator
 from ..tensor import Tensor
@@ -264,11 +264,15 @@ class Normalize(Transform):
         values, channels = getattr(self, argument), images.shape[-3]
         if len(values) not in (1, channels):
             raise ArgumentError(f"Normalize: {len(values)} {argument}s for {channels} channels")
-        with host.quiet():
-            planes = host.xp.array(values, images.dtype).reshape(-1, 1, 1)
-        if argument == "std" and not planes.all():
+        if argument == "std" and not constant(host, _planes, values, images.dtype).all():
             raise ArgumentError(f"Normalize: std {values} is 0 as {images.dtype}")
-        return backend_of(images).from_host(planes)
+        return constant(backend_of(images), _planes, values, images.dtype)
+
+
+def _planes(values: tuple[float, ...], dtype: Any) -> Array:
+    """Numbers for channels as planes (C, 1, 1)."""
+    with host.quiet():
+        return host.xp.array(values, dtype).reshape(-1, 1, 1)
 
 
 def _several(values: Any) -> tuple[Any, ...]:
@@ -371,7 +375,7 @@ class Resize(Geometric):
         narrow = own.itemsize <= (2 if own.kind in "ui" else 4)
         dtype = float32 if narrow else float64
         rows, columns = (
-            backend.from_host(resize_matrix(a, b, dtype))
+            constant(backend, resize_matrix, a, b, dtype)
             for a, b in zip((h, w), target, strict=True)
         )
         with backend.quiet():
