@@ -13,8 +13,6 @@ from typing import Any
 
 import cupy as xp
 import numpy as np
-from cupy._core import get_compute_type, set_compute_type
-from cupy._core._routines_linalg import COMPUTE_TYPE_DEFAULT, COMPUTE_TYPE_TF32
 
 from . import cublas, graph, inquiry, kernels
 from . import numpy as host
@@ -100,14 +98,15 @@ def affine(x: Array, w: Array, b: Array | None, out: Array) -> None:
 def set_tf32(on: bool) -> None:
     """Let products of float32 matrices use the tensor cores, whose factors have 11 digits, not 24.
 
-    Sums and results stay float32. Off, as it is at first, everything is IEEE float32.
+    Sums and results stay float32. Off, as it is at first, everything is IEEE float32. It is about
+    layers' products alone: images are resized, and biases' gradients added up, in float32.
     """
-    set_compute_type(np.float32, COMPUTE_TYPE_TF32 if on else COMPUTE_TYPE_DEFAULT)
+    cublas.tf32 = on
 
 
 def get_tf32() -> bool:
     """Whether they may."""
-    return get_compute_type(np.float32) == COMPUTE_TYPE_TF32
+    return cublas.tf32
 
 
 # --- elementwise ---------------------------------------------------------------------------------
@@ -297,7 +296,8 @@ output_size = host.output_size
 
 
 def _contiguous(*arrays: Array) -> tuple[Array, ...]:
-    return tuple(xp.ascontiguousarray(a) for a in arrays)
+    # CuPy's ascontiguousarray makes one dimension of none
+    return tuple(xp.ascontiguousarray(a).reshape(a.shape) for a in arrays)
 
 
 def _sizes(shape: Sequence[int], window: Window, lanes: int) -> list[int]:

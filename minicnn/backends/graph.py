@@ -20,7 +20,6 @@ from weakref import WeakSet
 
 import cupy as xp
 
-
 CUDA_ERROR_MEMORY_ALLOCATION = 2  # cudaErrorMemoryAllocation
 
 
