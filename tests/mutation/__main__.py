@@ -51,8 +51,8 @@ MODULES = {  # and the tests to run; None is all of SUITE
     "minicnn/autograd.py": None,
     "minicnn/backends/numpy.py": None,
     "minicnn/nn/layers.py": None,
-    "minicnn/optim/sgd.py": ("optim", "emulator:optim"),  # nor here
-    "minicnn/optim/flat.py": ("flat", "emulator:optim", "emulator:capture"),  # only a GPU uses it
+    "minicnn/optim/sgd.py": ("optim", "pretend:optim"),  # nor here
+    "minicnn/optim/flat.py": ("flat", "pretend:optim", "pretend:capture"),  # only a GPU uses it
 }
 EXCLUDED = re.compile(
     r"core/ReplaceBinaryOperator_(.*_(Mod|FloorDiv|Pow|LShift|RShift|BitOr|BitAnd|BitXor)|BitOr_.*)"

@@ -54,12 +54,12 @@ def _in_a_fork(test: Callable[..., bool], *args: object) -> bool:
 def passes(names: Sequence[str]) -> bool:
     """Whether all gradients are right, and then the tests named pass, one file after another.
 
-    The names of those to be run on the stand-in for CuPy begin with "emulator:".
+    The names of those to be run on CuPy with a pretend GPU begin with "pretend:".
     """
-    there = [name.removeprefix("emulator:") for name in names if name.startswith("emulator:")]
-    here = [name for name in names if not name.startswith("emulator:")]
+    there = [name.removeprefix("pretend:") for name in names if name.startswith("pretend:")]
+    here = [name for name in names if not name.startswith("pretend:")]
     return (
         _in_a_fork(_gradients)
         and (not here or _in_a_fork(_tests, "numpy", here))
-        and (not there or _in_a_fork(_tests, "emulator", there))
+        and (not there or _in_a_fork(_tests, "pretend", there))
     )

@@ -1,7 +1,7 @@
 """The libraries that the pretend device is made of, built by the machine's C++ compiler.
 
-They lie in build/pretend_cuda, under names that say what they were made from, and are built when
-they are not there.
+They lie in build/pretend_cuda (or $PRETEND_CUDA_BUILD), under names that say what they were made
+from, and are built when they are not there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
-DIRECTORY = HERE.parents[1] / "build" / "pretend_cuda"
+DIRECTORY = Path(os.environ.get("PRETEND_CUDA_BUILD", HERE.parents[1] / "build" / "pretend_cuda"))
 FLAGS = ["-std=c++17", "-fPIC", "-ffp-contract=off"]
 CUBLAS = ["cublas.cpp", "cublaslt.cpp", "product.cpp"]
 # Kernels: quickly compiled, and what is not called of CuPy's headers left out.
