@@ -145,10 +145,14 @@ class Training:
         self.test_loader = DataLoader(
             test_set, preset.batch_size, num_workers=ahead, generator=Generator()
         )
-        self._step = Captured(self.step, model, self.optimizer) if graph else self.step
+        self._step = Captured(self._counted, model, self.optimizer) if graph else self._counted
         self.scheduler = self._scheduler()
         self.history: list[Row] = []
-        self.loss: Any = 0.0  # before the last step
+        self.loss: float | None = 0.0  # before the last step; None on a GPU, where it has to come
+        # The losses of the epoch so far: on a GPU in memory that stays, where a graph adds to it.
+        self.total: Any = 0.0
+        if self.device.type != "cpu":
+            self.total = minicnn.zeros((), device=self.device)
         self.lr = preset.lr  # of the last step
         self.whole = True  # whether weights, counts and random numbers are of the same step
         self.epoch = 0
@@ -174,8 +178,16 @@ class Training:
     def _begin_epoch(self) -> None:
         self.epoch += 1
         self.batch = self.seen = 0
-        self.total: Any = 0.0
+        self._set_total(0.0)
         self.seconds = 0.0
+
+    def _set_total(self, total: float | Tensor) -> None:
+        if not isinstance(self.total, Tensor):
+            self.total = total
+        elif isinstance(total, Tensor):
+            self.total.copy_(total)
+        else:
+            self.total.fill_(total)
 
     @property
     def done(self) -> bool:
@@ -222,7 +234,7 @@ class Training:
         arrays = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for i, each in self.optimizer.state_dict()["state"].items():
             arrays[f"momentum_buffer.{i}"] = each["momentum_buffer"]
-        total = self.total
+        total = self.total if self.batch else 0.0
         if isinstance(total, Tensor):  # kept in its own precision
             arrays["total"], total = total, None
         return arrays, {
@@ -334,7 +346,7 @@ class Training:
         self.lr = rates[-1] if rates else self.preset.lr
         self.epoch, self.batch = epoch, batch
         self.seen = min(batch * self.preset.batch_size, len(self.train_loader.dataset))
-        self.total = arrays["total"].to(self.device) if "total" in arrays else rest["total"]
+        self._set_total(arrays["total"] if "total" in arrays else rest["total"])
         self.seconds, self.history = rest["seconds"], list(rest["history"])
         default_generator.set_state(tuple(rest["random"]))
 
@@ -354,6 +366,13 @@ class Training:
         self.optimizer.step()
         return loss
 
+    def _counted(self, images: Tensor, labels: Tensor) -> Any:
+        """A step whose loss is added to the others; what it is, where that is known."""
+        loss = self.step(images, labels)
+        with no_grad():
+            self.total += loss * len(labels)
+        return loss if isinstance(loss, float) else None
+
     def _undone_if_it_fails(self, images: Tensor, labels: Tensor) -> Any:
         """A step, or an exception and, unless weights were being changed, the state before it."""
         drawn = default_generator.get_state()
@@ -370,7 +389,7 @@ class Training:
         To be asked when a step did not: training can't go on afterwards.
         """
         backend, size = self.device.backend, self.preset.batch_size
-        self._step, self.batches = self.step, WholeBatches(self.model)  # with them, their memory
+        self._step, self.batches = self._counted, WholeBatches(self.model)  # and so their memory
         while size := size // 2:
             self.optimizer.zero_grad()
             backend.free_unused()
@@ -394,7 +413,6 @@ class Training:
         for images, labels in self.train_loader.batches(self.batch):
             self.lr = self.optimizer.param_groups[0]["lr"]
             self.loss = self._undone_if_it_fails(images.to(self.device), labels.to(self.device))
-            self.total = self.total + self.loss * len(labels)
             self.seen += len(labels)
             self.batch += 1
             if self.scheduler is not None:

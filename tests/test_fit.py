@@ -14,6 +14,7 @@ from nin.fit import Training, fit
 from nin.presets import Preset
 
 from .arrays import array
+from .pretend_cuda import counts
 
 PRESET = Preset(
     epochs=2, batch_size=8, lr=0.05, momentum=0.9, lr_scheduler="OneCycleLR", max_norm=1.0
@@ -83,3 +84,22 @@ def test_a_step_whose_loss_is_not_finite_leaves_the_weights():
     images = minicnn.full((8, 1, 4, 4), float("nan"))
     assert not np.isfinite(training.step(images, minicnn.zeros(8, dtype=minicnn.int64)))
     np.testing.assert_array_equal(array(training.model[4].weight), before)
+
+
+@pytest.mark.pretend
+def test_an_epoch_waits_for_the_device_at_its_end_and_at_that_of_the_test():
+    training, waits = begin(), []
+    training.train_epoch()
+    waited = counts()["synchronizations"]
+    training.train_epoch(lambda: waits.append(counts()["synchronizations"] - waited))
+    assert waits == [0, 0, 0, 1, 1]
+    assert counts()["synchronizations"] - waited == 2
+
+
+@pytest.mark.cuda
+def test_a_state_between_epochs_has_no_losses_yet():
+    training = begin()
+    training.train_epoch()
+    arrays, rest = training.state()
+    assert "total" not in arrays
+    assert rest["total"] == 0

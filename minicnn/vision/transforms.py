@@ -375,7 +375,7 @@ class Resize(Geometric):
         narrow = own.itemsize <= (2 if own.kind in "ui" else 4)
         dtype = float32 if narrow else float64
         rows, columns = (
-            constant(backend, resize_matrix, a, b, dtype)
+            backend.from_host(resize_matrix(a, b, dtype))
             for a, b in zip((h, w), target, strict=True)
         )
         with backend.quiet():
