@@ -17,8 +17,8 @@ real CuPy and as on a GPU; nothing of it is run. Printed, and kept in `benchmark
    a warp, of which an H100 issues at most 528 in a cycle. The letters after a name are its arrays:
    "c" is contiguous, a number is how many axes one has that is not.
 
-The second part needs nvdisasm (`pip install 'minicnn[counts]'`). Without it, it is left out, and
-the exit status is 1.
+The second part needs nvdisasm (`pip install 'minicnn[counts]'`) and is left out without it. The
+exit status is 0, or 1 if not all was counted.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from .machine_code import ARCHITECTURE, WARP, Array, Kernel, Launch, MissingErro
 from .sass import Instruction, NotFollowedError
 
 RESULTS = Path(__file__).parent / "results"
+COMMAND = "python -m benchmarks.gpu_counts"
 DEVICE_BYTES = 80 * 2**30  # an H100's
 SUM = 16  # times smaller is the result of what counts as a sum than what is added up
 FLOAT_BYTES = 4  # the presets' networks are of float32
@@ -273,25 +274,30 @@ def summary(found: list[Node]) -> list[dict[str, Any]]:
 # --- the machine code ----------------------------------------------------------------------------
 
 
+def nvrtc() -> Any:
+    """CuPy's binding of CUDA's compiler, which needs no device."""
+    return import_module("cupy_backends.cuda.libs.nvrtc")
+
+
 def compiled(source: Source) -> Kernel:
     """A kernel by NVRTC, CUDA's compiler, with the options that CuPy gives it on a GPU.
 
     Raises NotFollowedError if it does not compile.
     """
-    nvrtc: Any = import_module("cupy_backends.cuda.libs.nvrtc")
+    compiler = nvrtc()
     options = (
         *source.options,
         "-ftz=true",
         "--device-as-default-execution-space",
         f"-arch=sm_{ARCHITECTURE}",
     )
-    program = nvrtc.createProgram(source.text, "kernel.cu", (), ())
+    program = compiler.createProgram(source.text, "kernel.cu", (), ())
     try:
-        nvrtc.compileProgram(program, options)
-    except nvrtc.NVRTCError:
-        lines = nvrtc.getProgramLog(program).splitlines()
+        compiler.compileProgram(program, options)
+    except compiler.NVRTCError:
+        lines = compiler.getProgramLog(program).splitlines()
         raise NotFollowedError(f"it does not compile: {lines[0]}") from None
-    return machine_code.kernel(nvrtc.getCUBIN(program), source.name)
+    return machine_code.kernel(compiler.getCUBIN(program), source.name)
 
 
 def cost(source: Source, calls: list[Call]) -> dict[str, Any]:
@@ -303,27 +309,27 @@ def cost(source: Source, calls: list[Call]) -> dict[str, Any]:
         "nodes": len(calls),
         "elements": elements,
     }
-    issued: Counter[Instruction] = Counter()
+    issued: dict[Instruction, float] = defaultdict(float)
     try:
         kernel = compiled(source)
         for launch, times in Counter(each.launch for each in calls).items():
             for instruction, number in machine_code.issued(kernel, launch).items():
-                issued[instruction] += times * number  # type: ignore[assignment]
+                issued[instruction] += times * number
     except NotFollowedError as error:
         return {**row, "error": str(error)}
-    by_class: Counter[str] = Counter()
-    memory: Counter[str] = Counter()
+    by_class: dict[str, float] = defaultdict(float)
+    memory: dict[str, float] = defaultdict(float)
     for i, number in issued.items():
         share = number * WARP / elements
-        by_class[i.kind] += share  # type: ignore[assignment]
+        by_class[i.kind] += share
         if i.kind == "memory":
-            memory[f"{i.opcode} {8 * i.nbytes}"] += share  # type: ignore[assignment]
+            memory[f"{i.opcode} {8 * i.nbytes}"] += share
     return {
         **row,
         "instructions": len(kernel.instructions),  # in the machine code
         "issued": sum(issued.values()),
         "an_element": {"all": sum(by_class.values()), **by_class},
-        "memory": dict(memory),
+        "memory": memory,
     }
 
 
@@ -375,7 +381,7 @@ def show_costs(result: dict[str, Any]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns its exit status: 0, or 1 if there is no disassembler."""
+    """The command; returns its exit status: 0, 1 if not all was counted, 2 if nothing was."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -385,7 +391,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=RESULTS, help="directory for the results")
     args = parser.parse_args(argv)
 
-    pretend_cuda().install()  # before anything imports CuPy
+    try:
+        pretend_cuda().install()  # before anything imports CuPy
+    except RuntimeError as error:
+        print(f"{COMMAND}: {error}", file=sys.stderr)
+        return 2
     pretend_cuda().set_option("memory", str(DEVICE_BYTES))
     batch = args.batch or PRESETS[args.preset].batch_size
     found = captured(args.preset, batch, args.conv)
@@ -396,6 +406,7 @@ def main(argv: list[str] | None = None) -> int:
         "batch": batch,
         "conv": args.conv,
         "architecture": f"sm_{ARCHITECTURE}",
+        "nvrtc": ".".join(map(str, nvrtc().getVersion())),
         "total": total,
         "nodes": summary(found),
     }
@@ -406,8 +417,9 @@ def main(argv: list[str] | None = None) -> int:
         result["kernels"] = costs(found)
         total["issued"] = sum(row.get("issued", 0) for row in result["kernels"])
         show_costs(result)
+        status = int(any("error" in row for row in result["kernels"]))
     except MissingError as error:
-        print(f"python -m benchmarks.gpu_counts: {error}", file=sys.stderr)
+        print(f"{COMMAND}: {error}", file=sys.stderr)
         status = 1
     parts = ["gpu-counts", args.preset]
     parts += [str(batch)] if args.batch else []

@@ -9,7 +9,7 @@ the warp takes doesn't count.
 
 Numbers in memory decide little about a kernel's path. The threads find ones in arrays of floats and
 zeros in all others; what they write to device memory is forgotten, and shared memory is each
-thread's own.
+thread's own. So what only the last block does, which finds by counting that it is, isn't counted.
 """
 
 from __future__ import annotations
