@@ -27,9 +27,9 @@ ArrayType = xp.ndarray
 device_type = "cuda"
 
 NORM_THREADS = 2**14
-WORKSPACE_BYTES = 512 * 2**20  # the most that a convolution unrolls at a time
-# Of float32 products and of memory, each second, and seconds of a launch in a graph: an H100's.
-FLOPS, BYTES, LAUNCH = 4e13, 2.4e12, 2e-6
+WORKSPACE_BYTES = 2**30  # the most that a convolution unrolls at a time
+# Of float32 products and of memory, each second, and seconds for one more kernel: an H100's.
+FLOPS, BYTES, KERNEL = 4e13, 2.4e12, 3e-6
 
 trouble, describe, device_count = inquiry.trouble, inquiry.describe, inquiry.device_count
 
@@ -73,6 +73,7 @@ def fetch(array: Array) -> Callable[[], float | None]:
 capturing = graph.capturing
 Graph, Pool, free_unused, peak_bytes = graph.Graph, graph.Pool, graph.free_unused, graph.peak_bytes
 OutOfMemoryError = xp.cuda.memory.OutOfMemoryError
+out_of_memory = inquiry.out_of_memory
 
 
 # --- matrix products -----------------------------------------------------------------------------
@@ -458,4 +459,4 @@ def filtering_gains(images: Sequence[int], filters: Sequence[int], pixels: Pair)
     tiled = n * tiles * places
     seconds_im2col = 2 * unrolled * o / FLOPS + 8 * unrolled / BYTES
     seconds = 2 * tiled * c * o / FLOPS + (8 * tiled * (c + o) + 8 * places * c * o) / BYTES
-    return seconds + 2 * LAUNCH < seconds_im2col
+    return seconds + 3 * KERNEL < seconds_im2col

@@ -70,8 +70,8 @@ def conv2d(
     k = kh * kw * c
     filters = nhwc(w).reshape(o, k)
     columns = k if pixels else backend.unrolled_columns(c, window, dtype)
-    if columns > k:
-        filters = xp.pad(filters, ((0, 0), (0, columns - k)))
+    if columns > k:  # filters are windows, too: of themselves
+        filters = backend.im2col(nhwc(w), ((kh, kw), (1, 1), (1, 1), ((0, 0), (0, 0))))
     cut = backend.pieces(n, oh * ow * filters[:1].nbytes)
     y = xp.empty((n, oh, ow, o), dtype)
 
