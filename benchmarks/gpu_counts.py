@@ -3,7 +3,7 @@
     python -m benchmarks.gpu_counts [--preset article] [--batch 64] [--conv auto]
 
 The step of `nin.train` is captured as a graph on the pretend device of `tests/pretend_cuda`, by the
-real CuPy and as on a GPU; nothing of it is run. Printed, and kept in `benchmarks/results`, are
+real CuPy and as on a GPU; it isn't run. Printed, and kept in `benchmarks/results`, are
 
 1. the nodes of the graph: kernels, products (cuBLAS), copies and fills. The bytes of a node are
    those of its arrays, once each, and once also where an array is both read and written.
@@ -204,7 +204,7 @@ def recording() -> Iterator[list[Call]]:
 
 
 def captured(preset_name: str, batch: int, conv: str) -> list[Node]:
-    """The nodes of a training step; neither it nor the step that makes what lasts is run."""
+    """The nodes of a training step. One of one image is run before, which makes what lasts."""
     import minicnn
     from minicnn.capture import Captured
     from minicnn.utils.data import TensorDataset
@@ -226,12 +226,12 @@ def captured(preset_name: str, batch: int, conv: str) -> list[Node]:
         training = Training(model, preset, data, data)
         model.train()
         step = Captured(training.step, model, training.optimizer)
-        training.optimizer.set_rates()
+        step(x[:1], y[:1])
         first = backend.Graph(lambda: step(x, y), backend.Pool())
         calls.clear()
         step(x, y)
         found = nodes(graphs[0]._graph, calls)
-    del first  # with the memory of what lasts, which is in its pool
+    del first  # with its pool, which may hold what that step has made
     return found
 
 
