@@ -295,14 +295,17 @@ def test_cupys_products(cupy, dtype, shapes):
     assert np.allclose((cupy.asarray(x) @ cupy.asarray(y)).get(), x @ y, rtol=1e-4, atol=1e-4)
 
 
-def test_tf32_has_eleven_digits(cupy, backend):
-    x = cupy.full((4, 4), 1 + 2**-12, "float32")
-    backend.set_tf32(True)
+def test_tf32_has_eleven_digits(cupy):
+    from cupy._core import get_compute_type, set_compute_type
+    from cupy._core._routines_linalg import COMPUTE_TYPE_TF32
+
+    x, before = cupy.full((4, 4), 1 + 2**-12, "float32"), get_compute_type(np.float32)
+    assert (x @ x).get()[0, 0] > 4
+    set_compute_type(np.float32, COMPUTE_TYPE_TF32)
     try:
         assert (x @ x).get()[0, 0] == 4
     finally:
-        backend.set_tf32(False)
-    assert (x @ x).get()[0, 0] > 4
+        set_compute_type(np.float32, before)
 
 
 @pytest.fixture

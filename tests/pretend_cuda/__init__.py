@@ -66,6 +66,11 @@ def counts() -> dict[str, int]:
     return entries.library().pretend_counts()
 
 
+def launched() -> dict[str, int]:
+    """The names of the kernels that were launched or captured so far, and how often each."""
+    return entries.library().pretend_launched()
+
+
 def used(device: int = 0) -> int:
     """The bytes of a device that are allocated, CuPy's pools with all they hold."""
     return entries.library().pretend_used(device)

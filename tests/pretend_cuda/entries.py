@@ -238,7 +238,7 @@ def install(options: dict[str, str]) -> None:
     device.pretend_sort.argtypes = [ctypes.c_ssize_t, ctypes.c_char_p, *[ctypes.c_ssize_t] * 5]
     device.pretend_setup.argtypes = [ctypes.py_object] * 3
     device.pretend_nodes.argtypes = [ctypes.c_ssize_t]
-    for name in ("pretend_get", "pretend_counts", "pretend_nodes"):
+    for name in ("pretend_get", "pretend_counts", "pretend_launched", "pretend_nodes"):
         getattr(device, name).restype = ctypes.py_object
     for name in ("pretend_used", "pretend_peak"):
         getattr(device, name).restype = ctypes.c_size_t
