@@ -80,7 +80,8 @@ class Captured:
         """
         modules = _tree(self.model) if self.model else []
         groups = self.optimizer.param_groups if self.optimizer else []
-        settings = [v for m in modules for v in vars(m).values() if isinstance(v, SETTINGS)]
+        attributes = [v for m in modules for v in vars(m).values() if type(v) is not dict]
+        settings = [v for v in attributes if isinstance(v, SETTINGS)]  # slow to deny of a dict
         options = [v for g in groups for k, v in g.items() if k != "lr" and isinstance(v, SETTINGS)]
         weights = [p for m in modules for p in m._parameters.values() if p is not None]
         weights += [p for g in groups for p in g["params"]]
@@ -91,8 +92,10 @@ class Captured:
 
 def _tree(model: Module) -> list[Module]:
     """A module and all below it; one that is in several places comes as often."""
-    below = (child for child in model._modules.values() if child is not None)
-    return [model, *(module for child in below for module in _tree(child))]
+    found = [model]
+    for module in found:  # which grows meanwhile
+        found += [child for child in module._modules.values() if child is not None]
+    return found
 
 
 class _Known:
