@@ -20,6 +20,8 @@ from weakref import WeakSet
 
 import cupy as xp
 
+from . import kernels
+
 CUDA_ERROR_MEMORY_ALLOCATION = 2  # cudaErrorMemoryAllocation
 
 
@@ -42,6 +44,8 @@ class Pool:
         self.memory = xp.cuda.MemoryPool(_allocate)
         self.memory.set_limit(size=0)  # or what CUPY_GPU_MEMORY_LIMIT says would be theirs as well
         self.stream = xp.cuda.Stream(non_blocking=True)
+        with self.stream:
+            kernels.arrived(xp.cuda.runtime.getDevice(), self.stream.ptr)
         _pools.add(self)
 
     def __del__(self) -> None:

@@ -206,12 +206,12 @@ extern "C" __global__ void minicnn_column_sums(
         if (mine) {
             #pragma unroll 4
             for (long long r = blockIdx.x * lines + line; r < rows; r += gridDim.x * lines)
-                add(sum, x[r * packs + pack]);
+                add(sum, x + r * packs + pack);
             sums[t] = sum;
         }
         __syncthreads();
         if (mine && line == 0) {
-            for (int k = 1; k < lines; k++) add(sum, sums[k * wide + t]);
+            for (int k = 1; k < lines; k++) add(sum, sums + k * wide + t);
             partial[blockIdx.x * packs + pack] = sum;
         }
         __syncthreads();
@@ -229,12 +229,12 @@ extern "C" __global__ void minicnn_column_sums(
         Pack sum = {};
         if (mine) {
             #pragma unroll 4
-            for (int r = line; r < gridDim.x; r += lines) add(sum, partial[r * packs + pack]);
+            for (int r = line; r < gridDim.x; r += lines) add(sum, partial + r * packs + pack);
             sums[t] = sum;
         }
         __syncthreads();
         if (mine && line == 0) {
-            for (int k = 1; k < lines; k++) add(sum, sums[k * wide + t]);
+            for (int k = 1; k < lines; k++) add(sum, sums + k * wide + t);
             y[pack] = sum;
         }
         __syncthreads();
@@ -248,14 +248,20 @@ def _column_sums(c_type: str, count: int) -> Any:
     source = f"""
     {_pack("Pack", c_type, count)}
     enum {{ L = {count}, THREADS = {SUM_THREADS} }};
-    __device__ void add(Pack &a, const Pack &b) {{ for (int l = 0; l < L; l++) a.e[l] += b.e[l]; }}
+    __device__ void add(Pack &a, const Pack *b) {{
+        Pack p = *b;  // in one load
+        for (int l = 0; l < L; l++) a.e[l] += p.e[l];
+    }}
     {_COLUMN_SUMS}"""
     return xp.RawKernel(source, "minicnn_column_sums")
 
 
 @cache
-def _arrived(device: int, stream: int) -> Any:
-    """How many blocks have come, 0 between launches: in memory that no graph's pool owns."""
+def arrived(device: int, stream: int) -> Any:
+    """How many blocks have come: 0 between launches on a stream, and in no graph's memory.
+
+    It is set to 0 at once, so it has to be there before something is captured on the stream.
+    """
     with xp.cuda.using_allocator(xp.get_default_memory_pool().malloc):
         return xp.zeros(1, "uint32")
 
@@ -270,9 +276,9 @@ def sum_columns(x: Any, count: int, y: Any) -> None:
     lines = SUM_THREADS // min(packs, SUM_THREADS)
     blocks = min(SUM_BLOCKS, -(-rows // (8 * lines)))  # at least 8 rows for a thread
     partial = xp.empty((blocks, len(y)), x.dtype)
-    arrived = _arrived(xp.cuda.runtime.getDevice(), xp.cuda.get_current_stream().ptr)
+    count_of = arrived(xp.cuda.runtime.getDevice(), xp.cuda.get_current_stream().ptr)
     kernel = _column_sums({"f": "float", "d": "double"}[x.dtype.char], count)
-    kernel((blocks,), (SUM_THREADS,), (x, np.int64(rows), np.int32(packs), partial, arrived, y))
+    kernel((blocks,), (SUM_THREADS,), (x, np.int64(rows), np.int32(packs), partial, count_of, y))
 
 
 # --- the norm of gradients -----------------------------------------------------------------------
