@@ -265,23 +265,32 @@ def _start(args: argparse.Namespace, run: Run, data: datasets.Data, signals: Sig
     if device.type == "cuda":
         device.backend.set_tf32(environment["tf32"])
     minicnn.manual_seed(preset.seed)
-    training = Training(
-        preset.build().to(device),
-        preset,
-        data.train,
-        data.test,
-        threads=environment["threads"],
-        blas_threads=environment["blas_threads"],
-        graph=environment["graph"],
-    )
-    return Watch(
-        run,
-        training,
-        Progress(args.no_progress or not sys.stderr.isatty(), args.log_interval),
-        signals,
-        patient=args.on_stuck == "warn",
-        checkpoint_minutes=args.checkpoint_minutes,
-    )
+    try:
+        training = Training(
+            preset.build().to(device),
+            preset,
+            data.train,
+            data.test,
+            threads=environment["threads"],
+            blas_threads=environment["blas_threads"],
+            graph=environment["graph"],
+        )
+        return Watch(
+            run,
+            training,
+            Progress(args.no_progress or not sys.stderr.isatty(), args.log_interval),
+            signals,
+            patient=args.on_stuck == "warn",
+            checkpoint_minutes=args.checkpoint_minutes,
+        )
+    except Exception as error:
+        if not device.backend.out_of_memory(error):
+            raise
+        memory = "memory" if device.type == "cpu" else "GPU memory"
+        images = f"{len(data.train):,} and {len(data.test):,} images"
+        raise Failure(
+            f"out of {memory} before the first step, with the network and {images}: {error}"
+        ) from None
 
 
 def _board(args: argparse.Namespace, run: Run, training: Training) -> Board | None:
@@ -307,7 +316,12 @@ def _out_of_memory(training: Training) -> Failure:
     size = training.preset.batch_size
     if training.device.type == "cpu":
         return Failure(f"out of memory with batches of {size}: try a smaller --micro-batch")
-    fits = training.largest_batch()
+    try:
+        fits = training.largest_batch()
+    except Exception as error:
+        if not training.device.backend.out_of_memory(error):
+            raise
+        fits = 0
     advice = f"batches of {fits} fit: --batch-size {fits}" if fits else "not even one image fits"
     return Failure(f"out of GPU memory with batches of {size}; {advice}")
 
@@ -363,11 +377,11 @@ def _train(args: argparse.Namespace, watch: Watch, data: datasets.Data) -> int:
                 return command_line.STUCK
             watch = _restart(args, watch, data)
             continue
-        except training.device.backend.OutOfMemoryError:
+        except Exception as error:
+            if not training.device.backend.out_of_memory(error):
+                watch.save()  # whatever it is, the steps that are done are not lost
+                raise
             row = None
-        except Exception:  # whatever it is, the steps that are done are not lost
-            watch.save()
-            raise
         finally:
             watch.progress.close()
         if row is None:  # and what the step had made is gone

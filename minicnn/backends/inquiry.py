@@ -10,6 +10,8 @@ import cupy as xp
 from . import cublas
 
 LEAST_FREE_BYTES = 2**28  # on the device, for CUDA itself and anything at all
+OLDEST_CUDA = 12  # that CuPy has packages for
+OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation, and CUDA_ERROR_OUT_OF_MEMORY of the driver
 
 
 def trouble() -> str | None:
@@ -22,20 +24,23 @@ def trouble() -> str | None:
     if not driver:
         return "there is no NVIDIA driver on this machine (nvidia-smi would show it)"
     built = runtime.runtimeGetVersion()
-    if driver // 1000 < built // 1000:
+    known = driver // 1000
+    if known < built // 1000:
+        other = f"pip install 'minicnn[cuda{known}]', or " if known >= OLDEST_CUDA else "it needs "
         return (
-            f"this CuPy is for CUDA {built // 1000}, the driver for CUDA {driver // 1000}:"
-            f" pip install 'minicnn[cuda{driver // 1000}]', or a newer driver"
+            f"this CuPy is for CUDA {built // 1000}, the driver for CUDA {known}:"
+            f" {other}a newer driver"
         )
     try:
         free, whole = runtime.memGetInfo()
     except runtime.CUDARuntimeError as error:
         return f"there is no GPU that can be used{_hidden()}: {_line(error)}"
+    full = (
+        f"the GPU has {free >> 20} of {whole >> 20} MiB free, and {LEAST_FREE_BYTES >> 20} are"
+        " needed to begin: other programs use the rest"
+    )
     if free < LEAST_FREE_BYTES:
-        return (
-            f"the GPU has {free >> 20} of {whole >> 20} MiB free, and {LEAST_FREE_BYTES >> 20} are"
-            " needed to begin: other programs use the rest"
-        )
+        return full
     brings = f"pip install 'minicnn[cuda{built // 1000}]' brings what it needs of CUDA"
     try:
         cublas.library()
@@ -44,6 +49,8 @@ def trouble() -> str | None:
     try:
         xp.ElementwiseKernel("", "int32 y", "y = 0", "inquiry")(xp.empty(1, "int32"))
     except Exception as error:  # without NVRTC, without headers, for a GPU that NVRTC doesn't know
+        if out_of_memory(error):  # what was free is gone
+            return full
         return f"CuPy can't compile kernels on this machine: {brings} ({_line(error)})"
     return None
 
@@ -58,6 +65,16 @@ def _hidden() -> str:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, whoever raised it.
+
+    Where CuPy's pool has all of it, CUDA may lack some for the code of a kernel or for a graph.
+    """
+    if isinstance(error, (xp.cuda.runtime.CUDARuntimeError, xp.cuda.driver.CUDADriverError)):
+        return bool(error.status == OUT_OF_MEMORY)
+    return isinstance(error, MemoryError)
 
 
 def device_count() -> int:

@@ -88,6 +88,13 @@ def capturing() -> bool:
 
 
 OutOfMemoryError = MemoryError
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, whoever raised it."""
+    return isinstance(error, MemoryError)
+
+
 matmul = np.matmul
 columns = threads.columns
 
