@@ -374,6 +374,15 @@ def test_it_can_be_told_to_be(options, call, says):
     assert says in alone(call, **options)
 
 
+@pytest.mark.parametrize(
+    ("visible", "count"), [("", 0), ("7", 0), ("1", 1), ("1,0", 2), ("0,x,1", 1)]
+)
+def test_cuda_visible_devices_hides_the_others(monkeypatch, visible, count):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    output = alone("print(cupy.cuda.runtime.getDeviceCount())", devices=2)
+    assert output.startswith(f"{count}\n") if count else "cudaErrorNoDevice" in output
+
+
 def test_each_device_has_its_own_memory():
     output = alone(
         """

@@ -150,7 +150,15 @@ def _after_runtime(runtime: ModuleType, options: dict[str, str]) -> None:
     set_option("runtime", str(runtime.runtimeGetVersion()))
     for name, value in options.items():
         set_option(name, value)
+    set_option("devices", str(_visible(int(get_option("devices")))))
     _replace(runtime)
+
+
+def _visible(devices: int) -> int:
+    """How many devices $CUDA_VISIBLE_DEVICES leaves: those before the first that there is not."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(devices))))
+    there = [number.strip() in map(str, range(devices)) for number in named.split(",")]
+    return [*there, False].index(False)
 
 
 def get_option(name: str) -> str:
