@@ -423,7 +423,7 @@ def _one_hot(name: str, x: Tensor, target: Tensor, ignore_index: int) -> Array:
     backend = backend_of(x.array)
     labels, classes = target.array, x.shape[1]
     ignore_index = whole(name, "ignore_index", ignore_index)
-    if x.device.type == "cpu":  # on a GPU this would be waited for in every step
+    if x.device.type == "cpu" or not classes:  # on a GPU it would be waited for in every step
         wrong = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
         if wrong.any():
             raise IndexError(
