@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import random
+from . import backends, random
 from .autograd import changed_in_place, is_grad_enabled
-from .backends import backend_of
+from .backends import backend_of, context
 from .nn.module import Module
 from .optim import SGD
 from .tensor import Tensor
@@ -33,11 +33,12 @@ class Captured:
     change tensors in place; it must do the same operations every time, and ask for no number
     (`.item()`, `print`, `if loss > …`). If the step's optimiser is given, its options may change
     between calls, and if `model` is, so may its layers, their settings and modes, which weights are
-    frozen, and where weights are in memory: the graph is that of how things stand, and where they
+    frozen, and where weights are in memory; and so may how products and
+    convolutions are computed: the graph is that of how things stand, and where they
     never stood so before, the step runs as it is. Learning rates alone are read anew at each
     launch.
 
-    Raises what `step` raises, and RuntimeError (from CUDA) for a step that asks for a number.
+    Raises what `step` raises, and RuntimeError for a step that asks for a number.
     """
 
     def __init__(
@@ -56,7 +57,8 @@ class Captured:
             return self.step(*inputs)
         shapes = tuple((x.shape, x.dtype) for x in inputs)
         standing, things = self._standing()
-        key = shapes, is_grad_enabled(), *standing
+        how = context.current(), backends.conv_algorithm, backend.get_tf32()
+        key = shapes, is_grad_enabled(), how, *standing
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= MOST:  # something changes all the time: no two are alike
@@ -83,7 +85,8 @@ class Captured:
         attributes = [v for m in modules for v in vars(m).values() if type(v) is not dict]
         settings = [v for v in attributes if isinstance(v, SETTINGS)]  # slow to deny of a dict
         options = [v for g in groups for k, v in g.items() if k != "lr" and isinstance(v, SETTINGS)]
-        weights = [p for m in modules for p in m._parameters.values() if p is not None]
+        tensors = [t for m in modules for t in (*m._parameters.values(), *m._buffers.values())]
+        weights = [t for t in tensors if t is not None]
         weights += [p for g in groups for p in g["params"]]
         things = [*modules, *(p.array for p in weights)]
         frozen = [p.requires_grad for p in weights]

@@ -175,6 +175,38 @@ def test_what_changes_after_a_capture_is_not_what_was_captured(backend, change):
     np.testing.assert_allclose(captured[1], plain[1], rtol=1e-9)
 
 
+class Scaled(nn.Module):
+    """x times a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("factor", minicnn.full((1,), 2.0))
+
+    def forward(self, x):
+        return x * self.factor
+
+
+def test_a_buffer_that_moves_after_a_capture_is_read_where_it_is(backend):
+    model = Scaled().to(backend.device_type)
+    captured, x = Captured(model, model), minicnn.ones(1).to(backend.device_type)
+    assert [captured(x).item() for _ in range(3)] == [2, 2, 2]
+    model.factor = minicnn.full((1,), 5.0).to(backend.device_type)
+    assert [captured(x).item() for _ in range(3)] == [5, 5, 5]
+
+
+@pytest.mark.cuda
+def test_precision_that_changes_after_a_capture_is_that_of_the_next_step(backend):
+    captured, x = Captured(lambda x: x @ x), minicnn.full((1, 1), 1 + 2**-12).to("cuda")
+    exact = [captured(x).item() for _ in range(3)]
+    backend.set_tf32(True)
+    try:
+        rounded = [captured(x).item() for _ in range(3)]
+    finally:
+        backend.set_tf32(False)
+    assert set(rounded) == {1.0}
+    assert exact == [captured(x).item() for _ in range(3)] != rounded
+
+
 def test_what_changes_at_every_step_is_remembered_up_to_a_limit(backend):
     layer = nn.Dropout(0.0)
     captured = Captured(layer, layer)

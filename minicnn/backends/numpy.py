@@ -99,6 +99,16 @@ matmul = np.matmul
 columns = threads.columns
 
 
+stored_transposed = (
+    True  # whether products are faster with a copy of a transpose than with its view
+)
+
+
+def factor_columns(k: int, dtype: Any) -> int:
+    """Of the k columns of im2col's matrix and the zeros behind them, how many to multiply: k."""
+    return k
+
+
 def affine(x: Array, w: Array, b: Array | None, out: Array) -> None:
     """out = x wᵀ + b for x (M, K), w (O, K) and b (O,), written to out (M, O), contiguous."""
     np.matmul(x, w.T, out=out)
@@ -316,11 +326,6 @@ def _unpad(y: Array, margins: Margins) -> Array:
 def _padded_shape(shape: Sequence[int], margins: Margins) -> tuple[int, ...]:
     n, h, w, c = shape
     return (n, h + sum(margins[0]), w + sum(margins[1]), c)
-
-
-def unrolled_columns(channels: int, window: Window, dtype: Any) -> int:
-    """The columns of im2col's matrix: kh·kw·C here; zeros may follow on another backend."""
-    return math.prod(window[0]) * channels
 
 
 def im2col(x: Array, window: Window) -> Array:

@@ -69,14 +69,16 @@ def conv2d(
     pixels = kh == kw == 1 == stride[0] == stride[1] and not any(map(any, margins))
     k = kh * kw * c
     filters = nhwc(w).reshape(o, k)
-    columns = k if pixels else backend.unrolled_columns(c, window, dtype)
+    columns = k if pixels else backend.factor_columns(k, dtype)
     if columns > k:  # filters are windows, too: of themselves
         filters = backend.im2col(nhwc(w), ((kh, kw), (1, 1), (1, 1), ((0, 0), (0, 0))))
     cut = backend.pieces(n, oh * ow * filters[:1].nbytes)
     y = xp.empty((n, oh, ow, o), dtype)
 
     def cols(piece: slice) -> Array:
-        return x[piece].reshape(-1, c) if pixels else backend.im2col(x[piece], window)
+        if pixels:
+            return x[piece].reshape(-1, c)
+        return backend.im2col(x[piece], window)[:, :columns]
 
     def forward(run: Sequence[slice]) -> None:
         for piece in run:

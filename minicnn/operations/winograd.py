@@ -72,11 +72,12 @@ class FixedFilters:
 def transform(w: Array, turned: bool) -> Array:
     """U = G w Gᵀ for w (O, C, r, r): (t², C, O); or of w turned by 180°, (t², O, C)."""
     o, c, r, _ = w.shape
-    _, G, _ = matrices(r, str(w.dtype))
-    if turned:
-        return backend_of(w).gather_tiles(G[:, ::-1], nhwc(w), r, (0, 0), (1, 1)).reshape(-1, o, c)
-    places = w.transpose(1, 2, 3, 0)  # (C, r, r, O)
-    return backend_of(w).gather_tiles(G, places, r, (0, 0), (1, 1)).reshape(-1, c, o)
+    backend, (_, G, _) = backend_of(w), matrices(r, str(w.dtype))
+    if not turned and backend.stored_transposed:
+        places = w.transpose(1, 2, 3, 0)  # (C, r, r, O)
+        return backend.gather_tiles(G, places, r, (0, 0), (1, 1)).reshape(-1, c, o)
+    U = backend.gather_tiles(G[:, ::-1] if turned else G, nhwc(w), r, (0, 0), (1, 1))
+    return U.reshape(-1, o, c) if turned else U.reshape(-1, o, c).swapaxes(1, 2)
 
 
 @operation
