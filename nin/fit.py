@@ -393,8 +393,8 @@ class Training:
         while size := size // 2:
             self.optimizer.zero_grad()
             backend.free_unused()
-            images, labels = next(iter(DataLoader(self.train_loader.dataset, size)))
             try:
+                images, labels = next(iter(DataLoader(self.train_loader.dataset, size)))
                 self.step(images.to(self.device), labels.to(self.device))
             except backend.OutOfMemoryError:
                 continue

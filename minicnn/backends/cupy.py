@@ -129,11 +129,11 @@ def get_tf32() -> bool:
 def _packed(kernel: Any, *arrays: Array) -> Array:
     """What an elementwise kernel over packs gives for arrays of one shape, laid out as the last."""
     order, back = memory_order(arrays[-1])
-    given = _contiguous(*(a.transpose(order) for a in arrays))
+    given = [a.transpose(order).ravel() for a in arrays]
     y = xp.empty_like(given[-1])
     lanes = kernels.lanes(y.size, *given, y)
     kernel(lanes)(*given, y, size=y.size // lanes)
-    return y.transpose(back)
+    return y.reshape([arrays[-1].shape[axis] for axis in order]).transpose(back)
 
 
 def relu(x: Array) -> Array:

@@ -6,6 +6,7 @@ that one product does all the work: im2col. Images are channels-last inside; see
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import iadd
@@ -32,6 +33,11 @@ def inside(out: Array | None) -> Array | None:
     """out (N, C, H, W), if given, as a contiguous (N, H, W, C) to write into, if it is one."""
     y = None if out is None else out.transpose(0, 2, 3, 1)
     return y if y is not None and y.flags.c_contiguous else None
+
+
+def _rows(x: Array) -> Array:
+    """The pixels of x (N, H, W, C) as rows, (N·H·W, C): a view."""
+    return x.reshape(math.prod(x.shape[:3]), x.shape[3])
 
 
 def total(work: Callable[[slice], Array], cut: Sequence[slice], backend: Any) -> Array:
@@ -77,12 +83,12 @@ def conv2d(
 
     def cols(piece: slice) -> Array:
         if pixels:
-            return x[piece].reshape(-1, c)
+            return _rows(x[piece])
         return backend.im2col(x[piece], window)[:, :columns]
 
     def forward(run: Sequence[slice]) -> None:
         for piece in run:
-            backend.affine(cols(piece), filters, b, y[piece].reshape(-1, o))
+            backend.affine(cols(piece), filters, b, _rows(y[piece]))
 
     backend.share(forward, cut)
 
@@ -92,9 +98,9 @@ def conv2d(
 
         def backward(run: Sequence[slice]) -> None:
             for piece in run:
-                rows = g[piece].reshape(-1, o)
+                rows = _rows(g[piece])
                 if pixels:
-                    times(rows, filters, out=dx[piece].reshape(-1, c))
+                    times(rows, filters, out=_rows(dx[piece]))
                 else:
                     backend.col2im(times(rows, filters), window, dx[piece])
 
@@ -106,7 +112,7 @@ def conv2d(
         first = None if home is None else home.reshape(o, k)
 
         def work(piece: slice) -> Array:
-            rows = g[piece].reshape(-1, o)
+            rows = _rows(g[piece])
             return times(rows.T, cols(piece), out=first if piece is cut[0] else None)
 
         dfilters = total(work, cut, backend)
