@@ -118,13 +118,24 @@ BAD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("mistake", BAD)
+ON_A_CPU = {"a class beyond", "a negative class"}  # on a GPU the loss is NaN: see the next test
+
+
+@pytest.mark.parametrize(
+    "mistake", [pytest.param(m, marks=[pytest.mark.cpu] * (m in ON_A_CPU)) for m in BAD]
+)
 def test_errors_are_of_a_kind_that_programs_for_pytorch_catch(mistake):
     with pytest.raises(Exception) as theirs:  # noqa: PT011
         BAD[mistake](torch, TF)
     with pytest.raises(theirs.type) as ours:
         BAD[mistake](minicnn, F)
     assert len(str(ours.value).splitlines()) == 1
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("mistake", sorted(ON_A_CPU))
+def test_labels_out_of_range_on_a_gpu_make_the_loss_nan(mistake):
+    assert np.isnan(BAD[mistake](minicnn, F).item())
 
 
 # --- the mean of no losses -----------------------------------------------------------------------
