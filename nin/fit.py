@@ -152,12 +152,16 @@ class Training:
         # The losses of the epoch so far: on a GPU in memory that stays, where a graph adds to it.
         self.total: Any = 0.0
         if self.device.type != "cpu":
-            self.total = minicnn.zeros((), device=self.device)
+            self.total = minicnn.zeros((), dtype=self._loss_type, device=self.device)
         self.lr = preset.lr  # of the last step
         self.whole = True  # whether weights, counts and random numbers are of the same step
         self.epoch = 0
         self._begin_epoch()
         self._drawn = default_generator.get_state()
+
+    @property
+    def _loss_type(self) -> Any:
+        return next(self.model.parameters()).dtype
 
     def _scheduler(self) -> lr_scheduler.LRScheduler | None:
         preset, steps = self.preset, self.preset.epochs * len(self.train_loader)
@@ -317,7 +321,7 @@ class Training:
         if self.preset.momentum and steps and any(name in arrays for name in momenta):
             expected |= momenta  # there are none before the first step that is taken
         if total is None:
-            expected["total"] = minicnn.zeros((), dtype=minicnn.float32)
+            expected["total"] = minicnn.zeros((), dtype=self._loss_type)
         for name in [*expected, *arrays]:
             if name not in arrays:
                 raise Misfit(f"array {name} is missing")

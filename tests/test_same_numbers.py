@@ -9,7 +9,7 @@ import pytest
 
 import minicnn
 from minicnn import backends, nn
-from nin import data
+from nin import data, fit
 from nin.fit import Training
 from nin.presets import PRESETS
 
@@ -61,7 +61,9 @@ def figures(preset, device, dtype=minicnn.float32, graph=True):
     ids=["float64", "float32"],
 )
 @pytest.mark.parametrize("name", SETTINGS)
-def test_every_step_has_numpys_loss(name, dtype, slower, tolerance):
+def test_every_step_has_numpys_loss(monkeypatch, name, dtype, slower, tolerance):
+    # Images resized in float32 differ by a rounding where products add up in another order.
+    monkeypatch.setattr(fit, "_moved", lambda dataset, device: dataset)
     preset = replace(SETTINGS[name], lr=SETTINGS[name].lr / slower)
     (losses, tests), (others, other_tests) = (
         figures(preset, device, dtype) for device in ("cuda", "cpu")
