@@ -203,7 +203,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     kinds = sorted(totals, key=lambda kind: totals[kind][1])
     bars = right.barh(kinds, [100 * totals[k][0] / totals[k][1] for k in kinds], color="silver")
     right.bar_label(bars, [f"{totals[k][1]:.2f} ms" for k in kinds], padding=3)
-    right.set_title("per cent of what the device can do, and time in a step")
+    right.set_title("% of a large product or copy; time in a step")
     for axes in (left, right):
         axes.margins(x=0.15)
         axes.spines[["top", "right"]].set_visible(False)

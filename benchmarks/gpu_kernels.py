@@ -208,8 +208,8 @@ def ceilings(stopwatch: Stopwatch, size: int) -> dict[str, float]:
     source = backend.xp.concatenate([a.ravel()] * 4)
     target = backend.xp.empty_like(source)
 
-    def copy() -> None:
-        target[...] = source
+    def copy() -> None:  # by the device's own means: CuPy's `target[...] = source` is a kernel
+        target.data.copy_from_device_async(source.data, source.nbytes)
 
     found["copy_bytes"] = 2.0 * source.nbytes / (stopwatch.milliseconds([copy]) / 1e3)
     return found
