@@ -22,6 +22,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 DIRECTORY = Path(os.environ.get("PRETEND_CUDA_BUILD", HERE.parents[1] / "build" / "pretend_cuda"))
 FLAGS = ["-std=c++17", "-fPIC", "-ffp-contract=off"]
+DEVICE = ["device.cpp", "threads.cpp", "sorting.cpp"]
 CUBLAS = ["cublas.cpp", "cublaslt.cpp", "product.cpp"]
 # Kernels: quickly compiled, and what is not called of CuPy's headers left out.
 KERNEL_FLAGS = [*FLAGS, "-O1", "-w", "-fno-strict-aliasing", "-fvisibility=hidden"]
@@ -83,10 +84,10 @@ def _library(target: Path, arguments: Sequence[str | Path]) -> Path:
 
 def device() -> Path:
     """The library of the runtime, the driver and Thrust."""
-    digest = made_from("device.cpp", "device.h", "sorting.cpp")
+    digest = made_from(*DEVICE, "device.h", "threads.h")
     python = sysconfig.get_config_var("SOABI")  # of which Python it is for
     headers = f"-I{sysconfig.get_path('include')}"
-    sources = [HERE / "device.cpp", HERE / "sorting.cpp"]
+    sources = [HERE / name for name in DEVICE]
     return _library(DIRECTORY / f"device-{digest}-{python}.so", ["-O2", headers, *sources, "-ldl"])
 
 

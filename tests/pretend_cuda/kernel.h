@@ -1,5 +1,5 @@
 // What the source of a kernel sees where NVRTC would give it a GPU's C++: this is in front of it,
-// precompiled. One thread of a kernel is one call of its function; device.cpp makes the calls, and
+// precompiled. One thread of a kernel is one call of its function; threads.cpp makes the calls, and
 // switches between the threads of a block where they wait for one another.
 #pragma once
 #include <algorithm>
