@@ -121,18 +121,23 @@ def test_memory_that_runs_out_while_the_data_are_loaded_is_said_in_a_line(
 
 @pytest.mark.usefixtures("emptied")
 def test_memory_that_runs_out_in_a_step_is_said_in_a_line(capsys, tmp_path, monkeypatch):
-    step, calls = train.Training.step, []
+    step, calls, cuda = train.Training.step, [], backends.load("cuda").xp.cuda
 
-    def third(self, *batch):
+    def full(size):
+        raise cuda.memory.OutOfMemoryError(size, 0)
+
+    def second(self, *batch):
         calls.append(1)
         if len(calls) > 1:
-            self.device.backend.free_unused()
-            pretend_cuda.set_option("fail_malloc", "1")
+            cuda.set_allocator(full)
         return step(self, *batch)
 
-    monkeypatch.setattr(train.Training, "step", third)
-    with pretend_cuda.being(fail_malloc=0):
+    before = cuda.get_allocator()
+    monkeypatch.setattr(train.Training, "step", second)
+    try:
         status, lines = ended(capsys, tmp_path, "--no-graph")
+    finally:
+        cuda.set_allocator(before)
     assert status == 1
     assert lines[-1].endswith("out of GPU memory with batches of 8; not even one image fits")
     assert list((tmp_path / "run").glob("checkpoint-*"))

@@ -393,7 +393,8 @@ def value_for(target: Tensor, value: Any) -> Array:
             kept = backend.xp.isfinite(x) == backend.xp.isfinite(y)
         else:  # on the host: to a GPU, what is too large for an integer is the largest one
             given = backend.to_host(x)
-            kept = given.astype(dtype).astype(given.dtype) == given
+            with host.quiet():
+                kept = given.astype(dtype).astype(given.dtype) == given
     if not kept.all():
         raise ArgumentError(f"is {x.dtype} and has numbers that {dtype} can't hold")
     return y
