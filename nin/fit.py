@@ -148,7 +148,9 @@ class Training:
         self._step = Captured(self._counted, model, self.optimizer) if graph else self._counted
         self.scheduler = self._scheduler()
         self.history: list[Row] = []
-        self.loss: float | None = 0.0  # before the last step; None on a GPU, where it has to come
+        self.loss: float | None = (
+            0.0  # before the last step; None on a GPU, where nobody has asked for it
+        )
         # The losses of the epoch so far: on a GPU in memory that stays, where a graph adds to it.
         self.total: Any = 0.0
         if self.device.type != "cpu":
@@ -400,7 +402,9 @@ class Training:
             try:
                 images, labels = next(iter(DataLoader(self.train_loader.dataset, size)))
                 self.step(images.to(self.device), labels.to(self.device))
-            except backend.OutOfMemoryError:
+            except Exception as error:
+                if not backend.out_of_memory(error):
+                    raise
                 continue
             return size
         return 0

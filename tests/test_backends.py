@@ -1,4 +1,4 @@
-"""Every primitive of the backend under test gives NumPy's numbers, bit for bit."""
+"""Primitives of the backend under test give NumPy's numbers, most of them bit for bit."""
 
 from __future__ import annotations
 
@@ -77,6 +77,16 @@ def test_max_pool_and_its_transpose(backend, window, dtype):
     g = rng.standard_normal(y.shape).astype(dtype)
     dx = backend.max_unpool(backend.from_host(g), places, shape, window)
     same(host.max_unpool(g, place, shape, window), dx, backend)
+
+
+@pytest.mark.parametrize("spread", [1, 2])
+def test_the_margins_never_hold_a_maximum(backend, spread):
+    window = (2, 2), (1, 1), (spread, spread), ((1, 1), (1, 1))
+    x = backend.from_host(np.full((1, 3, 3, 1), -np.inf))
+    _, places = backend.max_pool(x, window)
+    ones = backend.xp.ones_like(places, dtype=float)
+    dx = backend.max_unpool(ones, places, x.shape, window)
+    assert dx.sum() == places.size  # of each window, one element of the image
 
 
 @pytest.mark.parametrize("size", [128, 129, 256, 257])

@@ -103,11 +103,9 @@ def test_tf32_rounds_the_factors_of_products(backend, tf32):
     assert abs(backend.matmul(wide, wide) - 64 * (1 + 2**-12) ** 2).max() < 1e-12
 
 
-def test_tf32_rounds_no_image_and_no_sum(backend, tf32):
+def test_tf32_rounds_no_image(tf32):
     pixels = np.random.default_rng(0).random((1, 5, 7), "float32")
     resize = transforms.Resize((9, 8))
     got = resize(minicnn.tensor(pixels)).cpu().numpy()
     want = resize(minicnn.tensor(pixels, device="cpu")).numpy()
     np.testing.assert_allclose(got, want, rtol=2e-6)
-    g = np.full((2, 3, 4, 5), 1 + 2**-12, "float32")
-    np.testing.assert_allclose(backend.sum_pixels(backend.from_host(g)).get(), 24 * (1 + 2**-12))

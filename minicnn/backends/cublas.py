@@ -72,7 +72,7 @@ def _call(name: str, *args: Any) -> None:
 
 
 @cache
-def _handle(device: int) -> ctypes.c_void_p:
+def _handle() -> ctypes.c_void_p:
     handle = ctypes.c_void_p()
     _call("cublasLtCreate", ctypes.byref(handle))
     return handle
@@ -127,7 +127,7 @@ class _Plan:
         self.found = ctypes.create_string_buffer(_RESULT_BYTES)  # it begins with the algorithm
         count = ctypes.c_int()
         layouts = [each.handle for each in (*self.layouts, self.layouts[-1])]
-        handle = _handle(xp.cuda.runtime.getDevice())
+        handle = _handle()
         _call(
             "cublasLtMatmulAlgoGetHeuristic", handle, self.work.handle, *layouts,
             preference.handle, ctypes.c_int(1), self.found, ctypes.byref(count),
@@ -156,7 +156,7 @@ class _Plan:
             if bias is not None:
                 self.work.set(_BIAS_POINTER, ctypes.c_void_p(bias.data.ptr))
             _call(
-                "cublasLtMatmul", _handle(xp.cuda.runtime.getDevice()), self.work.handle,
+                "cublasLtMatmul", _handle(), self.work.handle,
                 self.one, pa, la, pb, lb, self.zero, pc, lc, pc, lc, self.found,
                 ctypes.c_void_p(0 if workspace is None else workspace.data.ptr),
                 ctypes.c_size_t(self.workspace),
@@ -192,7 +192,7 @@ def _rows(x: Array) -> tuple[Array, bool, int]:
 
 def _matrix(x: Array, by_columns: bool, leading: int, stack: int) -> _Matrix:
     """A matrix stored by rows is to cuBLAS the transpose of one stored by columns."""
-    m, n = x.shape[-2:] if by_columns else x.shape[:-3:-1]
+    m, n = x.shape[-2:] if by_columns else x.shape[-2:][::-1]
     following = x.strides[0] // x.itemsize if x.ndim > 2 else 0
     alignment = min(256, x.data.ptr & -x.data.ptr)
     return _Matrix(m, n, leading, stack, following, alignment)
@@ -201,7 +201,8 @@ def _matrix(x: Array, by_columns: bool, leading: int, stack: int) -> _Matrix:
 def matmul(x: Array, y: Array, out: Array | None = None, bias: Array | None = None) -> Array:
     """x @ y as NumPy defines it, for arrays of one floating-point type, into `out` if given.
 
-    For two matrices, `bias` (n,) is added to each row of the result; `out` must be contiguous.
+    Two matrices may have a `bias` (n,), which is added to each row of the result, and with a vector
+    there is no `out`; it must be contiguous.
     cuBLAS stores matrices by columns. A matrix stored by rows is to it the transpose, so z = x y is
     asked for as zᵀ = yᵀ xᵀ. Raises ValueError where the shapes do not meet.
     """
@@ -226,14 +227,13 @@ def matmul(x: Array, y: Array, out: Array | None = None, bias: Array | None = No
         _rows(_stacked(y, batch)),
     )
     stack, name = math.prod(batch), str(x.dtype)
-    c = _Matrix(n, m, n, stack, m * n, min(256, z.data.ptr & -z.data.ptr))
     plan = _plan(
         name,
         _COMPUTE_TF32 if tf32 and name == "float32" else _TYPES[name].compute,
         (int(y_columns), int(x_columns)),  # CUBLAS_OP_N or CUBLAS_OP_T
         _matrix(y, y_columns, y_ld, stack),
         _matrix(x, x_columns, x_ld, stack),
-        c,
+        _matrix(z.reshape(stack, m, n), False, n, stack),
         bias is not None,
     )
     plan.run(y, x, z, bias)

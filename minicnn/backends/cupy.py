@@ -27,7 +27,7 @@ ArrayType = xp.ndarray
 device_type = "cuda"
 
 NORM_THREADS = 2**14
-WORKSPACE_BYTES = 2**30  # the most that a convolution unrolls at a time
+PIECE_BYTES = 2**30  # the most that a convolution unrolls at a time
 # Of float32 products and of memory, each second, and seconds for one more kernel: an H100's.
 FLOPS, BYTES, KERNEL = 4e13, 2.4e12, 3e-6
 
@@ -96,7 +96,7 @@ def affine(x: Array, w: Array, b: Array | None, out: Array) -> None:
         out += b
 
 
-stored_transposed = False  # cuBLAS takes a transpose as it lies
+copies_transposes = False  # cuBLAS takes them as they lie
 
 
 def factor_columns(k: int, dtype: Any) -> int:
@@ -106,20 +106,27 @@ def factor_columns(k: int, dtype: Any) -> int:
     the filters' too: conv1 of `article`, with 121 columns, takes 0.54 of the time. In float32 it
     takes the same.
     """
-    return -(-k // 4) * 4 if get_tf32() and dtype == np.float32 else k
+    return _packed_length(k, 4) if get_tf32() and dtype == np.float32 else k
+
+
+def _packed_length(k: int, itemsize: int) -> int:
+    """k elements, and as many more as fill the last pack."""
+    pack = kernels.PACK_BYTES // itemsize
+    return -(-k // pack) * pack
 
 
 def set_tf32(on: bool) -> None:
     """Let products of float32 matrices use the tensor cores, whose factors have 11 digits, not 24.
 
-    Sums and results stay float32. Off, as it is at first, everything is IEEE float32. It is about
-    layers' products alone: images are resized, and biases' gradients added up, in float32.
+    Sums and results stay float32. Off, as it is at first, everything is IEEE float32. It holds for
+    `matmul` and `affine`, so for `@` of tensors too; CuPy's own `@`, by which images are resized,
+    stays in float32.
     """
     cublas.tf32 = on
 
 
 def get_tf32() -> bool:
-    """Whether they may."""
+    """Whether products of float32 matrices may use the tensor cores."""
     return cublas.tf32
 
 
@@ -250,7 +257,7 @@ def share(work: Callable[[Sequence[slice]], Any], cut: Sequence[slice]) -> list[
 
 def pieces(n: int, bytes_each: int, most: int | None = None) -> list[slice]:
     """Cut n images into runs of one length, or nearly, of at most `most` bytes (or one image)."""
-    longest = max(1, (most or WORKSPACE_BYTES) // max(1, bytes_each))
+    longest = max(1, (most or PIECE_BYTES) // max(1, bytes_each))
     count = max(1, -(-n // longest))
     return [slice(i * n // count, (i + 1) * n // count) for i in range(count)]
 
@@ -323,16 +330,15 @@ def _sizes(shape: Sequence[int], window: Window, lanes: int) -> list[int]:
 
 
 def im2col(x: Array, window: Window) -> Array:
-    """Unroll the windows of x (N, H, W, C) into the rows of a matrix (N·H'·W', kh·kw·C).
+    """Unroll the windows of x (N, H, W, C) into the rows of a matrix (N·H'·W', L), L ≥ kh·kw·C.
 
-    Each row goes on with zeros up to the next pack: rows begin at multiples of 16 bytes.
+    Zeros follow in each row up to the next pack, so that rows begin at multiples of 16 bytes.
     """
     n, h, w, c = x.shape
     (x,) = _contiguous(x)
-    k, pack = math.prod(window[0]) * c, kernels.PACK_BYTES // x.itemsize
-    length = k if c % pack == 0 else -(-k // pack) * pack
+    length = _packed_length(math.prod(window[0]) * c, x.itemsize)
     cols = xp.empty((n * math.prod(output_size((h, w), *window)), length), x.dtype)
-    if length == k:
+    if c % (kernels.PACK_BYTES // x.itemsize) == 0:
         lanes = kernels.lanes(c, x, cols)
         kernels.im2col([x], _sizes(x.shape, window, lanes), [cols], lanes)
     else:
@@ -354,9 +360,9 @@ def col2im(cols: Array, window: Window, out: Array) -> None:
 def max_pool(x: Array, window: Window) -> tuple[Array, Array]:
     """The maximum of each window of x (N, H, W, C), and which place of the window held it.
 
-    Margins count as -inf. Returns values (N, H', W', C) and places 0 … kh·kw-1, counted along rows,
-    of the smallest unsigned type that holds them. The first of equal maxima wins; NaN wins over
-    everything.
+    Returns values (N, H', W', C) and places 0 … kh·kw-1, counted along rows, of the smallest
+    unsigned type that holds them. The first of equal maxima wins; NaN wins over everything; margins
+    never win. Where no place lies on the image, it is -inf and place 0.
     """
     (x,) = _contiguous(x)
     y = xp.empty((len(x), *output_size(x.shape[1:3], *window), x.shape[3]), x.dtype)

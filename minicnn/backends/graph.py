@@ -7,7 +7,8 @@ capturing
 - nothing may wait for the device or be copied from or to the host;
 - what changes from run to run must be read from device memory: inputs, learning rate, the count of
   random draws;
-- memory comes from a pool that belongs to the graph, so that nobody else is given what it uses.
+- memory comes from a pool that belongs to the graphs of one step, so that nobody else is given what
+  they use.
 """
 
 from __future__ import annotations
@@ -20,9 +21,7 @@ from weakref import WeakSet
 
 import cupy as xp
 
-from . import kernels
-
-CUDA_ERROR_MEMORY_ALLOCATION = 2  # cudaErrorMemoryAllocation
+from . import inquiry, kernels
 
 
 class _Thread(threading.local):
@@ -62,7 +61,7 @@ def _allocate(size: int) -> Any:
     try:
         return xp.cuda.MemoryPointer(xp.cuda.Memory(size), 0)
     except xp.cuda.runtime.CUDARuntimeError as error:
-        if error.status != CUDA_ERROR_MEMORY_ALLOCATION:
+        if not inquiry.out_of_memory(error):
             raise
         raise xp.cuda.memory.OutOfMemoryError(size, 0) from None
 

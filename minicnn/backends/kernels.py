@@ -1,9 +1,9 @@
-"""The kernels of the CuPy backend: each the body of a loop over the elements of its result, as C.
+"""The kernels of the CuPy backend, in C.
 
-`i` counts the elements of the output, one thread each. Every element is computed by itself, from
-all that it depends on, so nothing is added up in an order that chance decides, no thread waits for
-another, and the results are the same from run to run. `raw` arguments are indexed by the body, the
-others are the i-th element themselves.
+Most are the body of a loop over the elements of their result, `i`, or over packs of them: a thread
+each, which computes it from all that it depends on. `column_sums` alone has threads that wait for
+one another. Nothing is added up in an order that chance decides, so results are the same from run
+to run. `raw` arguments are indexed by the body, the others are the i-th element themselves.
 
 Kernels are compiled when they are first called, for the types of the arrays that they are given: T
 and P are such types. A number has no type to CuPy, so the numbers have theirs written out.

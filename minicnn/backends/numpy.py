@@ -26,7 +26,7 @@ Margins = tuple[Pair, Pair]  # ((top, bottom), (left, right))
 Window = tuple[Pair, Pair, Pair, Margins]  # kernel, stride, dilation, margins
 
 NO_MARGINS: Margins = ((0, 0), (0, 0))
-COLUMNS = 8192  # that `along_both` takes at a time
+BLOCK_COLUMNS = 8192  # that `_along_both` takes at a time
 
 xp = np
 ArrayType = np.ndarray
@@ -99,9 +99,7 @@ matmul = np.matmul
 columns = threads.columns
 
 
-stored_transposed = (
-    True  # whether products are faster with a copy of a transpose than with its view
-)
+copies_transposes = True  # a product with the copy is faster than with the view
 
 
 def factor_columns(k: int, dtype: Any) -> int:
@@ -329,7 +327,10 @@ def _padded_shape(shape: Sequence[int], margins: Margins) -> tuple[int, ...]:
 
 
 def im2col(x: Array, window: Window) -> Array:
-    """Unroll the windows of x (N, H, W, C) into the rows of a matrix (N·H'·W', kh·kw·C)."""
+    """Unroll the windows of x (N, H, W, C) into the rows of a matrix (N·H'·W', kh·kw·C).
+
+    On another backend, zeros may follow in each row.
+    """
     kernel, stride, dilation, margins = window
     x = _pad(x, margins)
     n, h, w, c = x.shape
@@ -379,19 +380,37 @@ def col2im(cols: Array, window: Window, out: Array) -> None:
         out[...] = _unpad(x, margins)
 
 
+def _first_places(size: Pair, window: Window) -> Array:
+    """The first place of each window that lies on an image of H×W, or 0: (H', W', 1)."""
+    kernel, stride, dilation, margins = window
+    firsts, inside = [], []
+    counts = output_size(size, *window)
+    for n, k, s, d, (before, _), count in zip(
+        size, kernel, stride, dilation, margins, counts, strict=True
+    ):
+        begin = np.arange(count) * s - before
+        first = np.maximum(0, -(begin // d))
+        firsts.append(first)
+        inside.append((first < k) & (begin + first * d < n))
+    places = firsts[0][:, None] * kernel[1] + firsts[1]
+    return np.where(inside[0][:, None] & inside[1], places, 0)[:, :, None]
+
+
 def max_pool(x: Array, window: Window) -> tuple[Array, Array]:
     """The maximum of each window of x (N, H, W, C), and which place of the window held it.
 
-    Margins count as -inf. Returns values (N, H', W', C) and places 0 … kh·kw-1, counted along rows,
-    of the smallest unsigned type that holds them. The first of equal maxima wins; NaN wins over
-    everything.
+    Returns values (N, H', W', C) and places 0 … kh·kw-1, counted along rows, of the smallest
+    unsigned type that holds them. The first of equal maxima wins; NaN wins over everything; margins
+    never win. Where no place lies on the image, it is -inf and place 0.
     """
     kernel, stride, dilation, margins = window
+    image = x.shape[1:3]
     x = _pad(x, margins, -np.inf)
     n, h, w, c = x.shape
     shape = (n, *output_size((h, w), kernel, stride, dilation), c)
     y = np.empty(shape, x.dtype)
     place = np.zeros(shape, np.min_scalar_type(math.prod(kernel) - 1))
+    first = _first_places(image, window) if margins != NO_MARGINS else None
 
     def work(run: Sequence[slice]) -> None:
         for piece in run:
@@ -407,6 +426,8 @@ def max_pool(x: Array, window: Window) -> tuple[Array, Array]:
             if np.isnan(best).any():  # NaN is above nothing; to look for it at each tap takes 1.5×
                 for k, tap in enumerate(taps):
                     where[np.isnan(tap)] = k
+            if first is not None:
+                np.copyto(where, first, where=best == -np.inf, casting="unsafe")
 
     share(work, pieces(n, x[:1].nbytes, threads.BLOCK_BYTES))
     return y, place
@@ -470,7 +491,7 @@ def sum_pixels(g: Array, out: Array | None = None) -> Array:
 
 
 def gather_tiles(m: Array, x: Array, step: int, first: Pair, grid: Pair) -> Array:
-    """m X mᵀ for squares X of x (N, H, W, C), for a matrix m (j, k): (j², N·T·C).
+    """m X mᵀ for squares X of x (N, H, W, C), for a matrix m (j, k) on the host: (j², N·T·C).
 
     The squares are k×k, `step` apart, grid[0]·grid[1] = T of them in each image, of which the first
     begins at pixel -first. What lies beyond the image is 0.
@@ -489,8 +510,8 @@ def gather_tiles(m: Array, x: Array, step: int, first: Pair, grid: Pair) -> Arra
 def place_tiles(m: Array, tiles: Array, out: Array, bias: Array | None = None) -> None:
     """Fill out (N, H, W, C) with squares m X mᵀ (j, j) side by side, and add a bias (C,).
 
-    Their X, k×k for a matrix m (j, k), are the columns of tiles (k², …, C). The squares at the
-    edges may reach over them.
+    Their X, k×k for a matrix m (j, k) on the host, are the columns of tiles (k², …, C). The squares
+    at the edges may reach over them.
     """
     (n, h, w, c), j = out.shape, len(m)
     squares = _along_both(m, tiles).reshape(j, j, n, -(-h // j), -(-w // j), c)
@@ -510,9 +531,9 @@ def _along_both(m: Array, x: Array) -> Array:
     j, k = m.shape
     x = x.reshape(k, k, -1)  # (row, column, L)
     y = np.empty((j, j, x.shape[2]), x.dtype)
-    for i in range(0, x.shape[2], COLUMNS):
-        half = m @ x[:, :, i : i + COLUMNS]  # (k, j, …)
-        np.matmul(m, half.swapaxes(0, 1), out=y[:, :, i : i + COLUMNS].swapaxes(0, 1))
+    for i in range(0, x.shape[2], BLOCK_COLUMNS):
+        half = m @ x[:, :, i : i + BLOCK_COLUMNS]  # (k, j, …)
+        np.matmul(m, half.swapaxes(0, 1), out=y[:, :, i : i + BLOCK_COLUMNS].swapaxes(0, 1))
     return y.reshape(j * j, -1)
 
 

@@ -15,7 +15,8 @@ Regions = list[Pair]  # where each begins and ends along an axis
 def max_pool2d(x: Array, kernel: Pair, stride: Pair, margins: Margins, dilation: Pair) -> Any:
     """The maximum of each window of x (N, C, H, W). Its gradient goes to the first maximum.
 
-    Margins count as -inf. Only the place of each maximum is kept for the backward pass, one byte.
+    Margins never win. Only the place of each maximum is kept for the backward pass, one byte for up
+    to 256 places.
     """
     backend, window = backend_of(x), (kernel, stride, dilation, margins)
     x = nhwc(x)
