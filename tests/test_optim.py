@@ -765,6 +765,26 @@ def test_a_gradient_put_in_place_of_one_that_lies_with_others_is_clipped(flat):
     np.testing.assert_allclose(array(ours[0].grad), 6**-0.5, rtol=1e-5)
 
 
+def test_a_batch_of_nan_that_is_left_out_leaves_no_trace_in_later_norms(flat):
+    ours, _ = parameters()
+    SGD(ours)
+    norms = []
+    for factor in (1.0, float("nan"), 1.0):
+        for p in ours:
+            p.grad = None
+        (loss(*ours) * factor).backward()
+        norms.append(nn.utils.clip_grad_norm_(ours, 0.1).item())
+    assert np.isnan(norms[1])
+    assert norms[0] == norms[2] > 0
+
+
+def test_a_gradient_of_0_stays_so_whatever_the_norm():
+    p = nn.Parameter(minicnn.ones(3))
+    p.grad = minicnn.tensor([float("nan"), 0.0, 1.0])
+    nn.utils.clip_grad_norm_(p, 1.0)
+    np.testing.assert_array_equal(array(p.grad), [float("nan"), 0.0, float("nan")])
+
+
 def test_the_norm_is_that_of_a_hundred_thousand_elements_in_any_order():
     p = nn.Parameter(minicnn.ones(40, 50, 7, 8).permute(0, 3, 1, 2))
     p.grad = p.detach() * 2

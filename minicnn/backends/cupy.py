@@ -215,7 +215,7 @@ def norm(arrays: Sequence[Array]) -> Array:
 
 
 def shrink(arrays: Sequence[Array], norm: Array, most: float) -> None:
-    """Scale arrays of this norm in place, so that it is at most `most`."""
+    """Scale arrays of this norm in place, so that it is at most `most`; what is 0 stays 0."""
     for a in arrays:
         kernels.shrink(norm, most, a)
 

@@ -302,7 +302,8 @@ shrink = _kernel(
     "shrink",
     "raw P norm, P most",
     "T g",
-    "P factor = most / (norm[0] + P(1e-6)); g *= factor >= 1 ? T(1) : T(factor);",
+    # 0 stays 0 even if the norm is NaN: so do the zeros between gradients that lie together.
+    "P factor = most / (norm[0] + P(1e-6)); if (g != T(0)) g *= factor >= 1 ? T(1) : T(factor);",
 )
 
 # --- windows -------------------------------------------------------------------------------------

@@ -221,10 +221,10 @@ def norm(arrays: Sequence[Array]) -> Array:
 
 
 def shrink(arrays: Sequence[Array], norm: Array, most: float) -> None:
-    """Scale arrays of this norm in place, so that it is at most `most`."""
+    """Scale arrays of this norm in place, so that it is at most `most`; what is 0 stays 0."""
     factor = np.minimum(most / (norm + 1e-6), 1)
     for a in arrays:
-        a *= factor.astype(a.dtype)
+        np.multiply(a, factor.astype(a.dtype), out=a, where=a != 0)
 
 
 flat_updates = False  # whether parameters should lie one after another, for `sgd` to take at once

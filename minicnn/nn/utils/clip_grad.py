@@ -24,8 +24,9 @@ def clip_grad_norm_(
 ) -> Tensor:
     """Scale all gradients together, in place, so that their norm is at most max_norm.
 
-    The norm is that of all gradients as one vector; it is returned as it was before. Pascanu,
-    Mikolov and Bengio 2013, section 3.2.
+    The norm is that of all gradients as one vector; it is returned as it was before. If it is NaN,
+    so is each gradient afterwards, except where it is 0: there, unlike PyTorch's, it stays 0.
+    Pascanu, Mikolov and Bengio 2013, section 3.2.
 
     Raises ArgumentError for a max_norm that is negative or no number, for a parameter given twice
     and for gradients on different devices, RuntimeError for a norm that is NaN or infinite if
