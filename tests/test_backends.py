@@ -270,3 +270,19 @@ def test_a_number_is_fetched_without_waiting(backend):
     while (number := coming()) is None:
         pass
     assert number == 2.5
+
+
+@pytest.mark.cuda
+def test_a_number_that_nobody_waits_for_comes_into_nobody_elses_memory(backend):
+    sent = backend.from_host(np.array(7.0, np.float32))
+    backend.fetch(sent)  # and dropped, while it is under way
+    assert backend.to_host(backend.from_host(np.array([1.5], np.float32))).tolist() == [1.5]
+
+
+@pytest.mark.cuda
+def test_memory_of_numbers_that_have_come_is_used_again(backend):
+    number = backend.from_host(np.array(7.0, np.float32))
+    for _ in range(3):
+        backend.fetch(number)
+        backend.xp.cuda.get_current_stream().synchronize()
+    assert len(backend._underway) == 1

@@ -63,11 +63,19 @@ def fetch(array: Array) -> Callable[[], float | None]:
 
     Until then the function gives None.
     """
+    for sent in [each for each in tuple(_underway) if each.done]:
+        _underway.pop(sent, None)
     number = xp.cuda.alloc_pinned_memory(array.nbytes)
     host_array = np.frombuffer(number, array.dtype, 1)
     array.reshape(1).get(out=host_array, blocking=False)
     sent = xp.cuda.get_current_stream().record()
+    _underway[sent] = number
     return lambda: float(host_array[0]) if sent.done else None
+
+
+# By the event after a copy, the host's memory that it goes to. Were that given back before, as the
+# function that `fetch` returns may be dropped, CuPy would give it to the next who asks.
+_underway: dict[Any, Any] = {}
 
 
 capturing = graph.capturing
