@@ -58,7 +58,7 @@ class Variable:
         if self.grad_array is not None:
             self.grad_array += g
             changed_in_place(self.grad_array, "backward()")
-        elif self.grad_home is not None:
+        elif self.grad_home is not None and not _backward.depth:
             self.grad_array = self.grad_home
             if g is not self.grad_home:
                 self.grad_array[...] = g
@@ -332,7 +332,9 @@ def gradients(
     record is taken apart on the way, each VJP dropped as soon as it has run, so that what it held
     is freed, unless `retain_graph`. Returns the gradient of each leaf that requires one; it may
     share memory with `g` and with those of other leaves. With `into_homes` it may be the leaf's
-    `grad_home`, if the leaf has no gradient yet, for whoever adds it to the leaf at once.
+    `grad_home`, if the leaf has no gradient yet, for whoever adds it to the leaf at once. That is
+    so while a graph is captured, which then has a copy less for each leaf: in one thread, and not
+    within the VJP of another record.
 
     Raises RuntimeError, before anything is freed, where the record was taken apart already and
     where a value was changed in place that a VJP needs; TypeError and RuntimeError, naming the
@@ -340,41 +342,62 @@ def gradients(
     """
     if output.node is None:
         return {output: g}
-    arrived: dict[Node, Array] = {output.node: g}
-    leaves: dict[Variable, Array] = {}
     order = _from_last_to_first(output.node)
     record = _taken(order, retain_graph)
-    with backend_of(g).quiet():
-        for node in order:
-            g, edges = arrived.pop(node), record.pop(node)
-            while edges:
-                edge = edges.pop()
-                if isinstance(edge.source, Variable) and not edge.source.requires_grad:
-                    continue  # it was frozen since
-                source: Any = edge.source
-                into: dict[Any, Array] = arrived if isinstance(source, Node) else leaves
-                home = None
-                if into_homes and into is leaves and source.grad_home is not None:
-                    home = _free_home(source, leaves, order)
-                contribution = _sent_back(node, edge, g, home)
-                del edge
-                if source in into:
-                    into[source] = into[source] + contribution
-                else:
-                    into[source] = contribution
+    homes = into_homes and not _backward.depth and backend_of(g).capturing()
+    _backward.depth += 1
+    try:
+        with backend_of(g).quiet():
+            return _sent_to_leaves(output.node, g, order, record, homes)
+    finally:
+        _backward.depth -= 1
+
+
+class _Backward(threading.local):
+    depth = 0  # of calls in this thread, one within the VJP of another
+
+
+_backward = _Backward()
+
+
+def _sent_to_leaves(
+    last: Node, g: Array, order: list[Node], record: dict[Node, list[Edge]], homes: bool
+) -> dict[Variable, Array]:
+    begins = version(g)[0]  # the memory of what is sent, which VJPs read
+    arrived: dict[Node, Array] = {last: g}
+    leaves: dict[Variable, Array] = {}
+    for node in order:
+        g, edges = arrived.pop(node), record.pop(node)
+        while edges:
+            edge = edges.pop()
+            if isinstance(edge.source, Variable) and not edge.source.requires_grad:
+                continue  # it was frozen since
+            source: Any = edge.source
+            into: dict[Any, Array] = arrived if isinstance(source, Node) else leaves
+            home = None
+            if homes and into is leaves and source.grad_home is not None:
+                home = _free_home(source, leaves, order, begins)
+            contribution = _sent_back(node, edge, g, home)
+            del edge
+            if source in into:
+                into[source] = into[source] + contribution
+            else:
+                into[source] = contribution
     return leaves
 
 
-def _free_home(leaf: Variable, found: dict[Variable, Array], order: list[Node]) -> Array | None:
+def _free_home(
+    leaf: Variable, found: dict[Variable, Array], order: list[Node], begins: int
+) -> Array | None:
     """The home of a leaf's gradient, if that can be written there at once.
 
     Not if there is a gradient already, and not if something recorded in `order` has used that
-    memory, as the gradient of a step before: it may be needed yet.
+    memory, as the gradient of a step before, or it `begins` there: it may be needed yet.
     """
     if leaf.grad_array is not None or leaf in found:
         return None
     memory, _ = version(leaf.grad_home)
-    used = any(key == memory for node in order for key, _ in node.versions)
+    used = memory == begins or any(key == memory for node in order for key, _ in node.versions)
     return None if used else leaf.grad_home
 
 

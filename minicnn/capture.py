@@ -7,6 +7,7 @@ they are captured once, as a graph, and launched together.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +17,10 @@ from .backends import backend_of, context
 from .nn.module import Module
 from .optim import SGD
 from .tensor import Tensor
-from .versions import owner
+from .versions import owner, version
 
-MOST = 64  # states that are remembered
-SETTINGS = (bool, int, float, str, tuple, type(None))
+MOST = 16  # states that are remembered, each with the weights that it is of
+REGISTRIES = ("_parameters", "_buffers", "_modules")  # of a module; they are gone through
 
 
 class Captured:
@@ -34,12 +35,14 @@ class Captured:
     (`.item()`, `print`, `if loss > …`).
 
     If the step's optimiser is given, its options may change between calls. If `model` is, so may
-    its layers, their settings and modes, which weights are frozen, and where weights and buffers
-    are in memory. How products and convolutions are computed may change in any case. A graph is of
-    how things stand; where they never stood so before, the step runs as it is. Learning rates alone
-    are read anew at each launch.
+    its layers, their settings and modes, which weights are frozen, and where weights, buffers,
+    gradients and velocities are in memory. How products and convolutions are computed may change in
+    any case, and which random numbers are drawn. A graph is of how things stand; where they never
+    stood so before, the step runs as it is. Learning rates alone are read anew at each launch.
 
-    Raises what `step` raises, and RuntimeError for a step that asks for a number.
+    What it returns has no history. Raises what `step` raises, RuntimeError for a step that asks for
+    a number, or changes an input, or an input that requires grad, and TypeError for one that
+    returns anything else, or for no input.
     """
 
     def __init__(
@@ -51,47 +54,81 @@ class Captured:
         self.step, self.model, self.optimizer = step, model, optimizer
         self._known: dict[Any, _Known] = {}
         self._pool: Any = None
+        self._lock = threading.Lock()  # a graph has one memory for its inputs, and one for results
 
     def __call__(self, *inputs: Tensor) -> Any:
+        if not inputs:
+            raise TypeError("Captured: a step takes at least one tensor, got none")
         backend = backend_of(inputs[0].array)
         if not hasattr(backend, "Graph"):
             return self.step(*inputs)
-        shapes = tuple((x.shape, x.dtype) for x in inputs)
-        standing, things = self._standing()
+        if any(x.requires_grad for x in inputs):
+            raise RuntimeError("Captured: an input requires grad, which a graph can't fill")
+        with self._lock:
+            return self._call(backend, inputs)
+
+    def _call(self, backend: Any, inputs: tuple[Tensor, ...]) -> Tensor | None:
+        key, things = self._standing()
         how = context.current(), backends.conv_algorithm, backend.get_tf32()
-        key = shapes, is_grad_enabled(), how, *standing
+        key = tuple((x.shape, x.dtype) for x in inputs), is_grad_enabled(), how, *key
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= MOST:  # something changes all the time: no two are alike
                 self._known.clear()
-            self._known[key] = _Known(things, self.optimizer)
-            return self.step(*inputs)
+            self._known[key] = _Known(things)
+            return _checked(self.step, inputs)
         if known.launch is None:
             self._pool = self._pool or backend.Pool()
-            known.launch = _Launch(self.step, inputs, self._pool)
+            known.launch = _Launch(self.step, inputs, self._pool, self._weights())
         if self.optimizer is not None:
             self.optimizer.set_rates()
-        result = known.launch(inputs)
-        for memory in known.memories:
-            changed_in_place(memory, "a captured step")
-        return result
+        return known.launch(inputs)
+
+    def _weights(self) -> list[Tensor]:
+        """The parameters and buffers that a step may read or change."""
+        modules = _tree(self.model) if self.model else []
+        groups = self.optimizer.param_groups if self.optimizer else []
+        found = [t for m in modules for t in (*m._parameters.values(), *m._buffers.values())]
+        return [t for t in (*found, *(p for g in groups for p in g["params"])) if t is not None]
 
     def _standing(self) -> tuple[tuple[Any, ...], list[Any]]:
         """What a graph takes as given, so that one is launched only where all of it is the same.
 
-        Modules and arrays are told apart by their ids; whoever keeps those keeps the things, too.
+        Things are told apart by their ids; whoever keeps those keeps the things, too.
         """
         modules = _tree(self.model) if self.model else []
         groups = self.optimizer.param_groups if self.optimizer else []
-        attributes = [v for m in modules for v in vars(m).values() if type(v) is not dict]
-        settings = [v for v in attributes if isinstance(v, SETTINGS)]  # slow to deny of a dict
-        options = [v for g in groups for k, v in g.items() if k != "lr" and isinstance(v, SETTINGS)]
-        tensors = [t for m in modules for t in (*m._parameters.values(), *m._buffers.values())]
-        weights = [t for t in tensors if t is not None]
-        weights += [p for g in groups for p in g["params"]]
-        things = [*modules, *(p.array for p in weights)]
-        frozen = [p.requires_grad for p in weights]
-        return (tuple(map(id, things)), tuple(settings), tuple(options), tuple(frozen)), things
+        named = [(k, v) for m in modules for k, v in vars(m).items() if k not in REGISTRIES]
+        named += [(k, v) for g in groups for k, v in g.items() if k not in ("lr", "params")]
+        weights, generator = self._weights(), random.current().generator
+        things = [generator, *modules, *(v for _, v in named if not _is_plain(v))]
+        things += [thing for t in weights for thing in (t.array, t.grad_array)]
+        if self.optimizer is not None:
+            things += self.optimizer.memories()
+        settings = tuple((k, v) for k, v in named if _is_plain(v))
+        frozen = tuple(t.requires_grad for t in weights)
+        sizes = tuple(len(g["params"]) for g in groups)
+        key = tuple(map(id, things)), settings, frozen, sizes, generator.initial_seed()
+        return key, things
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value says by itself what it is."""
+    if type(value) is tuple:
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def _checked(step: Callable[..., Tensor | None], inputs: tuple[Tensor, ...]) -> Tensor | None:
+    """What a step returns, without its history."""
+    before = [version(x.array) for x in inputs]
+    result = step(*inputs)
+    if before != [version(x.array) for x in inputs]:
+        raise RuntimeError("Captured: the step changes an input in place, which a graph can't")
+    if not (result is None or isinstance(result, Tensor)):
+        got = type(result).__name__
+        raise TypeError(f"Captured: a step returns one tensor or None, got {got}")
+    return None if result is None else result.detach()
 
 
 def _tree(model: Module) -> list[Module]:
@@ -103,16 +140,10 @@ def _tree(model: Module) -> list[Module]:
 
 
 class _Known:
-    """A way in which things stood: the things themselves, and the step's graph, once there is one.
+    """A way in which things stood: the things, and the step's graph, once there is one."""
 
-    `memories` hold the parameters that the step changes.
-    """
-
-    def __init__(self, things: list[Any], optimizer: SGD | None) -> None:
+    def __init__(self, things: list[Any]) -> None:
         self.things = things
-        groups = optimizer.param_groups if optimizer else []
-        arrays = [owner(p.array) for g in groups for p in g["params"]]
-        self.memories = list({id(memory): memory for memory in arrays}.values())
         self.launch: _Launch | None = None
 
 
@@ -120,24 +151,44 @@ class _Launch:
     """A captured step, with the memory that it reads its inputs from."""
 
     def __init__(
-        self, step: Callable[..., Tensor | None], inputs: tuple[Tensor, ...], pool: Any
+        self,
+        step: Callable[..., Tensor | None],
+        inputs: tuple[Tensor, ...],
+        pool: Any,
+        weights: list[Tensor],
     ) -> None:
         backend = backend_of(inputs[0].array)
-        self._inputs = [Tensor(x.array.copy(order="K")) for x in inputs]
+        self._inputs = tuple(Tensor(x.array.copy(order="K")) for x in inputs)
         self._generator = random.CountedGenerator(
             random.current().generator, backend.xp.zeros(1, "uint64")
         )
 
         def work() -> Tensor | None:
             with random.drawing(self._generator, 0):
-                return step(*self._inputs)
+                return _checked(step, self._inputs)
 
-        self._graph = backend.Graph(work, pool)
+        before = [t.grad_array for t in weights]
+        memories = [version(t.array) for t in weights]
+        try:
+            self._graph = backend.Graph(work, pool)
+        except BaseException:
+            for t, g in zip(weights, before, strict=True):
+                t.grad_array = g  # the step's own was never computed
+            raise
+        # What each launch does to weights, beside their numbers.
+        self._gradients = [(t, t.grad_array) for t in weights]
+        changed = zip(weights, memories, strict=True)
+        written = [owner(t.array) for t, seen in changed if version(t.array) != seen]
+        self._written = list({id(memory): memory for memory in written}.values())
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> Tensor | None:
         for mine, x in zip(self._inputs, inputs, strict=True):
             mine.array[...] = x.array
         self._generator.set()
         self._graph.launch()
+        for t, g in self._gradients:
+            t.grad_array = g
+        for memory in self._written:
+            changed_in_place(memory, "a captured step")
         result = self._graph.result
         return None if result is None else Tensor(result.array.copy(order="K"))

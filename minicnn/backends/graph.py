@@ -44,7 +44,8 @@ class Pool:
         self.memory.set_limit(size=0)  # or what CUPY_GPU_MEMORY_LIMIT says would be theirs as well
         self.stream = xp.cuda.Stream(non_blocking=True)
         with self.stream:
-            kernels.arrived(xp.cuda.runtime.getDevice(), self.stream.ptr)
+            kernels.arrived(self.stream.ptr)
+        self.stream.synchronize()  # so that it is there whichever stream a graph is launched on
         _pools.add(self)
 
     def __del__(self) -> None:

@@ -257,7 +257,7 @@ def _column_sums(c_type: str, count: int) -> Any:
 
 
 @cache
-def arrived(device: int, stream: int) -> Any:
+def arrived(stream: int) -> Any:
     """How many blocks have come: 0 between launches on a stream, and in no graph's memory.
 
     It is set to 0 at once, so it has to be there before something is captured on the stream.
@@ -276,7 +276,7 @@ def sum_columns(x: Any, count: int, y: Any) -> None:
     lines = SUM_THREADS // min(packs, SUM_THREADS)
     blocks = min(SUM_BLOCKS, -(-rows // (8 * lines)))  # at least 8 rows for a thread
     partial = xp.empty((blocks, len(y)), x.dtype)
-    count_of = arrived(xp.cuda.runtime.getDevice(), xp.cuda.get_current_stream().ptr)
+    count_of = arrived(xp.cuda.get_current_stream().ptr)
     kernel = _column_sums({"f": "float", "d": "double"}[x.dtype.char], count)
     kernel((blocks,), (SUM_THREADS,), (x, np.int64(rows), np.int32(packs), partial, count_of, y))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import combinations
 from typing import Any
 
 from ..arguments import ArgumentError, real, whole
@@ -11,6 +10,7 @@ from ..autograd import changed_in_place
 from ..backends import Array, backend_of
 from ..nn.module import Parameter, value_for, zero_grad
 from ..tensor import Tensor
+from ..versions import owner
 from .flat import Flat
 
 Group = dict[str, Any]  # "params", and options
@@ -75,10 +75,16 @@ class SGD:
         if not groups:
             raise ArgumentError("SGD: got no parameters")
         for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
-            self.add_param_group(group)
+            self._take_over(group)
+        for number, group in enumerate(self.param_groups):
+            self._lay_flat(number, group["params"])
 
     def add_param_group(self, param_group: Group) -> None:
         """Take over further parameters, {"params": …, "lr": …}; what is left out is as before."""
+        self._take_over(param_group)
+        self._lay_flat(len(self.param_groups) - 1, self.param_groups[-1]["params"])
+
+    def _take_over(self, param_group: Group) -> None:
         if not isinstance(param_group, dict):
             raise TypeError(f"SGD: expected a group, a dict, got {type(param_group).__name__}")
         if "params" not in param_group:
@@ -97,7 +103,6 @@ class SGD:
                 raise ArgumentError(f"SGD: a parameter of shape {p.shape} is given twice")
             known.add(id(p))
         self.param_groups.append({**options, "params": params})
-        self._lay_flat(len(self.param_groups) - 1, params)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy takes over: not the memory laid flat, of which it would have only copies."""
@@ -123,6 +128,7 @@ class SGD:
                     self._fit(p)
         if not any(backend_of(p.array).capturing() for _, (p, *_), _ in work):
             self.set_rates()
+        self._leave_others_places([p for _, params, _ in work for p in params])
         for number, params, options in work:
             for p, g, v, new in self._updates(number, params, options["momentum"]):
                 backend = backend_of(p)
@@ -207,6 +213,11 @@ class SGD:
         for own, loaded, group in zip(self.param_groups, options, groups, strict=True):
             own.update({**group, **loaded, "params": own["params"]})
 
+    def memories(self) -> list[Any]:
+        """What is kept from step to step: a step that was captured is of these very things."""
+        rates = [kept for _, kept in self._rates.values()]
+        return [*self._velocity.values(), *self._flat.values(), *rates]
+
     def set_rates(self) -> None:
         """Put the groups' learning rates where the updates read them; `step` does, itself.
 
@@ -236,6 +247,13 @@ class SGD:
             )
         if v is not None and (v.dtype, type(v)) != (p.dtype, type(p.array)):
             self._velocity[p] = Tensor(v).to(p.device, p.dtype).array
+
+    def _leave_others_places(self, params: list[Tensor]) -> None:
+        """Copy gradients that lie where others' belong: these may be written there before."""
+        places = {id(flat.gradients) for flat in self._flat.values()}
+        for p in params:
+            if p.grad_array is not p.grad_home and id(owner(p.grad_array)) in places:
+                p.grad_array = p.grad_array.copy()
 
     def _updates(
         self, number: int, params: list[Tensor], momentum: float
@@ -267,13 +285,20 @@ class SGD:
         if len(kinds) != 1 or not next(iter(kinds))[0].flat_updates:
             return None
         if number not in self._flat or not self._flat[number].holds(params):
-            xp = backend_of(params[0].array).xp
-            arrays = [p.array for p in params]
-            # By the addresses alone: CuPy's shares_memory() would launch kernels and wait for them.
-            if any(xp.may_share_memory(a, b) for a, b in combinations(arrays, 2)):
+            if any(self._shares_memory(p) for p in params):
                 return None  # they are one, and in memory of their own would no longer be
             self._flat[number] = Flat(params, self._velocity)
         return self._flat[number]
+
+    def _shares_memory(self, p: Tensor) -> bool:
+        """Whether p has memory in common with another parameter, of any group."""
+        backend = backend_of(p.array)
+        others = [q for group in self.param_groups for q in group["params"] if q is not p]
+        # By the addresses alone: CuPy's shares_memory() would launch kernels and wait for them.
+        return any(
+            backend_of(q.array) is backend and backend.xp.may_share_memory(p.array, q.array)
+            for q in others
+        )
 
 
 def _options(group: Mapping[str, Any], known: Iterable[str] | None = None) -> Group:
