@@ -441,6 +441,56 @@ def test_parameters_in_the_same_memory_stay_there_as_in_pytorch(flat):
     np.testing.assert_allclose(array(ours[0]), array(theirs[0]), rtol=1e-12)
 
 
+GROUPS = [[[0, 1]], [[0], [1]]]
+
+
+@pytest.mark.parametrize("groups", GROUPS, ids=["one group", "two groups"])
+@pytest.mark.parametrize("change", ["exchanged", "shared"])
+def test_gradients_that_change_places_are_stepped_as_in_pytorch(flat, groups, change):
+    results = []
+    for top, optimizer in ((minicnn, SGD), (torch, torch.optim.SGD)):
+        params = [top.nn.Parameter(top.zeros(2)) for _ in range(2)]
+        one = optimizer([{"params": [params[i] for i in group]} for group in groups], lr=1.0)
+        (params[0].sum() + 2 * params[1].sum()).backward()
+        a, b = params
+        a.grad, b.grad = b.grad, (a if change == "exchanged" else b).grad
+        one.step()
+        results.append([p.tolist() for p in params])
+    assert results[0] == results[1]
+
+
+def test_a_gradient_is_not_copied_where_it_is_in_its_place(flat):
+    ours, _ = parameters()
+    optimizer = SGD(ours, lr=0.1)
+    loss(*ours).backward()
+    before = [p.grad_array for p in ours]
+    optimizer.step()
+    assert all(p.grad_array is g for p, g in zip(ours, before, strict=True))
+
+
+@pytest.mark.parametrize("tied", ["at first", "before the group is added", "at last"])
+def test_parameters_in_the_same_memory_may_be_of_two_groups_as_in_pytorch(flat, tied):
+    results = []
+    for top, optimizer in ((minicnn, SGD), (torch, torch.optim.SGD)):
+        a, b, c = (top.nn.Parameter(top.zeros(2)) for _ in range(3))
+        if tied == "at first":
+            b.data = a.data
+            one = optimizer([{"params": [a, c]}, {"params": b}], lr=1.0)
+        elif tied == "before the group is added":
+            one = optimizer([a, c], lr=1.0)
+            b.data = a.data
+            one.add_param_group({"params": b})
+        else:
+            one = optimizer([{"params": [a, c]}, {"params": b}], lr=1.0)
+            b.data = a.data
+        for _ in range(2):
+            one.zero_grad()
+            (a.sum() + 2 * b.sum() + 3 * c.sum()).backward()
+            one.step()
+        results.append([p.tolist() for p in (a, b, c)])
+    assert results[0] == results[1]
+
+
 @pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
 def test_a_copy_goes_on_bit_for_bit_and_shares_nothing(flat, twin_of):
     ours, _ = parameters()

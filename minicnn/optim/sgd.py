@@ -252,8 +252,9 @@ class SGD:
         """Copy gradients that lie where others' belong: these may be written there before."""
         places = {id(flat.gradients) for flat in self._flat.values()}
         for p in params:
-            if p.grad_array is not p.grad_home and id(owner(p.grad_array)) in places:
-                p.grad_array = p.grad_array.copy()
+            g: Array = p.grad_array
+            if g is not p.grad_home and id(owner(g)) in places:
+                p.grad_array = g.copy()
 
     def _updates(
         self, number: int, params: list[Tensor], momentum: float
