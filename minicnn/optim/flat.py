@@ -22,6 +22,9 @@ class Flat:
     `values`, `gradients` and `velocities` are flat arrays of all elements, with zeros between them
     (see `room`), so that an update of all parameters is one operation. `velocity` holds those that
     there are already. All parameters must be of one dtype and on one device.
+
+    The next gradient of a parameter is written over the last, as that is where it belongs. Whoever
+    keeps `p.grad` has what is there now; to keep its numbers it must be cloned.
     """
 
     def __init__(self, parameters: Sequence[Tensor], velocity: dict[Tensor, Array]) -> None:
@@ -54,7 +57,10 @@ class Flat:
         )
 
     def collect_gradients(self) -> None:
-        """Bring gradients that were put somewhere else, as by `p.grad = …`, to their places."""
+        """Bring gradients that were put somewhere else, as by `p.grad = …`, to their places.
+
+        They must not lie in another's, which may be written over before it is read.
+        """
         for p, _, gradient in self._parts:
             if p.grad_array is not gradient:
                 gradient[...] = p.grad_array

@@ -32,6 +32,11 @@ class SGD:
 
     `params` is an iterable of parameters, or of dicts {"params": …, "lr": …} with options of their
     own. The options in use are in `param_groups`, where a schedule or a program may change them.
+
+    On a GPU the optimiser gives parameters and their gradients memory of its own (see `Flat`), and
+    each backward pass writes the gradients where the last one's were, also after `zero_grad()`. A
+    gradient that is to outlive it must be cloned: `p.grad.clone()`.
+
     Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning",
     section 2.
 
