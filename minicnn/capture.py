@@ -24,11 +24,11 @@ REGISTRIES = ("_parameters", "_buffers", "_modules")  # of a module; they are go
 
 
 class Captured:
-    """`step(*tensors)`, captured as a graph when shapes come for the second time.
+    """`step(*tensors)`, captured as a graph when things stand as they stood at a call before.
 
-    The first call for each shape runs as it is: it compiles kernels, and makes what lasts (the
-    velocities of an optimiser, say). The second captures the step, and from then on it is launched.
-    On a backend without graphs, `step` is simply called.
+    The first calls run as they are: they compile kernels, and make what lasts (the velocities of an
+    optimiser, say). Then the step is captured, and from then on launched. On a backend without
+    graphs, `step` is simply called.
 
     `step` returns a tensor or None. It may use random numbers from the default generator, and
     change tensors in place; it must do the same operations every time, and ask for no number
