@@ -189,7 +189,7 @@ class Training:
 
     def _set_total(self, total: float | Tensor) -> None:
         if not isinstance(self.total, Tensor):
-            self.total = total
+            self.total = total.item() if isinstance(total, Tensor) else total
         elif isinstance(total, Tensor):
             self.total.copy_(total)
         else:
@@ -332,6 +332,8 @@ class Training:
             found, wanted = ((t.dtype, tuple(t.shape)) for t in (arrays[name], expected[name]))
             if found != wanted:
                 raise Misfit(f"array {name} must be {wanted}, got {found}")
+        if total is None:
+            LOSS(arrays["total"].item(), "array total")
 
     def load_state(self, state: State) -> None:
         """Go on from there, bit for bit.

@@ -12,6 +12,7 @@ from minicnn import nn
 from minicnn.utils.data import TensorDataset
 from nin.fit import Training, fit
 from nin.presets import Preset
+from nin.schema import Misfit
 
 from .arrays import array
 from .pretend_cuda import counts
@@ -67,6 +68,54 @@ def test_a_state_from_after_any_step_or_test_batch_goes_on_bit_for_bit(calls):
     assert its_rows == rows
     for name, value in weights.items():
         np.testing.assert_array_equal(its_weights[name], value)
+
+
+def begun():
+    """A training within an epoch, and its state with the losses' sum as a GPU has it."""
+    training = begin()
+
+    def stop():
+        raise Stop
+
+    with suppress(Stop):
+        training.train_epoch(stop)
+    arrays, rest = training.state()
+    total = minicnn.tensor(training.total_loss())
+    return training, ({**arrays, "total": total}, {**rest, "total": None})
+
+
+def test_going_on_from_a_gpus_state_leaves_that_state_as_it_is():
+    training, state = begun()
+    before = state[0]["total"].item()
+    other = begin()
+    other.load_state(state)
+    assert other.total_loss() == before
+    other.train_epoch(lambda: None)
+    assert state[0]["total"].item() == before
+
+
+@pytest.mark.cpu
+def test_going_on_from_a_gpus_state_counts_losses_in_pythons_precision():
+    _, state = begun()
+    other = begin()
+    other.load_state(state)
+    assert type(other.state()[1]["total"]) is float
+
+
+def test_a_sum_of_losses_that_comes_as_an_array_has_the_bounds_of_a_number():
+    training, (arrays, rest) = begun()
+    training.step(minicnn.ones(8, 1, 4, 4), minicnn.zeros(8, dtype=minicnn.int64))
+    before = array(training.model[4].weight).copy()
+    with pytest.raises(Misfit, match=r"array total must be a number at least 0 and at most 1e\+40"):
+        training.load_state(({**arrays, "total": minicnn.tensor(-1.0)}, rest))
+    np.testing.assert_array_equal(array(training.model[4].weight), before)
+
+
+@pytest.mark.parametrize("total", [float("nan"), float("inf")])
+def test_a_sum_of_losses_may_have_diverged(total):
+    training, (arrays, rest) = begun()
+    training.load_state(({**arrays, "total": minicnn.tensor(total)}, rest))
+    np.testing.assert_array_equal(training.total_loss(), total)
 
 
 def test_fit_yields_each_epochs_figures():
