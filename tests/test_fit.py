@@ -85,7 +85,7 @@ def begun():
 
 
 def test_going_on_from_a_gpus_state_leaves_that_state_as_it_is():
-    training, state = begun()
+    _, state = begun()
     before = state[0]["total"].item()
     other = begin()
     other.load_state(state)

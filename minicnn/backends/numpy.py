@@ -224,7 +224,8 @@ def shrink(arrays: Sequence[Array], norm: Array, most: float) -> None:
     """Scale arrays of this norm in place, so that it is at most `most`; what is 0 stays 0."""
     factor = np.minimum(most / (norm + 1e-6), 1)
     for a in arrays:
-        np.multiply(a, factor.astype(a.dtype), out=a, where=a != 0)
+        where: Any = a != 0 if np.isnan(factor) else True  # slow, and no other changes a 0
+        np.multiply(a, factor.astype(a.dtype), out=a, where=where)
 
 
 flat_updates = False  # whether parameters should lie one after another, for `sgd` to take at once
