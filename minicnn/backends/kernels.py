@@ -136,7 +136,7 @@ sgd_momentum = _kernel(
 
 # --- 16 bytes at a time --------------------------------------------------------------------------
 # What is alike for neighbouring channels is done once for as many of them as fill 16 bytes, a Pack:
-# one address, one load, one store. im2col of a 5×5 filter takes 0.34 of the time so on an H100.
+# one address, one load, one store, and 47 instructions an element of im2col in place of 158.
 
 PACK_BYTES = 16
 
