@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -34,3 +35,8 @@ def tensor(a: np.ndarray, requires_grad: bool = False) -> Tensor:
 def array(t: Any) -> np.ndarray:
     """The values of a tensor, minicnn's on any device or PyTorch's, as a NumPy array."""
     return t.detach().cpu().numpy()
+
+
+def named(value):
+    """A name for a test of this value, the same in every process: without addresses."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(value))

@@ -19,7 +19,7 @@ from minicnn.vision import transforms
 from minicnn.vision.datasets import Silhouettes
 from minicnn.vision.image_dataset import ImageDataset
 
-from .arrays import array
+from .arrays import array, named
 
 
 class Squares(Dataset):
@@ -188,7 +188,7 @@ def test_tensors_of_uneven_lengths_are_refused():
         {"generator": 3},
         {"generator": np.random.default_rng(0)},
     ],
-    ids=str,
+    ids=named,
 )
 def test_bad_arguments_are_refused_by_name(options):
     with pytest.raises((ValueError, TypeError), match=next(iter(options))):
@@ -232,7 +232,7 @@ NUMBERED = {
 @pytest.mark.parametrize(
     "index",
     [3, -7, np.int64(3), np.uint8(3), np.array(3), minicnn.tensor(3, device="cpu")],
-    ids=repr,
+    ids=named,
 )
 def test_a_sample_is_found_by_whatever_is_a_whole_number(kind, index):
     make, number = NUMBERED[kind]
@@ -240,7 +240,7 @@ def test_a_sample_is_found_by_whatever_is_a_whole_number(kind, index):
 
 
 @pytest.mark.parametrize("kind", NUMBERED)
-@pytest.mark.parametrize("index", [10, -11, 2**70], ids=str)
+@pytest.mark.parametrize("index", [10, -11, 2**70], ids=named)
 def test_a_sample_out_of_range_is_an_index_error(kind, index):
     with pytest.raises(IndexError, match="the 10 samples"):
         NUMBERED[kind][0]()[index]
@@ -250,7 +250,7 @@ def test_a_sample_out_of_range_is_an_index_error(kind, index):
 @pytest.mark.parametrize(
     "index",
     [2.0, 2.7, True, np.bool_(True), np.float64(2), minicnn.tensor(True), "2", None],
-    ids=repr,
+    ids=named,
 )
 def test_a_number_that_is_not_whole_is_refused_and_the_data_set_named(kind, index):
     with pytest.raises(TypeError, match=rf"{kind.split()[0]}: .* must be an int, got"):
@@ -289,14 +289,14 @@ def test_no_indices_are_an_empty_subset():
 @pytest.mark.parametrize(
     "indices",
     [[1.0], [True, False], np.array([0.5]), np.ones(10, bool), np.zeros((2, 2), int), 3],
-    ids=str,
+    ids=named,
 )
 def test_a_subset_of_what_are_no_whole_numbers_is_refused(indices):
     with pytest.raises(TypeError, match="Subset: "):
         Subset(numbers(), indices)
 
 
-@pytest.mark.parametrize("places", [slice(None), slice(1, None, 2), [0, -1], []], ids=str)
+@pytest.mark.parametrize("places", [slice(None), slice(1, None, 2), [0, -1], []], ids=named)
 def test_several_samples_of_a_subset_are_pytorchs(places):
     ours = Subset(numbers(), [7, 2, 5])[places]
     theirs = torch.utils.data.Subset(torch.utils.data.TensorDataset(torch.arange(10)), [7, 2, 5])[
@@ -448,7 +448,7 @@ def described(batch):
     return batch
 
 
-@pytest.mark.parametrize("samples", SAMPLES, ids=str)
+@pytest.mark.parametrize("samples", SAMPLES, ids=named)
 def test_a_batch_is_what_pytorch_collates(samples):
     assert described(collate(samples)) == described(torch.utils.data.default_collate(samples))
 
@@ -456,7 +456,7 @@ def test_a_batch_is_what_pytorch_collates(samples):
 @pytest.mark.parametrize(
     "sample",
     [None, Fraction(1, 2), 1j, object(), {1}, np.datetime64("2020"), np.array(["a"])],
-    ids=repr,
+    ids=named,
 )
 def test_what_pytorch_does_not_collate_is_refused_and_its_type_named(sample):
     with pytest.raises(TypeError, match="batch must contain"):

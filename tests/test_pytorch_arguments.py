@@ -17,6 +17,8 @@ import torch.optim.lr_scheduler
 import minicnn
 import minicnn.optim.lr_scheduler
 
+from .arrays import named
+
 pytestmark = pytest.mark.cpu  # what is looked at here is the same on any device
 
 nan = float("nan")
@@ -359,7 +361,7 @@ def test_what_pytorch_refuses_is_refused_so_that_its_programs_catch_it(call):
 WORDS = [2.5, "2", None, np.float64(2), [2], (1.5, 2), nan, 1j]  # TypeErrors in PyTorch, mostly
 
 
-@pytest.mark.parametrize("value", WORDS, ids=repr)
+@pytest.mark.parametrize("value", WORDS, ids=named)
 @pytest.mark.parametrize(
     ("argument", "call"),
     [
@@ -381,7 +383,7 @@ def test_a_size_that_is_no_whole_number_is_refused_by_name(argument, call, value
         call(minicnn.nn, value)
 
 
-@pytest.mark.parametrize("value", ["1", None, [0.1], nan, 1j, object()], ids=repr)
+@pytest.mark.parametrize("value", ["1", None, [0.1], nan, 1j, object()], ids=named)
 @pytest.mark.parametrize(
     ("argument", "call"),
     [

@@ -30,6 +30,8 @@ from nin.study import (
 from nin.study.__main__ import STUDIES, main
 from nin.study.report import Report
 
+from .arrays import named
+
 SMALL = ["--limit-train", "96", "--limit-test", "64"]
 ROUND = 1e-6
 
@@ -330,7 +332,7 @@ def test_the_network_that_is_changed_is_quick():
 @pytest.mark.parametrize(
     ("name", "build"),
     [(n, b) for _, variants in ablate.QUESTIONS.values() for n, b in variants.items()],
-    ids=str,
+    ids=named,
 )
 def test_every_variant_gives_a_logit_for_each_class(name, build):
     assert build()(minicnn.zeros(2, 1, 28, 28)).shape == (2, 10)

@@ -17,7 +17,7 @@ from minicnn.tensor import Tensor
 from minicnn.vision import transforms as T
 from minicnn.vision.image_dataset import ImageDataset
 
-from .arrays import array, placed
+from .arrays import array, named, placed
 
 RNG = minicnn.Generator().manual_seed(0)
 
@@ -59,7 +59,7 @@ def test_to_tensor_leaves_floating_point_unscaled():
 SIZES = [((28, 28), (224, 224)), ((28, 28), (7, 9)), ((5, 9), (9, 5)), ((3, 4), (1, 1))]
 
 
-@pytest.mark.parametrize(("source", "target"), [*SIZES, ((6, 6), (6, 13))], ids=str)
+@pytest.mark.parametrize(("source", "target"), [*SIZES, ((6, 6), (6, 13))], ids=named)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
 def test_resizing_is_pytorchs_interpolation(source, target, dtype, tolerance):
     images = pixels(2, *source).astype(dtype)
@@ -68,7 +68,7 @@ def test_resizing_is_pytorchs_interpolation(source, target, dtype, tolerance):
     np.testing.assert_allclose(got, interpolated(images, target), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(("source", "target"), SIZES, ids=str)
+@pytest.mark.parametrize(("source", "target"), SIZES, ids=named)
 def test_resizing_bytes_rounds_to_the_nearest(source, target):
     images = pixels(2, *source)
     got = batch(T.Resize(target), images)
@@ -271,7 +271,7 @@ def test_every_pipeline_keeps_channels_apart(before, after, channels, dtype, mem
 GEOMETRIC = [T.Resize((3, 7)), T.RandomHorizontalFlip(1.0), T.RandomCrop((9, 10), padding=2)]
 
 
-@pytest.mark.parametrize("transform", GEOMETRIC, ids=repr)
+@pytest.mark.parametrize("transform", GEOMETRIC, ids=named)
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_whole_numbers_have_their_channels_last(transform, channels):
     image = pixels(5, 6, channels)
@@ -282,8 +282,8 @@ def test_whole_numbers_have_their_channels_last(transform, channels):
     assert np.array_equal(batch(transform, image[None])[0], expected)
 
 
-@pytest.mark.parametrize("transform", GEOMETRIC, ids=repr)
-@pytest.mark.parametrize("shape", [(5, 6), (3, 5, 6), (9, 5, 6), (2, 3, 5, 6)], ids=str)
+@pytest.mark.parametrize("transform", GEOMETRIC, ids=named)
+@pytest.mark.parametrize("shape", [(5, 6), (3, 5, 6), (9, 5, 6), (2, 3, 5, 6)], ids=named)
 def test_floating_point_tensors_have_their_height_and_width_last(transform, shape):
     x = np.random.default_rng(0).random(shape)
     planes = [array(transform(plane)) for plane in x.reshape(-1, *shape[-2:])]
@@ -371,7 +371,7 @@ def test_to_tensor_takes_pil_images(mode):
 
 
 @pytest.mark.cpu
-@pytest.mark.parametrize("size", [(3, 7), (10, 4), (9, 13)], ids=str)
+@pytest.mark.parametrize("size", [(3, 7), (10, 4), (9, 13)], ids=named)
 def test_resizing_a_pil_image_is_what_pil_makes(size):
     expected = np.asarray(COLOUR.resize(size[::-1], Image.Resampling.BILINEAR))
     got = array(T.Resize(size)(COLOUR))
@@ -429,8 +429,8 @@ IDENTITIES = [
 
 
 @pytest.mark.cpu
-@pytest.mark.parametrize("transform", IDENTITIES, ids=repr)
-@pytest.mark.parametrize("shape", [(2, 5, 6), (2, 5, 6, 1), (2, 5, 6, 3)], ids=str)
+@pytest.mark.parametrize("transform", IDENTITIES, ids=named)
+@pytest.mark.parametrize("shape", [(2, 5, 6), (2, 5, 6, 1), (2, 5, 6, 3)], ids=named)
 def test_writing_into_a_sample_or_a_batch_leaves_the_data_set_alone(transform, shape):
     images = pixels(*shape)
     if isinstance(transform, T.Normalize):
@@ -443,7 +443,7 @@ def test_writing_into_a_sample_or_a_batch_leaves_the_data_set_alone(transform, s
 
 
 @pytest.mark.cpu
-@pytest.mark.parametrize("transform", IDENTITIES[1:7], ids=repr)
+@pytest.mark.parametrize("transform", IDENTITIES[1:7], ids=named)
 def test_writing_into_a_result_leaves_the_image_alone_which_may_be_read_only(transform):
     image = pixels(5, 6) * (1.0 if isinstance(transform, T.Normalize) else 1)
     image = image[None] if isinstance(transform, T.Normalize) else image
@@ -493,7 +493,7 @@ def test_a_mean_and_a_deviation_are_whatever_is_a_number(number):
 
 
 @pytest.mark.parametrize(
-    "size", [np.int64(3), np.array(3), [np.int32(3)], (np.uint8(3), 4), np.array([3, 4])], ids=repr
+    "size", [np.int64(3), np.array(3), [np.int32(3)], (np.uint8(3), 4), np.array([3, 4])], ids=named
 )
 def test_a_size_is_whatever_is_a_whole_number(size):
     plain = [int(n) for n in np.atleast_1d(size)]
@@ -577,7 +577,7 @@ TO_TENSOR = {
 
 
 @pytest.mark.parametrize("name", TO_TENSOR)
-@pytest.mark.parametrize("shape", [(2, 5, 6), (2, 5, 6, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(2, 5, 6), (2, 5, 6, 3)], ids=named)
 def test_a_pipeline_may_make_its_tensors_in_its_own_way(name, shape):
     images = pixels(*shape)
     expected = batch(T.Compose([T.ToTensor(), T.Resize((7, 3))]), images)
