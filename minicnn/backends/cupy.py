@@ -433,7 +433,7 @@ def gather_tiles(m: Any, x: Array, step: int, first: Pair, grid: Pair) -> Array:
     (x,) = _contiguous(x)
     n, h, w, c = x.shape
     tiles = xp.empty((len(m) ** 2, n * math.prod(grid) * c), x.dtype)
-    kernel = kernels.gather_tiles(_as_tuples(m), _is_wide(x, tiles))
+    kernel = kernels.gather_tiles(_as_tuples(m), kernels.is_wide(x, tiles))
     kernel(x, h, w, c, *grid, step, *first, tiles, size=tiles.shape[1])
     return tiles
 
@@ -446,7 +446,7 @@ def place_tiles(m: Any, tiles: Array, out: Array, bias: Array | None = None) -> 
     """
     (tiles,), j = _contiguous(tiles), len(m)
     _, h, w, c = out.shape
-    kernel = kernels.place_tiles(_as_tuples(m), bias is not None, _is_wide(out, tiles))
+    kernel = kernels.place_tiles(_as_tuples(m), bias is not None, kernels.is_wide(out, tiles))
     given = [tiles, *([] if bias is None else _contiguous(bias))]
     y = xp.ascontiguousarray(out)
     kernel(*given, h, w, c, -(-h // j), -(-w // j), y, size=tiles.size // len(m[0]) ** 2)
@@ -456,10 +456,6 @@ def place_tiles(m: Any, tiles: Array, out: Array, bias: Array | None = None) -> 
 
 def _as_tuples(m: Any) -> kernels.Matrix:
     return tuple(map(tuple, m.tolist()))
-
-
-def _is_wide(*arrays: Array) -> bool:
-    return max(a.size for a in arrays) >= 2**31
 
 
 def filtering_gains(images: Sequence[int], filters: Sequence[int], pixels: Pair) -> bool:

@@ -312,7 +312,15 @@ shrink = _kernel(
 # first pixel: coordinates are unsigned, and those before the first wrap around to very large ones,
 # so that one comparison with h or w finds them all.
 
+# What counts elements, to CuPy and in C: kernels spend their time on divisions, and by 32 bits
+# those are several times faster.
+_INDEX = {False: ("uint32", "unsigned int"), True: ("uint64", "unsigned long long")}
 _SIZES = ("h", "w", "c", "oh", "ow", "kh", "kw", "sh", "sw", "dh", "dw", "top", "left")
+
+
+def is_wide(*arrays: Any) -> bool:
+    """Whether 32 bits are too few to count the elements of one of the arrays."""
+    return max(a.size for a in arrays) >= 2**31
 
 
 class Windowed:
@@ -323,8 +331,7 @@ class Windowed:
         self._compiled = cache(self._kernel)
 
     def _kernel(self, wide: bool, count: int) -> Any:
-        # They spend their time on divisions, and by 32 bits those are several times faster.
-        uint, c_type = ("uint64", "unsigned long long") if wide else ("uint32", "unsigned int")
+        uint, c_type = _INDEX[wide]
         sizes = ", ".join(f"{uint} {each}" for each in _SIZES)
         places = _pack("Places", "P", count) if "P place" in self.inputs + self.outputs else ""
         return _kernel(
@@ -340,8 +347,7 @@ class Windowed:
     ) -> None:
         """Run it, with a thread for every `count` elements of the first output."""
         arrays = [a for a in (*inputs, *outputs) if isinstance(a, xp.ndarray)]
-        wide = max(a.size for a in arrays) >= 2**31
-        kernel = self._compiled(wide, count)
+        kernel = self._compiled(is_wide(*arrays), count)
         kernel(*inputs, *sizes, *outputs, size=outputs[0].size // count)
 
 
@@ -526,8 +532,8 @@ _TILE = """
 def gather_tiles(m: Matrix, wide: bool) -> Any:
     """tiles[·, i] = m X mᵀ for the i-th tile and channel, X its square of the image."""
     j, k = len(m), len(m[0])
-    uint, c_type = ("uint64", "unsigned long long") if wide else ("uint32", "unsigned int")
-    sizes = ", ".join(f"{uint} {each}" for each in "h w c th tw step".split())  # noqa: SIM905
+    uint, c_type = _INDEX[wide]
+    sizes = ", ".join(f"{uint} {each}" for each in ("h", "w", "c", "th", "tw", "step"))
     return _kernel(
         "gather_tiles",
         f"raw T x, {sizes}, int32 top, int32 left",
@@ -556,8 +562,8 @@ def gather_tiles(m: Matrix, wide: bool) -> Any:
 def place_tiles(m: Matrix, bias: bool, wide: bool) -> Any:
     """The square of y for the i-th tile and channel: m X mᵀ, X = tiles[·, i], and a bias."""
     j, k = len(m), len(m[0])
-    uint, c_type = ("uint64", "unsigned long long") if wide else ("uint32", "unsigned int")
-    sizes = ", ".join(f"{uint} {each}" for each in "h w c th tw".split())  # noqa: SIM905
+    uint, c_type = _INDEX[wide]
+    sizes = ", ".join(f"{uint} {each}" for each in ("h", "w", "c", "th", "tw"))
     return _kernel(
         "place_tiles",
         f"raw T tiles, {'raw T bias, ' if bias else ''}{sizes}",
