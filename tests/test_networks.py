@@ -95,8 +95,9 @@ def test_logits_loss_and_every_gradient(images, preset, dtype, limit):
 @pytest.mark.parametrize(("dtype", "limit"), PRECISIONS, ids=["float64", "float32"])
 def test_twenty_steps_of_sgd(images, preset, dtype, limit):
     model, other = models(preset, dtype)
-    # In float32, large steps make of the order of adding up, 1e-7, more than 1e-4 in twenty.
-    settings = SGD if dtype == minicnn.float64 else {**SGD, "lr": SGD["lr"] / 10}
+    # In float32, large steps make of another order of adding up, 1e-7, more than 1e-4 in twenty.
+    slow = dtype == minicnn.float32 and minicnn.get_default_device().type == "cuda"
+    settings = {**SGD, "lr": SGD["lr"] / 10} if slow else SGD
     mine = optim.SGD(model.parameters(), **settings)
     its = torch.optim.SGD(other.parameters(), **settings)
     for i in range(20):
