@@ -5,6 +5,8 @@ The names are PyTorch's. Start reading at `autograd.py`, then `operations/`, `te
 
 from __future__ import annotations
 
+__version__ = "0.1.0"
+
 from typing import Any
 
 from . import cuda as cuda
@@ -49,8 +51,6 @@ from .random import manual_seed as manual_seed
 from .serialization import load as load
 from .serialization import save as save
 from .tensor import Tensor as Tensor
-
-__version__ = "0.1.0"
 
 
 def _tensor(name: str, input: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import textwrap
 from contextlib import suppress
 from pathlib import Path
 
-from . import backends
+from . import __version__, backends
 from .console import printable
 from .parallel import available_cores
 
@@ -28,8 +28,6 @@ def processor() -> str:
 
 def describe() -> dict[str, dict[str, str]]:
     """Versions, machine and settings: in general, and for each backend."""
-    from . import __version__
-
     variables = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith(VARIABLES)]
     return {
         "minicnn": {
