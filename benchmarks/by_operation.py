@@ -20,8 +20,7 @@ import numpy as np
 import threadpoolctl
 
 import minicnn
-from minicnn import nn
-from minicnn.backends import context
+from minicnn import context, nn
 from minicnn.operations.winograd import FixedFilters
 from nin.presets import PRESETS
 

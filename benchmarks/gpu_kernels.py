@@ -25,15 +25,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import minicnn
-from minicnn import backends, nn, optim
+from minicnn import context, nn, optim
 from nin.presets import PRESETS
 
 from .gpu_worker import MiniCNN
 from .worker import draw
 
 # Functions of a backend that compute nothing, or only on the host.
-NOT_KERNELS = {"asarray", "capturing", "describe", "fetch", "from_host", "integers", "normal"}
-NOT_KERNELS |= {"permutation", "pieces", "quiet", "rate", "set_tf32", "share", "to_host", "trouble"}
+NOT_KERNELS = {"asarray", "capturing", "chunks", "column_chunks", "describe", "fetch"}
+NOT_KERNELS |= {"for_chunks", "from_host", "quiet", "rate", "sum_chunks", "to_host", "trouble"}
 PRODUCTS = {"matmul", "affine"}
 # Arguments that are read and written.
 IN_PLACE = {"add_at": ("target",), "sgd": ("p", "v")}
@@ -201,10 +201,9 @@ def ceilings(stopwatch: Stopwatch, size: int) -> dict[str, float]:
     out = backend.xp.empty((size, size), "float32")
     found = {}
     for name, tf32 in (("float32_flops", False), ("tf32_flops", True)):
-        backend.set_tf32(tf32)
-        ms = stopwatch.milliseconds([lambda: backend.matmul(a, b, out)])
+        with context.using(tf32=tf32):
+            ms = stopwatch.milliseconds([lambda: backend.matmul(a, b, out)])
         found[name] = 2.0 * size**3 / (ms / 1e3)
-    backend.set_tf32(False)
     source = backend.xp.concatenate([a.ravel()] * 4)
     target = backend.xp.empty_like(source)
 
@@ -221,8 +220,7 @@ def measure(
     library = MiniCNN("cuda")
     stopwatch = Stopwatch(library, rounds)
     limits = ceilings(stopwatch, size)
-    backends.conv_algorithm = conv
-    stopwatch.backend.set_tf32(tf32)
+    context.set_default(conv_algorithm=conv, tf32=tf32)
     recorder = record(preset, batch, library.device)
     rows: list[dict[str, Any]] = []
     for key, call in recorder.calls.items():

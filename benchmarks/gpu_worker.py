@@ -54,8 +54,7 @@ class MiniCNN:
         from nin.fit import Training
         from nin.presets import PRESETS
 
-        self.device.backend.set_tf32(setting.tf32)
-        minicnn.backends.conv_algorithm = setting.conv
+        minicnn.context.set_default(conv_algorithm=setting.conv, tf32=setting.tf32)
         minicnn.manual_seed(0)
         x, y = (minicnn.tensor(a).to(self.device) for a in draw(setting.preset, setting.batch))
         preset, data = PRESETS[setting.preset], TensorDataset(x, y)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import minicnn
-from minicnn import backends
+from minicnn import context
 from nin import data
 from nin.fit import Training
 from nin.health import Monitor
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--last-bias", type=float, help="default: the preset's")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
-    backends.conv_algorithm = "auto"
+    context.set_default(conv_algorithm="auto")
     preset = PRESETS[args.preset]
     if args.init is not None:
         preset = replace(preset, init=args.init)

@@ -57,7 +57,7 @@ def minicnn(preset: str, n: int, threads: int, how: str) -> tuple[Step, Step]:
     criterion = mc.nn.CrossEntropyLoss()
     x, y = (mc.tensor(a) for a in draw(preset, n))
     threadpoolctl.threadpool_limits(threads, user_api="blas")
-    mc.backends.conv_algorithm = how.removeprefix("loop-")
+    mc.context.set_default(conv_algorithm=how.removeprefix("loop-"))
     if how.startswith("loop-"):
 
         def train() -> Any:

@@ -9,15 +9,12 @@ __version__ = "0.1.0"
 
 from typing import Any
 
+from . import context as context
 from . import cuda as cuda
 from . import functional as functional
 from . import nn as nn
 from . import optim as optim
 from . import utils as utils
-from .autograd import enable_grad as enable_grad
-from .autograd import is_grad_enabled as is_grad_enabled
-from .autograd import no_grad as no_grad
-from .autograd import set_grad_enabled as set_grad_enabled
 from .creation import arange as arange
 from .creation import cat as cat
 from .creation import from_numpy as from_numpy
@@ -45,6 +42,10 @@ from .dtype import long as long
 from .dtype import uint8 as uint8
 from .environment import show_config as show_config
 from .functional import relu as relu
+from .grad_mode import enable_grad as enable_grad
+from .grad_mode import is_grad_enabled as is_grad_enabled
+from .grad_mode import no_grad as no_grad
+from .grad_mode import set_grad_enabled as set_grad_enabled
 from .gradcheck import gradcheck as gradcheck
 from .random import Generator as Generator
 from .random import manual_seed as manual_seed

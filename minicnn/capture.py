@@ -11,9 +11,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from . import backends, random
-from .autograd import changed_in_place, is_grad_enabled
-from .backends import backend_of, context
+from . import context, random
+from .autograd import changed_in_place
+from .backends import backend_of
+from .grad_mode import is_grad_enabled
 from .nn.module import Module
 from .optim import SGD
 from .tensor import Tensor
@@ -69,8 +70,8 @@ class Captured:
 
     def _call(self, backend: Any, inputs: tuple[Tensor, ...]) -> Tensor | None:
         key, things = self._standing()
-        how = context.current(), backends.conv_algorithm, backend.get_tf32()
-        key = tuple((x.shape, x.dtype) for x in inputs), is_grad_enabled(), how, *key
+        how = is_grad_enabled(), context.current()
+        key = tuple((x.shape, x.dtype) for x in inputs), how, *key
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= MOST:  # something changes all the time: no two are alike
@@ -100,7 +101,7 @@ class Captured:
         groups = self.optimizer.param_groups if self.optimizer else []
         named = [(k, v) for m in modules for k, v in vars(m).items() if k not in REGISTRIES]
         named += [(k, v) for g in groups for k, v in g.items() if k not in ("lr", "params")]
-        weights, generator = self._weights(), random.current().generator
+        weights, generator = self._weights(), random.current()
         things = [generator, *modules, *(v for _, v in named if not _is_plain(v))]
         things += [thing for t in weights for thing in (t.array, t.grad_array)]
         if self.optimizer is not None:
@@ -159,12 +160,10 @@ class _Launch:
     ) -> None:
         backend = backend_of(inputs[0].array)
         self._inputs = tuple(Tensor(x.array.copy(order="K")) for x in inputs)
-        self._generator = random.CountedGenerator(
-            random.current().generator, backend.xp.zeros(1, "uint64")
-        )
+        self._generator = random.CountedGenerator(random.current(), backend.xp.zeros(1, "uint64"))
 
         def work() -> Tensor | None:
-            with random.drawing(self._generator, 0):
+            with context.using(generator=self._generator, first_image=0, images=None):
                 return _checked(step, self._inputs)
 
         before = [t.grad_array for t in weights]

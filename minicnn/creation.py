@@ -222,8 +222,8 @@ def randn(
     """A tensor of this size, normally distributed with mean 0 and variance 1."""
     dtype, size = _random("randn", dtype), _size("randn", size)
     backends.refuse_capture("randn()")
-    key = random.source(generator).next_key()
-    return Tensor(_backend(device).normal(key, size, dtype), requires_grad)
+    drawn = random.normal(random.source(generator).next_key(), size, dtype)
+    return Tensor(_backend(device).from_host(drawn), requires_grad)
 
 
 def _dtype(name: str, dtype: DType) -> DType:
@@ -255,15 +255,16 @@ def randint(
         raise ArgumentError(f"randint: there is no whole number from {low} on and below {high}")
     size = _size("randint", (size,))
     backends.refuse_capture("randint()")
-    key = random.source(generator).next_key()
-    return Tensor(_backend(device).integers(key, low, high, size))
+    drawn = random.integers(random.source(generator).next_key(), low, high, size)
+    return Tensor(_backend(device).from_host(drawn))
 
 
 def randperm(n: int, *, generator: Generator | None = None, device: Place = None) -> Tensor:
     """The numbers 0 … n-1 in random order, int64."""
     n = whole("randperm", "n", n, 0)
     backends.refuse_capture("randperm()")
-    return Tensor(_backend(device).permutation(random.source(generator).next_key(), n))
+    drawn = random.permutation(random.source(generator).next_key(), n)
+    return Tensor(_backend(device).from_host(drawn))
 
 
 def _tensors(name: str, tensors: Iterable[Tensor]) -> list[Tensor]:

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import backends, random
+from . import backends, context, random
 from .arguments import ArgumentError, Pair, pair, real, whole
 from .autograd import common_backend
-from .backends import Array, backend_of, constant, context
+from .backends import Array, backend_of, constant
+from .backends.windows import Window
 from .dtype import float32, is_floating
 from .operations import arithmetic, convolution, matrix, pooling, winograd
 from .operations import dropout as _dropout
 from .operations import softmax as _softmax
-from .operations.convolution import Margins
 from .tensor import Tensor
 
 Size2 = int | Sequence[int]
@@ -65,7 +65,7 @@ def _bias(name: str, bias: Any, weight: Tensor) -> None:
             raise ShapeError(f"{name}: bias {bias.shape} does not fit weight {weight.shape}")
 
 
-def conv_margins(padding: str | Size2, kernel: Pair, stride: Pair, dilation: Pair) -> Any:
+def conv_pads(padding: str | Size2, kernel: Pair, stride: Pair, dilation: Pair) -> Any:
     """((top, bottom), (left, right)) of a convolution's padding argument."""
     if isinstance(padding, str) and padding == "valid":
         return (0, 0), (0, 0)
@@ -79,27 +79,28 @@ def conv_margins(padding: str | Size2, kernel: Pair, stride: Pair, dilation: Pai
     return tuple((p, p) for p in pair("conv2d", "padding", padding, 0))
 
 
-def _pool_margins(
-    name: str, x: Tensor, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil: bool
-) -> tuple[Any, Pair]:
-    """The margins a pooling needs, the last window's overhang included, and its output size."""
+def _pool_window(
+    name: str, x: Tensor, window: Window, padding: Pair, ceil: bool
+) -> tuple[Window, Pair]:
+    """The window with the padding that a pooling needs, an overhang included; its output size."""
+    kernel, stride, dilation, _ = window
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise ArgumentError(f"{name}: padding {padding} is more than half of kernel_size {kernel}")
-    margins, sizes = [], []
+    pads, sizes = [], []
     for length, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True):
         reach = d * (k - 1) + 1
         room = length + 2 * p - reach
         size = (-(-room // s) if ceil else room // s) + 1
         if ceil and (size - 1) * s >= length + p:
-            size -= 1  # a window must start inside the image or its first margin
+            size -= 1  # a window must start inside the image or its first padding
         if size < 1 or length < 1:
             raise ShapeError(
                 f"{name}: kernel_size {kernel} (dilation {dilation}) is larger than the padded"
                 f" input {x.shape}"
             )
-        margins.append((p, max(0, (size - 1) * s + reach - length - p)))
+        pads.append((p, max(0, (size - 1) * s + reach - length - p)))
         sizes.append(size)
-    return tuple(margins), (sizes[0], sizes[1])
+    return window._replace(pads=(pads[0], pads[1])), (sizes[0], sizes[1])
 
 
 def _batched(x: Tensor) -> Tensor:
@@ -138,7 +139,7 @@ def conv2d(
     kernel = (weight.shape[2], weight.shape[3])
     stride = pair("conv2d", "stride", stride, 1)
     dilation = pair("conv2d", "dilation", dilation, 1)
-    margins = conv_margins(padding, kernel, stride, dilation)
+    pads = conv_pads(padding, kernel, stride, dilation)
     if x.shape[1] != weight.shape[1]:
         raise ShapeError(
             f"conv2d: input {input.shape} has {x.shape[1]} channels, weight {weight.shape} takes"
@@ -146,42 +147,33 @@ def conv2d(
         )
     _bias("conv2d", bias, weight)
     _same_type("conv2d", input, weight, bias)
-    padded = tuple(n + sum(m) for n, m in zip(x.shape[2:], margins, strict=True))
+    padded = tuple(n + sum(m) for n, m in zip(x.shape[2:], pads, strict=True))
     reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
     if any(n < r for n, r in zip(padded, reach, strict=True)):
         raise ShapeError(
             f"conv2d: kernel {reach[0]}×{reach[1]} of weight {weight.shape} is larger than the"
             f" padded input {padded[0]}×{padded[1]} of {input.shape}"
         )
-    if _minimal_filtering(x, weight, stride, dilation, margins):
-        y = winograd.conv2d(x, weight, bias, margins)
-    else:
-        y = convolution.conv2d(x, weight, bias, stride, margins, dilation)
-    return _like(y, input)
+    window = Window(kernel, stride, dilation, pads)
+    algorithm = winograd if _minimal_filtering(x, weight, window) else convolution
+    return _like(algorithm.conv2d(x, weight, bias, window), input)
 
 
-def _minimal_filtering(
-    x: Tensor, weight: Tensor, stride: Pair, dilation: Pair, margins: Margins
-) -> bool:
-    """Whether the algorithm that is asked for and the shapes are for Winograd's convolution.
-
-    This thread's context says which, or else `backends.conv_algorithm`.
+def _minimal_filtering(x: Tensor, weight: Tensor, window: Window) -> bool:
+    """Whether `Context.conv_algorithm` and the shapes are for Winograd's convolution.
 
     It can do square 3×3 and 5×5 filters at stride 1 in float32. "auto" takes it where the backend
     says that it takes less time.
     """
-    algorithm = context.current().conv_algorithm or backends.conv_algorithm
-    if algorithm not in ("im2col", "winograd", "auto"):
-        raise ArgumentError(
-            f"backends.conv_algorithm must be 'im2col', 'winograd' or 'auto', got {algorithm!r}"
-        )
-    kh, kw = weight.shape[2:]
-    possible = kh == kw and kh in (3, 5) and stride == dilation == (1, 1) and x.dtype == float32
+    algorithm = context.current().conv_algorithm
+    kernel, stride, dilation, _ = window
+    possible = kernel in ((3, 3), (5, 5)) and stride == dilation == (1, 1) and x.dtype == float32
     if algorithm == "im2col" or not possible:
         return False
-    backend = backends.backend_of(x.array)
-    pixels = backend.output_size(x.shape[2:], (kh, kw), stride, dilation, margins)
-    return algorithm == "winograd" or backend.filtering_gains(x.shape, weight.shape, pixels)
+    if algorithm == "winograd":
+        return True
+    pixels = window.output_size((x.shape[2], x.shape[3]))
+    return backend_of(x.array).filtering_gains(x.shape, weight.shape, pixels)
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -233,10 +225,9 @@ def max_pool2d(
     kernel = pair(name, "kernel_size", kernel_size, 1)
     step = kernel if stride is None else pair(name, "stride", stride, 1)
     spread = pair(name, "dilation", dilation, 1)
-    margins, _ = _pool_margins(
-        name, x, kernel, step, pair(name, "padding", padding, 0), spread, ceil_mode
-    )
-    return _like(pooling.max_pool2d(x, kernel, step, margins, spread), input)
+    window = Window(kernel, step, spread)
+    window, _ = _pool_window(name, x, window, pair(name, "padding", padding, 0), ceil_mode)
+    return _like(pooling.max_pool2d(x, window), input)
 
 
 def avg_pool2d(
@@ -264,14 +255,14 @@ def avg_pool2d(
     kernel = pair(name, "kernel_size", kernel_size, 1)
     step = kernel if stride is None else pair(name, "stride", stride, 1)
     around = pair(name, "padding", padding, 0)
-    margins, sizes = _pool_margins(name, x, kernel, step, around, (1, 1), ceil_mode)
-    window = (x.shape[2:], kernel, step, around, sizes)
+    window, sizes = _pool_window(name, x, Window(kernel, step), around, ceil_mode)
     counted = (count_include_pad, divisor_override)
-    share = constant(backend_of(x.array), _shares, *window, *counted, x.dtype)
-    return _like(pooling.avg_pool2d(x, kernel, step, margins, share), input)
+    geometry = (x.shape[2:], kernel, step, around, sizes)
+    scale = constant(backend_of(x.array), _pool_scale, *geometry, *counted, x.dtype)
+    return _like(pooling.avg_pool2d(x, window, scale), input)
 
 
-def _shares(
+def _pool_scale(
     lengths: Pair,
     kernel: Pair,
     step: Pair,
@@ -281,17 +272,17 @@ def _shares(
     divisor: int | None,
     dtype: Any,
 ) -> Array:
-    """What a window's sum is multiplied by, for each window: (H', W')."""
+    """What a window's sum is multiplied by, for each window: (H', W', 1)."""
     xp = backends.host.xp
     if divisor is not None:
-        return xp.full(sizes, 1 / divisor, dtype)
+        return xp.full((*sizes, 1), 1 / divisor, dtype)
     counts = []
     for length, k, s, p, size in zip(lengths, kernel, step, around, sizes, strict=True):
         first, last = (-p, length + p) if count_include_pad else (0, length)
         starts = [i * s - p for i in range(size)]
         counts.append([min(start + k, last) - max(start, first) for start in starts])
     rows, columns = (xp.array(c, dtype) for c in counts)
-    return 1 / (rows[:, None] * columns)
+    return 1 / (rows[:, None, None] * columns[:, None])
 
 
 def _regions(length: int, count: int) -> list[Pair]:
@@ -331,9 +322,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     _same_type("dropout", input)
     if not training or p == 0:
         return input
-    stream = random.current()
-    first = stream.first_row(len(input)) if input.ndim else stream.first
-    return _dropout.dropout(input, p, stream.generator.next_key(), first)
+    first = random.first_row(len(input)) if input.ndim else 0
+    return _dropout.dropout(input, p, random.current().next_key(), first)
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
-from . import creation, random
+from . import context, creation, random
 from .arguments import ArgumentError
-from .autograd import no_grad
 from .backends import backend_of, host, is_array
 from .dtype import float64, is_floating, uint8
+from .grad_mode import no_grad
 from .nn.container import Sequential
 from .nn.module import Module
 from .tensor import Tensor
@@ -119,7 +119,8 @@ def _first_coupled(module: Module, path: str, images: Tensor) -> Found | None:
 
 
 def _run(module: Module, images: Tensor, first: int) -> Any:
-    with random.drawing(random.current().generator.clone(), first, len(images)):
+    generator = random.current().clone()
+    with context.using(generator=generator, first_image=first, images=len(images)):
         return module(images)
 
 

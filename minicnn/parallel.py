@@ -18,14 +18,16 @@ import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
-from . import creation, functional, random
+from . import context, creation, functional, random
 from .arguments import whole
-from .autograd import Variable, add_to_leaves, is_grad_enabled, no_grad, set_grad_enabled
-from .backends import Array, context
-from .backends import threads as backend_threads
+from .autograd import Variable, add_to_leaves
+from .backends import Array
+from .backends import threads as cpu_threads
 from .dtype import is_floating
+from .grad_mode import is_grad_enabled, no_grad, set_grad_enabled
 from .independence import refuse_coupled, settings
 from .nn.layers import CrossEntropyLoss
 from .nn.module import Module
@@ -125,7 +127,8 @@ class MicroBatches:
         count = max(1, min(n, rounds * self.threads))  # so that each thread gets as many images
         pieces = [slice(i * n // count, (i + 1) * n // count) for i in range(count)]
         fixed = FixedFilters(p.array for p in self.model.parameters())
-        inherited, recording = context.current(), is_grad_enabled()
+        inherited = replace(context.current(), threads=self.blas_threads, fixed_filters=fixed)
+        recording = is_grad_enabled()
         after: list[random.Generator] = []
         failed = threading.Event()
 
@@ -134,17 +137,15 @@ class MicroBatches:
             before, _thread.working = is_grad_enabled(), True
             set_grad_enabled(recording)
             try:
-                with (
-                    context.using(inherited, fixed_filters=fixed),
-                    backend_threads.sharing_out_to(self.blas_threads),
-                ):
-                    for piece in pieces[thread :: self.threads]:
-                        if failed.is_set():
-                            break
-                        draws = generator.clone()
-                        with random.drawing(draws, piece.start, piece.stop - piece.start):
-                            results.append(work(piece, sums))
-                        after.append(draws)
+                for piece in pieces[thread :: self.threads]:
+                    if failed.is_set():
+                        break
+                    draws, images = generator.clone(), piece.stop - piece.start
+                    with context.using(
+                        inherited, generator=draws, first_image=piece.start, images=images
+                    ):
+                        results.append(work(piece, sums))
+                    after.append(draws)
                 return results, sums
             except BaseException:
                 failed.set()
@@ -156,8 +157,8 @@ class MicroBatches:
         if _thread.working:
             raise RuntimeError("MicroBatches: called by a model that runs in micro-batches itself")
         pool, lock = self._pool_and_lock()
-        with lock, backend_threads.blas_threads(self.blas_threads):
-            done = backend_threads.all_done(pool, take, range(self.threads))
+        with lock, cpu_threads.blas_threads(self.blas_threads):
+            done = cpu_threads.all_done(pool, take, range(self.threads))
         for draws in after:
             generator.catch_up(draws)
         totals = Sums()
@@ -182,7 +183,7 @@ class MicroBatches:
         """
         _refuse_others(x, y)
         self._check(x)
-        generator = random.current().generator
+        generator = random.current()
         images = x if x.is_leaf else x.detach().requires_grad_()  # its history is gone through once
         if _is_sum_over_images(criterion) and not y.requires_grad:
             loss, sums = self._sum_over_images(criterion, images, y, generator)  # type: ignore[arg-type]
@@ -199,7 +200,7 @@ class MicroBatches:
         total = 1.0
         if criterion.reduction == "mean":
             total = _total_weight(criterion, y)
-        share = 1 / total if total else 0.0
+        factor = 1 / total if total else 0.0
 
         def work(piece: slice, sums: Sums) -> Any:
             loss = functional.cross_entropy(
@@ -210,7 +211,7 @@ class MicroBatches:
                 reduction="sum",
                 label_smoothing=criterion.label_smoothing,
             )
-            g = creation.full((), share, dtype=loss.dtype, device=loss.device)
+            g = creation.full((), factor, dtype=loss.dtype, device=loss.device)
             sums.add(loss.gradients(g))
             return loss.item()
 
@@ -243,7 +244,7 @@ class MicroBatches:
         """model(x), without recording it for gradients."""
         _refuse_others(x)
         self._check(x)
-        return self._forward(x, random.current().generator)
+        return self._forward(x, random.current())
 
     def _outputs(self, x: Tensor) -> Tensor:
         outputs = self.model(x)

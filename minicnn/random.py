@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from . import backends
+from . import backends, context
 from .arguments import ArgumentError, whole
 
 
@@ -69,8 +68,7 @@ class Generator:
 
     def split(self) -> Generator:
         """A generator of its own, seeded by this one's next key."""
-        seed = backends.host.integers(self.next_key(), 0, 2**63 - 1, ())
-        return Generator().manual_seed(int(seed))
+        return Generator().manual_seed(int(integers(self.next_key(), 0, 2**63 - 1, ())))
 
     def clone(self) -> Generator:
         """A generator that will hand out the same keys as this one from here on."""
@@ -81,13 +79,13 @@ class Generator:
         with _counting:
             self._count = max(self._count, other._count)
 
-    def at(self, position: int) -> Generator:
-        """The generator that this one would be after `position`·2³² draws.
+    def fold_in(self, data: int) -> Generator:
+        """A generator of this one's seed and of a number, as JAX's `random.fold_in` makes keys.
 
-        Each of many tasks takes one of these, so that what a task draws does not depend on which
-        thread runs it, or when.
+        Each of many tasks takes the one of its number, so that what a task draws does not depend on
+        which thread runs it, or when. It is as far on as 2³²·`data` draws.
         """
-        return Generator().set_state((self._seed, position << 32))
+        return Generator().set_state((self._seed, data << 32))
 
 
 class CountedGenerator(Generator):
@@ -120,62 +118,54 @@ def manual_seed(seed: int) -> Generator:
     return default_generator.manual_seed(seed)
 
 
-class Stream(threading.local):
-    """Where dropout draws from, in each thread: a generator, and the number of the first image.
-
-    Usually it is the default generator and 0. Code that cuts a batch into pieces sets both, with
-    `drawing`, and how many images a piece has, so that every image gets the mask it would get in
-    the whole batch.
-    """
-
-    def __init__(self) -> None:
-        self.generator, self.first = default_generator, 0
-        self.images: int | None = None
-
-    def first_row(self, rows: int) -> int:
-        """The number of the first of some rows, as many for each image of a piece.
-
-        Raises ArgumentError for rows that are no multiple of the images.
-        """
-        if self.images is None or rows == self.images:
-            return self.first
-        if not self.images or rows % self.images:
-            raise ArgumentError(
-                f"dropout: {rows} rows are no multiple of a piece's {self.images} images, so they"
-                " don't belong to single ones; run whole batches"
-            )
-        return self.first * (rows // self.images)
-
-
-_stream = Stream()
-
-
-def current() -> Stream:
-    """The stream of this thread."""
-    return _stream
+def current() -> Generator:
+    """The generator that this thread draws from: its context's, or else the default one."""
+    return context.current().generator or default_generator
 
 
 def source(generator: Generator | None) -> Generator:
-    """The generator that is given, or else this thread's: usually the default one.
+    """The generator that is given, or else this thread's.
 
     Raises TypeError for what is none.
     """
-    if generator is not None and not isinstance(generator, Generator):
+    if generator is None:
+        return current()
+    if not isinstance(generator, Generator):
         raise TypeError(f"generator must be a minicnn.Generator, got {type(generator).__name__}")
-    if generator is not None:
-        backends.refuse_capture("a generator of one's own")
-    return _stream.generator if generator is None else generator
+    backends.refuse_capture("a generator of one's own")
+    return generator
 
 
-@contextmanager
-def drawing(generator: Generator, first: int, images: int | None = None) -> Iterator[None]:
-    """Let this thread's dropout draw from `generator`, for images from number `first` on.
+def first_row(rows: int) -> int:
+    """The number, in the whole batch, of the first of some rows that are dropped out.
 
-    `images` is how many of the batch's there are, if it was cut.
+    A piece of a batch has as many rows for each image (see `Context.images`). Raises ArgumentError
+    for rows that are no multiple of the images.
     """
-    before = _stream.generator, _stream.first, _stream.images
-    _stream.generator, _stream.first, _stream.images = generator, first, images
-    try:
-        yield
-    finally:
-        _stream.generator, _stream.first, _stream.images = before
+    where = context.current()
+    if where.images is None or rows == where.images:
+        return where.first_image
+    if not where.images or rows % where.images:
+        raise ArgumentError(
+            f"dropout: {rows} rows are no multiple of a piece's {where.images} images, so they"
+            " don't belong to single ones; run whole batches"
+        )
+    return where.first_image * (rows // where.images)
+
+
+# --- numbers that are drawn on the host, whatever the device -------------------------------------
+
+
+def normal(key: Key, shape: Sequence[int], dtype: Any) -> Any:
+    """Numbers from the standard normal distribution, of the shape given, as a NumPy array."""
+    return backends.host.philox(key).standard_normal(tuple(shape), dtype=dtype)
+
+
+def integers(key: Key, low: int, high: int, shape: Sequence[int]) -> Any:
+    """Whole numbers low ≤ k < high, int64, of the shape given, as a NumPy array."""
+    return backends.host.philox(key).integers(low, high, tuple(shape), dtype="int64")
+
+
+def permutation(key: Key, n: int) -> Any:
+    """The numbers 0 … n-1 in random order, int64, as a NumPy array."""
+    return backends.host.philox(key).permutation(n)

@@ -30,6 +30,7 @@ from .dtype import (
     uint8,
     wrapped,
 )
+from .grad_mode import is_grad_enabled
 from .indexing import steps
 from .operations import arithmetic, matrix, shape
 from .versions import owner
@@ -515,7 +516,7 @@ class Tensor(Variable):
         return self._in_place("copy_", other.detach().to(self.device), other)
 
     def _refuse_history(self, name: str, *others: Any) -> None:
-        if autograd.is_grad_enabled() and any(
+        if is_grad_enabled() and any(
             isinstance(t, Tensor) and t.requires_grad for t in (self, *others)
         ):
             raise RuntimeError(

@@ -418,7 +418,7 @@ class Training:
         """
         self.model.train()
         # Keyed by seed and epoch, so that an epoch's order doesn't depend on what was drawn before.
-        self.train_loader.generator = Generator().manual_seed(self.preset.seed).at(self.epoch)
+        self.train_loader.generator = Generator().manual_seed(self.preset.seed).fold_in(self.epoch)
         start = time.perf_counter()
         for images, labels in self.train_loader.batches(self.batch):
             self.lr = self.optimizer.param_groups[0]["lr"]

@@ -18,9 +18,8 @@ from pathlib import Path
 import threadpoolctl
 
 import minicnn
-from minicnn import backends
+from minicnn import backends, context
 from minicnn.arguments import ArgumentError
-from minicnn.backends import context
 from minicnn.parallel import available_cores
 from minicnn.vision.datasets import DatasetError
 
@@ -262,8 +261,6 @@ def _start(args: argparse.Namespace, run: Run, data: datasets.Data, signals: Sig
     """The network of the run's settings at step 0, watched."""
     preset, environment = run.preset, run.environment
     device = command_line.device_of(environment["backend"])
-    if device.type == "cuda":
-        device.backend.set_tf32(environment["tf32"])
     minicnn.manual_seed(preset.seed)
     try:
         training = Training(
@@ -335,7 +332,10 @@ def train(args: argparse.Namespace) -> int:
         raise UsageError("--tensorboard needs tensorboardX: pip install 'minicnn[tensorboard]'")
     with ExitStack() as afterwards:
         run, data, state = (_resume if args.resume else _begin)(args, afterwards)
-        afterwards.enter_context(context.using(conv_algorithm=run.environment["conv"]))
+        environment = run.environment
+        afterwards.enter_context(
+            context.using(conv_algorithm=environment["conv"], tf32=environment["tf32"])
+        )
         signals = afterwards.enter_context(Signals())
         watch = _start(args, run, data, signals)
         if state is not None:

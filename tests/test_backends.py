@@ -10,18 +10,18 @@ import pytest
 
 import minicnn
 from minicnn.backends import numpy as host
+from minicnn.backends.windows import Window
 
-NONE = ((0, 0), (0, 0))
-WINDOWS = {  # shape, (kernel, stride, dilation, margins)
-    "overlapping": ((2, 9, 8, 3), ((3, 2), (1, 1), (1, 1), NONE)),
-    "in packs": ((2, 7, 9, 8), ((3, 3), (2, 2), (1, 1), ((1, 0), (1, 2)))),
-    "apart and spread": ((1, 11, 7, 1), ((3, 3), (2, 1), (2, 1), NONE)),
-    "spread, with margins": ((2, 9, 7, 4), ((3, 2), (3, 2), (2, 3), ((3, 1), (0, 2)))),
-    "side by side": ((2, 6, 5, 3), ((2, 1), (2, 1), (1, 1), NONE)),
-    "1×1": ((2, 6, 6, 4), ((1, 1), (1, 1), (1, 1), NONE)),
-    "1×1 at stride 2": ((2, 6, 6, 4), ((1, 1), (2, 2), (1, 1), NONE)),
-    "more than 256 places": ((1, 20, 20, 2), ((18, 18), (1, 1), (1, 1), NONE)),
-    "no images": ((0, 6, 6, 4), ((2, 2), (2, 2), (1, 1), NONE)),
+WINDOWS = {  # shape, window
+    "overlapping": ((2, 9, 8, 3), Window((3, 2), (1, 1), (1, 1))),
+    "in packs": ((2, 7, 9, 8), Window((3, 3), (2, 2), (1, 1), ((1, 0), (1, 2)))),
+    "apart and spread": ((1, 11, 7, 1), Window((3, 3), (2, 1), (2, 1))),
+    "spread, with padding": ((2, 9, 7, 4), Window((3, 2), (3, 2), (2, 3), ((3, 1), (0, 2)))),
+    "side by side": ((2, 6, 5, 3), Window((2, 1), (2, 1), (1, 1))),
+    "1×1": ((2, 6, 6, 4), Window((1, 1), (1, 1), (1, 1))),
+    "1×1 at stride 2": ((2, 6, 6, 4), Window((1, 1), (2, 2), (1, 1))),
+    "more than 256 places": ((1, 20, 20, 2), Window((18, 18), (1, 1), (1, 1))),
+    "no images": ((0, 6, 6, 4), Window((2, 2), (2, 2), (1, 1))),
 }
 rng = np.random.default_rng(0)
 windows = pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS)
@@ -84,8 +84,8 @@ def test_max_pool_and_its_transpose(backend, window, dtype):
 
 
 @pytest.mark.parametrize("spread", [1, 2])
-def test_the_margins_never_hold_a_maximum(backend, spread):
-    window = (2, 2), (1, 1), (spread, spread), ((1, 1), (1, 1))
+def test_padding_never_holds_a_maximum(backend, spread):
+    window = Window((2, 2), (1, 1), (spread, spread), ((1, 1), (1, 1)))
     x = backend.from_host(np.full((1, 3, 3, 1), -np.inf))
     _, places = backend.max_pool(x, window)
     ones = backend.xp.ones_like(places, dtype=float)
@@ -96,7 +96,7 @@ def test_the_margins_never_hold_a_maximum(backend, spread):
 @pytest.mark.parametrize("size", [128, 129, 256, 257])
 def test_the_last_place_of_a_large_window_is_found(backend, size):
     x = np.arange(size, dtype=np.float32).reshape(1, 1, size, 1)
-    window = (1, size), (1, 1), (1, 1), NONE
+    window = Window((1, size))
     values, places = backend.max_pool(backend.from_host(x), window)
     assert (values.item(), places.item()) == (size - 1, size - 1)
     assert places.dtype.itemsize == (1 if size <= 256 else 2)
@@ -108,7 +108,7 @@ def test_nan_wins_in_max_pool(backend, at, dtype):
     x = np.arange(4, dtype=dtype)
     x[at] = np.nan
     x = x.reshape(1, 2, 2, 1)
-    window = (2, 2), (2, 2), (1, 1), NONE
+    window = Window((2, 2), (2, 2))
     for expected, got in zip(
         host.max_pool(x, window), backend.max_pool(backend.from_host(x), window), strict=True
     ):
@@ -174,7 +174,7 @@ def test_tiles_are_multiplied_and_placed_side_by_side(backend, shape, bias):
     want = squares[:, :h, :w] + (b if bias else 0)
     out = backend.xp.empty(shape)
     given = backend.from_host(tiles.reshape(36, -1))
-    backend.place_tiles(m, given, out, backend.from_host(b) if bias else None)
+    backend.scatter_tiles(m, given, out, backend.from_host(b) if bias else None)
     np.testing.assert_allclose(backend.to_host(out), want, atol=1e-12)
 
 
@@ -241,7 +241,7 @@ def test_an_update(backend, momentum, nesterov, weight_decay, dtype):
     p, g, v = (rng.standard_normal(9).astype(dtype) for _ in range(3))
     options = {
         "momentum": momentum,
-        "share": 0.75,
+        "dampening": 0.25,
         "weight_decay": weight_decay,
         "nesterov": nesterov,
     }
@@ -253,14 +253,14 @@ def test_an_update(backend, momentum, nesterov, weight_decay, dtype):
         np.testing.assert_allclose(backend.to_host(got), expected, tolerance, tolerance)
 
 
-ON_A_DEVICE = {"Graph", "Pool", "free_unused", "peak_bytes", "set_tf32", "get_tf32"}
+ON_A_DEVICE = {"Graph", "Pool", "free_unused", "peak_bytes"}
 
 
 def test_a_backend_has_every_name_that_it_is_asked_for(backend):
     root = Path(minicnn.__file__).parents[1]
     files = [*root.glob("minicnn/**/*.py"), *root.glob("nin/**/*.py")]
     asked = {n for f in files for n in re.findall(r"\bbackend\.(\w+)", f.read_text("utf-8"))}
-    assert {"im2col", "matmul", "share"} <= asked
+    assert {"im2col", "matmul", "for_chunks"} <= asked
     only = ON_A_DEVICE if backend.device_type == "cpu" else set()
     assert not asked - only - set(vars(backend))
 

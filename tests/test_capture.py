@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn import nn, optim
+from minicnn import context, nn, optim
 from minicnn.capture import Captured
 from minicnn.nn.utils import clip_grad_norm_
 from minicnn.tensor import Tensor
@@ -195,14 +195,11 @@ def test_a_buffer_that_moves_after_a_capture_is_read_where_it_is(backend):
 
 
 @pytest.mark.cuda
-def test_precision_that_changes_after_a_capture_is_that_of_the_next_step(backend):
+def test_precision_that_changes_after_a_capture_is_that_of_the_next_step():
     captured, x = Captured(lambda x: (x @ x).max()), minicnn.full((64, 64), 1 + 2**-12).to("cuda")
     exact = [captured(x).item() for _ in range(3)]
-    backend.set_tf32(True)
-    try:
+    with context.using(tf32=True):
         rounded = [captured(x).item() for _ in range(3)]
-    finally:
-        backend.set_tf32(False)
     assert set(rounded) == {64.0}
     assert exact == [captured(x).item() for _ in range(3)] != rounded
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minicnn
+from minicnn import context
 from minicnn.vision import transforms
 
 pytestmark = pytest.mark.cuda
@@ -34,10 +35,9 @@ def cublas():
 
 
 @pytest.fixture
-def tf32(backend):
-    backend.set_tf32(True)
-    yield
-    backend.set_tf32(False)
+def tf32():
+    with context.using(tf32=True):
+        yield
 
 
 def draw(rng, dtype, stack, size, layout):

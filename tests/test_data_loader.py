@@ -16,8 +16,8 @@ from minicnn.tensor import Tensor
 from minicnn.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from minicnn.utils.data.dataset import collate
 from minicnn.vision import transforms
-from minicnn.vision.datasets import Silhouettes
 from minicnn.vision.image_dataset import ImageDataset
+from nin.silhouettes import Silhouettes
 
 from .arrays import array, named
 

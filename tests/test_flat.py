@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn import nn
+from minicnn import context, nn
 from minicnn.autograd import operation
-from minicnn.backends import backend_of, context
+from minicnn.backends import backend_of
 from minicnn.optim.flat import Flat
 
 from .arrays import array, tensor

@@ -16,7 +16,7 @@ from minicnn import functional as F
 from .arrays import array, tensor
 
 TF = torch.nn.functional
-OWN = {"conv_margins"}  # what layers use to check their arguments
+OWN = {"conv_pads"}  # what layers use to check their arguments
 
 
 def functions():

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn import backends, nn
+from minicnn import context, nn
 from minicnn.nn import functional as F
 
 from . import pretend_cuda
@@ -54,8 +54,8 @@ def everything(dtype, monkeypatch):
     image, labels = (2, 8, 6, 6), minicnn.tensor([1, 0, 2])
     for channels in (3, 8):  # a row of im2col that fills no 16 bytes, and one that does
         of(lambda x, w: F.conv2d(x, w, padding=1), (2, channels, 6, 6), (5, channels, 3, 3))
-    monkeypatch.setattr(backends, "conv_algorithm", "winograd")
-    of(lambda x, w, b: F.conv2d(x, w, b, padding=1), image, (8, 8, 3, 3), (8,))
+    with context.using(conv_algorithm="winograd"):
+        of(lambda x, w, b: F.conv2d(x, w, b, padding=1), image, (8, 8, 3, 3), (8,))
     of(lambda x: F.max_pool2d(x, 3, 2), image)
     of(lambda x: F.avg_pool2d(x, 3, 2), image)
     of(lambda x: F.dropout(F.relu(x), 0.5), image)

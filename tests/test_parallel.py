@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minicnn
+from minicnn import context, nn
 from minicnn import functional as F
-from minicnn import nn
 from minicnn.parallel import MicroBatches, available_cores
 
 from .arrays import array
@@ -410,10 +410,12 @@ def test_two_threads_may_ask_one_object():
             np.testing.assert_array_equal(got, want)
 
 
-def test_a_loop_beside_an_evaluation_in_another_thread_learns_as_alone(monkeypatch):
-    monkeypatch.setattr(minicnn.backends, "conv_algorithm", "auto")
-
+def test_a_loop_beside_an_evaluation_in_another_thread_learns_as_alone():
     def learn():
+        with context.using(conv_algorithm="auto"):
+            return learnt()
+
+    def learnt():
         minicnn.manual_seed(0)
         model = nn.Sequential(nn.Conv2d(16, 16, 3), nn.Flatten(), nn.Linear(16, 2))
         generator = minicnn.Generator().manual_seed(1)

@@ -69,14 +69,14 @@ FAULTS = [
     Fault(
         "a stale buffer reused between calls",
         "operations/convolution.py",
-        "y = xp.empty((n, oh, ow, o), dtype)",
-        "y = globals().setdefault(f'stale {n, oh, ow, o, dtype}', xp.empty((n, oh, ow, o), dtype))",
+        "backend.xp.empty((n, oh, ow, o), dtype)",
+        "globals().setdefault(f'{n, oh, ow, o, dtype}', backend.xp.empty((n, oh, ow, o), dtype))",
     ),
     Fault(
         "a place counted down columns",
         "backends/numpy.py",
-        "enumerate(_taps(x[piece], kernel, stride, dilation))",
-        "enumerate(_taps(x[piece], kernel[::-1], stride, dilation))",
+        "taps = _taps(x[chunk], window)",
+        "taps = _taps(x[chunk], window._replace(kernel=window.kernel[::-1]))",
     ),
     Fault(
         "momentum without the gradient",

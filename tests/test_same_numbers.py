@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn import backends, nn
+from minicnn import context, nn
 from nin import data, fit
 from nin.fit import Training
 from nin.presets import PRESETS
@@ -26,8 +26,9 @@ SETTINGS = {
 
 
 @pytest.fixture(autouse=True)
-def as_the_command_does(monkeypatch):
-    monkeypatch.setattr(backends, "conv_algorithm", "auto")
+def as_the_command_does():
+    with context.using(conv_algorithm="auto"):
+        yield
 
 
 class Cast(nn.Module):

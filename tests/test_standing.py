@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import minicnn
+from minicnn import context, nn, optim, random
 from minicnn import functional as F
-from minicnn import nn, optim, random
 from minicnn.capture import Captured
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -128,7 +128,7 @@ def test_numbers_are_drawn_from_the_generator_in_force():
     drawn = []
     for call in (layer, captured, layer, captured):
         other = random.Generator().manual_seed(5)
-        with random.drawing(other, 0):
+        with context.using(generator=other):
             drawn.append(call(x).tolist())
     assert drawn[0] == drawn[1] == drawn[2] == drawn[3]
 

@@ -9,6 +9,7 @@ import pytest
 from threadpoolctl import ThreadpoolController
 
 import minicnn
+from minicnn import context
 from minicnn import functional as F
 from minicnn.backends import host, threads
 
@@ -28,14 +29,14 @@ def blas_has():
     return min(library["num_threads"] for library in BLAS.select(user_api="blas").info())
 
 
-def test_results_come_in_order_and_every_piece_once(blas_threads):
-    runs = threads.share(list, range(10))
-    assert len(runs) == blas_threads
-    assert [piece for run in runs for piece in run] == list(range(10))
+def test_results_come_in_order_and_every_item_once(blas_threads):
+    dealt = threads.spread(list, range(10))
+    assert len(dealt) == blas_threads
+    assert [item for own in dealt for item in own] == list(range(10))
 
 
 def test_the_blas_has_one_thread_meanwhile_and_its_own_afterwards(blas_threads):
-    assert threads.share(lambda run: threads.count(), range(10)) == [1] * blas_threads
+    assert threads.spread(lambda own: threads.count(), range(10)) == [1] * blas_threads
     assert threads.count() == blas_threads
 
 
@@ -54,26 +55,26 @@ def test_the_last_to_leave_puts_back_what_the_first_found():
 def test_an_error_in_a_thread_arrives_and_leaves_the_blas_as_it_was():
     with BLAS.limit(limits=2, user_api="blas"):
         with pytest.raises(ZeroDivisionError):
-            threads.share(lambda run: 1 // 0, range(2))
+            threads.spread(lambda own: 1 // 0, range(2))
         assert threads.count() == 2
 
 
 def test_work_within_work_stays_in_its_thread():
-    def outer(run):
-        return threads.share(lambda inner: threading.get_ident(), range(4)), threading.get_ident()
+    def outer(items):
+        return threads.spread(lambda inner: threading.get_ident(), range(4)), threading.get_ident()
 
     with BLAS.limit(limits=2, user_api="blas"):
-        for inner, own in threads.share(outer, range(2)):
+        for inner, own in threads.spread(outer, range(2)):
             assert inner == [own]
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 100])
 @pytest.mark.parametrize("size", [1, 2**18, 2**22])
-def test_pieces_are_at_least_one_and_cover_the_batch(blas_threads, n, size):
-    cut = threads.pieces(n, size)
+def test_chunks_are_at_least_one_and_cover_the_batch(blas_threads, n, size):
+    cut = threads.chunks(n, size)
     assert len(cut) >= 1
     assert np.concatenate([np.arange(n)[piece] for piece in cut]).tolist() == list(range(n))
-    assert all((piece.stop - piece.start) * size <= threads.PIECE_BYTES for piece in cut)
+    assert all((piece.stop - piece.start) * size <= threads.CHUNK_BYTES for piece in cut)
 
 
 def test_blockwise_is_the_function_itself(monkeypatch, blas_threads):
@@ -102,10 +103,12 @@ def test_infinity_in_a_thread_does_not_warn(monkeypatch):
 @pytest.mark.parametrize(
     ("algorithm", "size"), [("im2col", 1), ("im2col", 3), ("winograd", 3), ("winograd", 5)]
 )
-def test_convolution_has_the_same_gradients_in_pieces_on_threads(monkeypatch, algorithm, size):
-    monkeypatch.setattr(minicnn.backends, "conv_algorithm", algorithm)
-
+def test_convolution_has_the_same_gradients_in_chunks_on_threads(monkeypatch, algorithm, size):
     def gradients():
+        with context.using(conv_algorithm=algorithm):
+            return computed()
+
+    def computed():
         minicnn.manual_seed(0)
         x, w, b = (
             minicnn.randn(*s, requires_grad=True) for s in ((7, 4, 9, 9), (5, 4, size, size), (5,))
@@ -114,7 +117,7 @@ def test_convolution_has_the_same_gradients_in_pieces_on_threads(monkeypatch, al
         return [array(p.grad) for p in (x, w, b)]
 
     whole = gradients()
-    monkeypatch.setattr(threads, "PIECE_BYTES", 1)
+    monkeypatch.setattr(threads, "CHUNK_BYTES", 1)
     with BLAS.limit(limits=3, user_api="blas"):
         for got, want in zip(gradients(), whole, strict=True):
             assert np.linalg.norm(got - want) <= 1e-5 * np.linalg.norm(want)

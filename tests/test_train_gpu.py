@@ -8,8 +8,9 @@ import signal
 
 import pytest
 
-from minicnn import backends
+from minicnn import backends, context
 from nin import train
+from nin.fit import Training
 from nin.health import Monitor
 
 pytestmark = pytest.mark.cuda
@@ -62,12 +63,18 @@ def test_a_run_ended_by_a_signal_goes_on_to_the_same_end(run, tmp_path, capsys, 
     assert first + capsys.readouterr().out == whole
 
 
-def test_tf32_is_on_for_the_run_that_asks_for_it(run, backend):
-    seen = []
+def test_tf32_is_on_for_the_run_that_asks_for_it(run, monkeypatch):
+    seen, step = [], Training.step
+
+    def noting(self, *args):
+        seen.append(context.current().tf32)
+        return step(self, *args)
+
+    monkeypatch.setattr(Training, "step", noting)
     for flags in (["--tf32"], []):
         run(*flags)
-        seen.append(backend.get_tf32())
-    assert seen == [True, False]
+    assert set(seen[: len(seen) // 2]) == {True}
+    assert set(seen[len(seen) // 2 :]) == {False}
 
 
 def test_tf32_needs_a_gpu(tmp_path, capsys):

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minicnn
-from minicnn import backends, gradcheck, nn
+from minicnn import context, gradcheck
 from minicnn import functional as F
-from minicnn.backends import context, threads
+from minicnn.backends import threads
+from minicnn.backends.windows import Window
 from minicnn.operations import convolution, winograd
 
 from .arrays import array
 
-margin = st.integers(0, 3)
+pad = st.integers(0, 3)
+
+
+def window(r, pads=((1, 1), (1, 1))):
+    return Window((r, r), pads=pads)
 
 
 @pytest.fixture
 def algorithm():
-    """Sets backends.conv_algorithm, and sets it back."""
-
-    def choose(name):
-        backends.conv_algorithm = name
-
-    yield choose
-    backends.conv_algorithm = "im2col"
+    """Chooses an algorithm for the rest of the test."""
+    with ExitStack() as chosen:
+        yield lambda name: chosen.enter_context(context.using(conv_algorithm=name))
 
 
 def leaves(n, c, o, r, h, w, dtype):
@@ -56,12 +59,12 @@ def distance(a, b):
     o=st.integers(1, 3),
     r=st.sampled_from([3, 5]),
     size=st.tuples(st.integers(5, 11), st.integers(5, 11)),
-    margins=st.tuples(st.tuples(margin, margin), st.tuples(margin, margin)),
+    pads=st.tuples(st.tuples(pad, pad), st.tuples(pad, pad)),
 )
-def test_any_map_batch_and_margins_give_im2cols_numbers(n, c, o, r, size, margins):
+def test_any_map_batch_and_padding_give_im2cols_numbers(n, c, o, r, size, pads):
     inputs = leaves(n, c, o, r, *size, minicnn.float64)
-    got = derivatives(winograd.conv2d, inputs, margins)
-    want = derivatives(convolution.conv2d, inputs, (1, 1), margins, (1, 1))
+    got = derivatives(winograd.conv2d, inputs, window(r, pads))
+    want = derivatives(convolution.conv2d, inputs, window(r, pads))
     assert [g.shape for g in got] == [w.shape for w in want]
     assert max(distance(g, w) for g, w in zip(got, want, strict=True)) <= 1e-12
 
@@ -69,28 +72,27 @@ def test_any_map_batch_and_margins_give_im2cols_numbers(n, c, o, r, size, margin
 @pytest.mark.parametrize("r", [3, 5])
 def test_derivatives_are_its_own(r):
     inputs = leaves(1, 2, 2, r, 6, 7, minicnn.float64)
-    gradcheck(lambda x, w, b: winograd.conv2d(x, w, b, ((1, 2), (0, 1))), inputs)
+    gradcheck(lambda x, w, b: winograd.conv2d(x, w, b, window(r, ((1, 2), (0, 1)))), inputs)
 
 
 @pytest.mark.parametrize("r", [3, 5])
 def test_float32_is_within_1e_5_of_float64(r):
     inputs = leaves(2, 32, 32, r, 14, 14, minicnn.float32)
     exact = [x.detach().double().requires_grad_() for x in inputs]
-    margins = ((1, 1), (1, 1))
-    got = derivatives(winograd.conv2d, inputs, margins)
-    y = convolution.conv2d(*exact, (1, 1), margins, (1, 1))
+    got = derivatives(winograd.conv2d, inputs, window(r))
+    y = convolution.conv2d(*exact, window(r))
     minicnn.manual_seed(0)
     y.backward(minicnn.randn(*y.shape).double())
     want = [array(y), *[array(x.grad) for x in exact]]
     assert max(distance(g, w) for g, w in zip(got, want, strict=True)) <= 1e-5
 
 
-@pytest.mark.parametrize(("limit", "value"), [("PIECE_BYTES", 1), ("CHANNELS", 2)])
+@pytest.mark.parametrize(("limit", "value"), [("CHUNK_BYTES", 1), ("CHANNELS", 2)])
 def test_images_and_channels_a_few_at_a_time_give_the_same_numbers(monkeypatch, limit, value):
     inputs = leaves(5, 5, 7, 3, 9, 9, minicnn.float64)
-    whole = derivatives(winograd.conv2d, inputs, ((1, 1), (1, 1)))
+    whole = derivatives(winograd.conv2d, inputs, window(3))
     monkeypatch.setattr(threads, limit, value)
-    parts = derivatives(winograd.conv2d, inputs, ((1, 1), (1, 1)))
+    parts = derivatives(winograd.conv2d, inputs, window(3))
     for got, want in zip(parts, whole, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
 
@@ -107,7 +109,7 @@ def test_another_gradient_sent_back_through_a_convolution_is_that_ones(algorithm
 
 
 def im2col(x, w, b):
-    return array(convolution.conv2d(x, w, b, (1, 1), ((1, 1), (1, 1)), (1, 1)))
+    return array(convolution.conv2d(x, w, b, window(3)))
 
 
 def test_fixed_filters_are_transformed_once(monkeypatch):
@@ -116,7 +118,7 @@ def test_fixed_filters_are_transformed_once(monkeypatch):
     monkeypatch.setattr(winograd, "transform", lambda *args: calls.append(1) or real(*args))
     with context.using(fixed_filters=winograd.FixedFilters([w.array])):
         for _ in range(3):
-            winograd.conv2d(x, w, b, ((1, 1), (1, 1)))
+            winograd.conv2d(x, w, b, window(3))
     assert len(calls) == 1
 
 
@@ -124,10 +126,10 @@ def test_fixed_filters_that_change_in_place_are_transformed_again():
     x, w, b = leaves(1, 2, 2, 3, 6, 6, minicnn.float64)
     fixed = winograd.FixedFilters([w.array])
     with context.using(fixed_filters=fixed):
-        winograd.conv2d(x, w, b, ((1, 1), (1, 1)))
+        winograd.conv2d(x, w, b, window(3))
         with minicnn.no_grad():
             w *= 2
-        got = array(winograd.conv2d(x, w, b, ((1, 1), (1, 1))))
+        got = array(winograd.conv2d(x, w, b, window(3)))
     assert distance(got, im2col(x, w, b)) <= 1e-12
 
 
@@ -136,7 +138,7 @@ def test_filters_computed_on_the_way_never_meet_anothers_transform():
     fixed = winograd.FixedFilters([w.array])
     with context.using(fixed_filters=fixed):
         for factor in range(2, 30):  # some of these arrays get the address of one that has gone
-            got = array(winograd.conv2d(x, w * factor, b, ((1, 1), (1, 1))))
+            got = array(winograd.conv2d(x, w * factor, b, window(3)))
             assert distance(got, im2col(x, w * factor, b)) <= 1e-12
 
 
@@ -179,7 +181,10 @@ def test_float64_stays_with_im2col(monkeypatch, algorithm):
     assert not used(monkeypatch, minicnn.zeros(4, 4, 3, 3, dtype=minicnn.float64))
 
 
-def test_an_unknown_algorithm_is_refused_by_name(algorithm):
-    algorithm("fft")
+@pytest.mark.parametrize(
+    "change", [context.set_default, lambda **c: context.using(**c).__enter__()]
+)
+def test_an_unknown_algorithm_is_refused_by_name(change):
     with pytest.raises(ValueError, match=r"conv_algorithm.*'fft'"):
-        nn.Conv2d(1, 1, 3)(minicnn.zeros(1, 1, 5, 5))
+        change(conv_algorithm="fft")
+    assert context.current().conv_algorithm == "im2col"

@@ -18,10 +18,6 @@ Array = Any  # numpy.ndarray or cupy.ndarray
 
 NAMES = {"cpu": "numpy", "cuda": "cupy"}  # device type -> the backend that serves it
 
-# How convolutions are computed: "im2col", "winograd" where that is possible, or "auto", winograd
-# where it is faster. im2col is the reference; see operations/winograd.py for what the other trades.
-conv_algorithm = "im2col"
-
 _by_array_type: dict[type, ModuleType] = {host.ArrayType: host}
 
 

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 import cupy as xp
 import numpy as np
 
+from .. import context
+
 Array = Any
 
 
@@ -49,8 +51,6 @@ _BATCH_COUNT, _BATCH_OFFSET = 5, 6  # CUBLASLT_MATRIX_LAYOUT_…
 _MOST_WORKSPACE, _ALIGNMENT = 1, (5, 6, 7, 8)  # CUBLASLT_MATMUL_PREF_…; of A, B, C, D
 _EPILOGUE_BIAS = 4
 _RESULT_BYTES, _WORKSPACE_AT = 96, 64  # of a cublasLtMatmulHeuristicResult_t, and within it
-
-tf32 = False  # whether float32 factors may be rounded to TF32; CuPy's own products never are
 
 WORKSPACE_BYTES = 32 * 2**20  # the most scratch memory: what cuBLAS recommends for Hopper
 
@@ -229,7 +229,7 @@ def matmul(x: Array, y: Array, out: Array | None = None, bias: Array | None = No
     stack, name = math.prod(batch), str(x.dtype)
     plan = _plan(
         name,
-        _COMPUTE_TF32 if tf32 and name == "float32" else _TYPES[name].compute,
+        _COMPUTE_TF32 if name == "float32" and context.current().tf32 else _TYPES[name].compute,
         (int(y_columns), int(x_columns)),  # CUBLAS_OP_N or CUBLAS_OP_T
         _matrix(y, y_columns, y_ld, stack),
         _matrix(x, x_columns, x_ld, stack),

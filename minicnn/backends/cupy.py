@@ -9,25 +9,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import reduce
+from operator import iadd
 from typing import Any
 
 import cupy as xp
 import numpy as np
 
+from .. import context
 from . import cublas, graph, inquiry, kernels
-from . import numpy as host
 from .layout import memory_order
+from .windows import Pair, Window
 
 Array = Any
-Pair = tuple[int, int]
-Window = host.Window
 Key = tuple[int, int]
 
 ArrayType = xp.ndarray
 device_type = "cuda"
 
 NORM_THREADS = 2**14
-PIECE_BYTES = 2**30  # the most that a convolution unrolls at a time
+CHUNK_BYTES = 2**30  # the most that a convolution unrolls at a time
 # Of float32 products and of memory, each second, and seconds for one more kernel: an H100's.
 FLOPS, BYTES, KERNEL = 4e13, 2.4e12, 3e-6
 
@@ -114,28 +115,13 @@ def factor_columns(k: int, dtype: Any) -> int:
     the filters' too: conv1 of `article`, with 121 columns, takes 0.54 of the time. In float32 it
     takes the same.
     """
-    return _packed_length(k, 4) if get_tf32() and dtype == np.float32 else k
+    return _packed_length(k, 4) if context.current().tf32 and dtype == np.float32 else k
 
 
 def _packed_length(k: int, itemsize: int) -> int:
     """k elements, and as many more as fill the last pack."""
     pack = kernels.PACK_BYTES // itemsize
     return -(-k // pack) * pack
-
-
-def set_tf32(on: bool) -> None:
-    """Let products of float32 matrices use the tensor cores, whose factors have 11 digits, not 24.
-
-    Sums and results stay float32. Off, as it is at first, everything is IEEE float32. It holds for
-    `matmul` and `affine`, so for `@` of tensors too; CuPy's own `@`, by which images are resized,
-    stays in float32.
-    """
-    cublas.tf32 = on
-
-
-def get_tf32() -> bool:
-    """Whether products of float32 matrices may use the tensor cores."""
-    return cublas.tf32
 
 
 # --- elementwise ---------------------------------------------------------------------------------
@@ -201,7 +187,7 @@ def sgd(
     lr: Any,
     *,
     momentum: float,
-    share: float,
+    dampening: float,
     weight_decay: float,
     nesterov: bool,
 ) -> None:
@@ -209,7 +195,7 @@ def sgd(
     if v is None:
         kernels.sgd(g, lr, weight_decay, p)
     else:
-        kernels.sgd_momentum(g, lr, momentum, share, weight_decay, nesterov, p, v)
+        kernels.sgd_momentum(g, lr, momentum, 1 - dampening, weight_decay, nesterov, p, v)
 
 
 def norm(arrays: Sequence[Array]) -> Array:
@@ -255,24 +241,30 @@ def add_at(target: Array, index: Any, values: Array) -> None:
         target[...] = flat.reshape(target.shape)
 
 
-# --- pieces of a batch ---------------------------------------------------------------------------
+# --- chunks of a batch ---------------------------------------------------------------------------
 
 
-def share(work: Callable[[Sequence[slice]], Any], cut: Sequence[slice]) -> list[Any]:
-    """work(cut): the device shares out each kernel itself."""
-    return [work(cut)]
-
-
-def pieces(n: int, bytes_each: int, most: int | None = None) -> list[slice]:
-    """Cut n images into runs of one length, or nearly, of at most `most` bytes (or one image)."""
-    longest = max(1, (most or PIECE_BYTES) // max(1, bytes_each))
+def chunks(n: int, bytes_each: int, most: int | None = None) -> list[slice]:
+    """Cut n images into chunks of one length, or nearly, of CHUNK_BYTES at most (or one image)."""
+    longest = max(1, (most or CHUNK_BYTES) // max(1, bytes_each))
     count = max(1, -(-n // longest))
     return [slice(i * n // count, (i + 1) * n // count) for i in range(count)]
 
 
-def columns(n: int) -> list[slice]:
+def column_chunks(n: int) -> list[slice]:
     """The n columns of a matrix product in one: here fewer operations are faster."""
     return [slice(0, n)]
+
+
+def for_chunks(work: Callable[[slice], None], chunks: Sequence[slice]) -> None:
+    """work(chunk) for every chunk: the device spreads each kernel itself."""
+    for chunk in chunks:
+        work(chunk)
+
+
+def sum_chunks(work: Callable[[slice], Array], chunks: Sequence[slice]) -> Array:
+    """The sum of work(chunk), an array that is nobody else's, over all chunks."""
+    return reduce(iadd, map(work, chunks))
 
 
 # --- random numbers ------------------------------------------------------------------------------
@@ -304,24 +296,7 @@ def dropout(
     return lambda x: kernels.dropout(xp.ascontiguousarray(x), p, scale, *drawn)
 
 
-def normal(key: Key, shape: Sequence[int], dtype: Any) -> Array:
-    """Numbers from the standard normal distribution, drawn on the host as there."""
-    return from_host(host.normal(key, shape, dtype))
-
-
-def integers(key: Key, low: int, high: int, shape: Sequence[int]) -> Array:
-    """Whole numbers low ≤ k < high, int64, of the shape given, drawn on the host as there."""
-    return from_host(host.integers(key, low, high, shape))
-
-
-def permutation(key: Key, n: int) -> Array:
-    """The numbers 0 … n-1 in random order, int64, drawn on the host as there."""
-    return from_host(host.permutation(key, n))
-
-
 # --- windows -------------------------------------------------------------------------------------
-
-output_size = host.output_size
 
 
 def _contiguous(*arrays: Array) -> tuple[Array, ...]:
@@ -333,7 +308,7 @@ def _sizes(shape: Sequence[int], window: Window, lanes: int) -> list[int]:
     """The numbers that kernels over windows take, for images (N, H, W, C)."""
     kernel, stride, dilation, ((top, _), (left, _)) = window
     _, h, w, c = shape
-    oh, ow = output_size((h, w), *window)
+    oh, ow = window.output_size((h, w))
     return [h, w, c // lanes, oh, ow, *kernel, *stride, *dilation, top, left]
 
 
@@ -344,8 +319,8 @@ def im2col(x: Array, window: Window) -> Array:
     """
     n, h, w, c = x.shape
     (x,) = _contiguous(x)
-    length = _packed_length(math.prod(window[0]) * c, x.itemsize)
-    cols = xp.empty((n * math.prod(output_size((h, w), *window)), length), x.dtype)
+    length = _packed_length(math.prod(window.kernel) * c, x.itemsize)
+    cols = xp.empty((n * math.prod(window.output_size((h, w))), length), x.dtype)
     if c % (kernels.PACK_BYTES // x.itemsize) == 0:
         lanes = kernels.lanes(c, x, cols)
         kernels.im2col([x], _sizes(x.shape, window, lanes), [cols], lanes)
@@ -366,33 +341,33 @@ def col2im(cols: Array, window: Window, out: Array) -> None:
 
 
 def max_pool(x: Array, window: Window) -> tuple[Array, Array]:
-    """The maximum of each window of x (N, H, W, C), and which place of the window held it.
+    """The maximum of each window of x (N, H, W, C), and its argmax: the place that held it.
 
-    Returns values (N, H', W', C) and places 0 … kh·kw-1, counted along rows, of the smallest
-    unsigned type that holds them. The first of equal maxima wins; NaN wins over everything; margins
-    never win. Where no place lies on the image, it is -inf and place 0.
+    Returns values and argmax (N, H', W', C); places are 0 … kh·kw-1, counted along rows, of the
+    smallest unsigned type that holds them. The first of equal maxima wins; NaN wins over
+    everything; padding never wins. Where no place lies on the image, it is -inf and argmax 0.
     """
     (x,) = _contiguous(x)
-    y = xp.empty((len(x), *output_size(x.shape[1:3], *window), x.shape[3]), x.dtype)
-    place = xp.empty(y.shape, np.min_scalar_type(math.prod(window[0]) - 1))
-    lanes = kernels.lanes(x.shape[3], x, y, place)
-    kernels.max_pool([x, -np.inf], _sizes(x.shape, window, lanes), [y, place], lanes)
-    return y, place
+    y = xp.empty((len(x), *window.output_size(x.shape[1:3]), x.shape[3]), x.dtype)
+    argmax = xp.empty(y.shape, np.min_scalar_type(math.prod(window.kernel) - 1))
+    lanes = kernels.lanes(x.shape[3], x, y, argmax)
+    kernels.max_pool([x, -np.inf], _sizes(x.shape, window, lanes), [y, argmax], lanes)
+    return y, argmax
 
 
-def max_unpool(g: Array, place: Array, shape: Sequence[int], window: Window) -> Array:
-    """The transpose of max_pool: add up g (N, H', W', C), each element where `place` says."""
-    g, place = _contiguous(g, place)
+def max_unpool(g: Array, argmax: Array, shape: Sequence[int], window: Window) -> Array:
+    """The transpose of max_pool: add up g (N, H', W', C), each element where `argmax` says."""
+    g, argmax = _contiguous(g, argmax)
     x = xp.empty(shape, g.dtype)
-    lanes = kernels.lanes(shape[3], g, place, x)
-    kernels.max_unpool([g, place], _sizes(shape, window, lanes), [x], lanes)
+    lanes = kernels.lanes(shape[3], g, argmax, x)
+    kernels.max_unpool([g, argmax], _sizes(shape, window, lanes), [x], lanes)
     return x
 
 
 def sum_pool(x: Array, window: Window) -> Array:
-    """The sum of each window of x (N, H, W, C), margins being 0: (N, H', W', C)."""
+    """The sum of each window of x (N, H, W, C), padding being 0: (N, H', W', C)."""
     (x,) = _contiguous(x)
-    y = xp.empty((len(x), *output_size(x.shape[1:3], *window), x.shape[3]), x.dtype)
+    y = xp.empty((len(x), *window.output_size(x.shape[1:3]), x.shape[3]), x.dtype)
     lanes = kernels.lanes(x.shape[3], x, y)
     kernels.sum_pool([x], _sizes(x.shape, window, lanes), [y], lanes)
     return y
@@ -438,7 +413,7 @@ def gather_tiles(m: Any, x: Array, step: int, first: Pair, grid: Pair) -> Array:
     return tiles
 
 
-def place_tiles(m: Any, tiles: Array, out: Array, bias: Array | None = None) -> None:
+def scatter_tiles(m: Any, tiles: Array, out: Array, bias: Array | None = None) -> None:
     """Fill out (N, H, W, C) with squares m X mᵀ (j, j) side by side, and add a bias (C,).
 
     Their X, k×k for a matrix m (j, k) on the host, are the columns of tiles (k², …, C). The squares
@@ -446,7 +421,7 @@ def place_tiles(m: Any, tiles: Array, out: Array, bias: Array | None = None) -> 
     """
     (tiles,), j = _contiguous(tiles), len(m)
     _, h, w, c = out.shape
-    kernel = kernels.place_tiles(_as_tuples(m), bias is not None, kernels.is_wide(out, tiles))
+    kernel = kernels.scatter_tiles(_as_tuples(m), bias is not None, kernels.is_wide(out, tiles))
     given = [tiles, *([] if bias is None else _contiguous(bias))]
     y = xp.ascontiguousarray(out)
     kernel(*given, h, w, c, -(-h // j), -(-w // j), y, size=tiles.size // len(m[0]) ** 2)
@@ -464,7 +439,7 @@ def filtering_gains(images: Sequence[int], filters: Sequence[int], pixels: Pair)
     Counted are the multiplications of `filters` (O, C, r, r), and the bytes that are written and
     read again on the way, for H'·W' `pixels` of each image, forward.
     """
-    if get_tf32():  # products cost little then, and the transforms would enlarge their errors
+    if context.current().tf32:  # products cost little, and the transforms enlarge their errors
         return False
     (n, c, *_), (o, _, r, _) = images, filters
     area, tiles = math.prod(pixels), math.prod(-(-size // 4) for size in pixels)

@@ -125,11 +125,11 @@ cross_entropy_vjp = _kernel(
 sgd = _kernel("sgd", "T g, raw T lr, T decay", "T p", "p -= lr[0] * (decay ? g + decay * p : g);")
 sgd_momentum = _kernel(
     "sgd_momentum",
-    "T grad, raw T lr, T momentum, T share, T decay, bool nesterov",
+    "T grad, raw T lr, T momentum, T kept, T decay, bool nesterov",
     "T p, T v",
     """
     T g = decay ? grad + decay * p : grad;
-    v = momentum * v + share * g;
+    v = momentum * v + kept * g;
     p -= lr[0] * (nesterov ? g + momentum * v : v);
     """,
 )
@@ -308,7 +308,7 @@ shrink = _kernel(
 
 # --- windows -------------------------------------------------------------------------------------
 # n, a, b, k is an element of the image (N, H, W, C), or the pack of them that it is the k-th of its
-# pixel; p, q a window and u, v a place in it. Around the image lie margins, `top` and `left` of the
+# pixel; p, q a window and u, v a place in it. Around the image lie zeros, `top` and `left` of the
 # first pixel: coordinates are unsigned, and those before the first wrap around to very large ones,
 # so that one comparison with h or w finds them all.
 
@@ -333,7 +333,7 @@ class Windowed:
     def _kernel(self, wide: bool, count: int) -> Any:
         uint, c_type = _INDEX[wide]
         sizes = ", ".join(f"{uint} {each}" for each in _SIZES)
-        places = _pack("Places", "P", count) if "P place" in self.inputs + self.outputs else ""
+        places = _pack("Places", "P", count) if "P argmax" in self.inputs + self.outputs else ""
         return _kernel(
             self.name,
             f"{self.inputs}, {sizes}".replace("I ", f"{uint} "),
@@ -407,7 +407,7 @@ im2col_ragged = Windowed(
 max_pool = Windowed(
     "max_pool",
     "raw T x, T least",
-    "raw T y, raw P place",
+    "raw T y, raw P argmax",
     f"""
     {_OUTPUT}
     Pack best;
@@ -425,7 +425,7 @@ max_pool = Windowed(
     ''')
     }
     ((Pack *)&y[0])[i] = best;
-    ((Places *)&place[0])[i] = at;
+    ((Places *)&argmax[0])[i] = at;
     """,
 )
 sum_pool = Windowed(
@@ -449,8 +449,8 @@ sum_pool = Windowed(
 def _reaching(name: str, inputs: str, term: str) -> Windowed:
     """A kernel that adds up `term` over all windows that reach an element: a transpose.
 
-    Window p along an axis reaches element a with its place u if p·stride + u·dilation = a + margin.
-    So the first that can is the one whose last place does, and the last one begins there.
+    Window p along an axis reaches element a with its place u if p·stride + u·dilation = a + top, or
+    left. So the first that can is the one whose last place does, and the last one begins there.
     """
     return Windowed(
         name,
@@ -489,12 +489,12 @@ col2im = _reaching(
 )
 max_unpool = _reaching(
     "max_unpool",
-    "raw T g, raw P place",
+    "raw T g, raw P argmax",
     f"""
     I at = ({_WINDOW}) * c + k;
-    Places place_of = ((const Places *)&place[0])[at];
+    Places from = ((const Places *)&argmax[0])[at];
     Pack e = ((const Pack *)&g[0])[at];
-    for (int l = 0; l < L; l++) if (place_of.e[l] == u * kw + v) sum.e[l] += e.e[l];
+    for (int l = 0; l < L; l++) if (from.e[l] == u * kw + v) sum.e[l] += e.e[l];
     """,
 )
 sum_unpool = _reaching(
@@ -559,13 +559,13 @@ def gather_tiles(m: Matrix, wide: bool) -> Any:
 
 
 @cache
-def place_tiles(m: Matrix, bias: bool, wide: bool) -> Any:
+def scatter_tiles(m: Matrix, bias: bool, wide: bool) -> Any:
     """The square of y for the i-th tile and channel: m X mᵀ, X = tiles[·, i], and a bias."""
     j, k = len(m), len(m[0])
     uint, c_type = _INDEX[wide]
     sizes = ", ".join(f"{uint} {each}" for each in ("h", "w", "c", "th", "tw"))
     return _kernel(
-        "place_tiles",
+        "scatter_tiles",
         f"raw T tiles, {'raw T bias, ' if bias else ''}{sizes}",
         "raw T y",
         f"""

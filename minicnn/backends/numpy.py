@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import reduce
-from operator import iadd
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from . import memory, threads
-from .threads import pieces, share
+from .threads import chunks, for_chunks, sum_chunks
+from .threads import column_chunks as column_chunks
+from .windows import NO_PADS, Pads, Pair, Window
 
 memory.keep_freed()
 
 Array = Any
-Pair = tuple[int, int]
-Margins = tuple[Pair, Pair]  # ((top, bottom), (left, right))
-Window = tuple[Pair, Pair, Pair, Margins]  # kernel, stride, dilation, margins
 
-NO_MARGINS: Margins = ((0, 0), (0, 0))
 BLOCK_COLUMNS = 8192  # that `_along_both` takes at a time
 
 xp = np
@@ -96,9 +92,6 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 matmul = np.matmul
-columns = threads.columns
-
-
 copies_transposes = True  # a product with the copy is faster than with the view
 
 
@@ -114,13 +107,13 @@ def affine(x: Array, w: Array, b: Array | None, out: Array) -> None:
         out += b
 
 
-# --- pieces of a batch ---------------------------------------------------------------------------
+# --- elementwise ---------------------------------------------------------------------------
 
 
 def _blockwise(function: Callable[..., Any], *arrays: Array) -> Array:
     """What function(*arrays, out=…) computes, elementwise on arrays of one shape and type.
 
-    It is laid out in memory as the last of them is. Piece by piece, so that what is computed on the
+    It is laid out in memory as the last of them is. Chunk by chunk, so that what is computed on the
     way stays in the cache, and on all threads.
     """
     out = np.empty_like(arrays[-1])
@@ -128,11 +121,10 @@ def _blockwise(function: Callable[..., Any], *arrays: Array) -> Array:
         function(*arrays, out=out)
         return out
 
-    def work(run: Sequence[slice]) -> None:
-        for piece in run:
-            function(*(a[piece] for a in arrays), out=out[piece])
+    def work(chunk: slice) -> None:
+        function(*(a[chunk] for a in arrays), out=out[chunk])
 
-    share(work, pieces(len(out), out[:1].nbytes, threads.BLOCK_BYTES))
+    for_chunks(work, chunks(len(out), out[:1].nbytes, threads.BLOCK_BYTES))
     return out
 
 
@@ -197,20 +189,20 @@ def sgd(
     lr: Any,
     *,
     momentum: float,
-    share: float,
+    dampening: float,
     weight_decay: float,
     nesterov: bool,
 ) -> None:
     """The update of `optim.SGD`, in place; `lr` is what `rate` made.
 
-    g ← g + weight_decay·p; then p ← p - lr·g, or with a velocity v ← momentum·v + share·g and
-    p ← p - lr·(g + momentum·v if nesterov else v).
+    g ← g + weight_decay·p; then p ← p - lr·g, or with a velocity v ← momentum·v + (1 - dampening)·g
+    and p ← p - lr·(g + momentum·v if nesterov else v).
     """
     if weight_decay:
         g = g + weight_decay * p
     if v is not None:
         v *= momentum
-        v += share * g
+        v += (1 - dampening) * g
         g = g + momentum * v if nesterov else v
     p -= lr * g
 
@@ -243,13 +235,14 @@ def rate(lr: float, dtype: Any, kept: Any = None) -> Any:
 Key = tuple[int, int]
 
 
-def _philox(key: Key) -> np.random.Generator:
+def philox(key: Key) -> np.random.Generator:
+    """NumPy's generator of the stream that a key names."""
     return np.random.Generator(np.random.Philox(key=np.array(key, dtype=np.uint64)))
 
 
 def uniform(key: Key, shape: Sequence[int], dtype: Any, skip: int = 0) -> Array:
     """Numbers from the uniform distribution on [0, 1), after the first `skip` of the stream."""
-    generator = _philox(key)
+    generator = philox(key)
     block = 32 // np.dtype(dtype).itemsize  # Philox makes 256 bits at a time
     generator.bit_generator.advance(skip // block)  # type: ignore[attr-defined]
     surplus = skip % block
@@ -269,46 +262,20 @@ def dropout(
     return lambda x: x * factor
 
 
-def normal(key: Key, shape: Sequence[int], dtype: Any) -> Array:
-    """Numbers from the standard normal distribution, of the shape given."""
-    return _philox(key).standard_normal(tuple(shape), dtype=dtype)
-
-
-def integers(key: Key, low: int, high: int, shape: Sequence[int]) -> Array:
-    """Whole numbers low ≤ k < high, int64, of the shape given."""
-    return _philox(key).integers(low, high, tuple(shape), dtype=np.int64)
-
-
-def permutation(key: Key, n: int) -> Array:
-    """The numbers 0 … n-1 in random order, int64."""
-    return _philox(key).permutation(n)
-
-
 # --- windows -------------------------------------------------------------------------------------
 
 
-def output_size(
-    size: Pair, kernel: Pair, stride: Pair, dilation: Pair, margins: Margins = NO_MARGINS
-) -> Pair:
-    """How many windows fit along each axis of a map with margins."""
-    h, w = (
-        (length + sum(around) - d * (k - 1) - 1) // s + 1
-        for length, k, s, d, around in zip(size, kernel, stride, dilation, margins, strict=True)
-    )
-    return h, w
+def _pad(x: Array, pads: Pads, value: float = 0) -> Array:
+    """x (N, H, W, C) with padding of `value` around H and W; x itself where they're all 0.
 
-
-def _pad(x: Array, margins: Margins, value: float = 0) -> Array:
-    """x (N, H, W, C) with margins of `value` around H and W; x itself where they're all 0.
-
-    Margins below 0 take as many pixels away.
+    Pads below 0 take as many pixels away.
     """
-    (top, bottom), (left, right) = margins
+    (top, bottom), (left, right) = pads
     if not (top or bottom or left or right):
         return x
     if min(top, bottom, left, right) < 0:
-        x = _unpad(x, tuple((max(0, -a), max(0, -b)) for a, b in margins))  # type: ignore[arg-type]
-        (top, bottom), (left, right) = ((max(0, a), max(0, b)) for a, b in margins)
+        x = _unpad(x, tuple((max(0, -a), max(0, -b)) for a, b in pads))  # type: ignore[arg-type]
+        (top, bottom), (left, right) = ((max(0, a), max(0, b)) for a, b in pads)
     n, h, w, c = x.shape
     shape = (n, h + top + bottom, w + left + right, c)
     y = np.full(shape, value, x.dtype) if value else np.zeros(shape, x.dtype)
@@ -316,15 +283,27 @@ def _pad(x: Array, margins: Margins, value: float = 0) -> Array:
     return y
 
 
-def _unpad(y: Array, margins: Margins) -> Array:
-    """The inside of y (N, H, W, C), without its margins: a view."""
-    (top, bottom), (left, right) = margins
+def _unpad(y: Array, pads: Pads) -> Array:
+    """The inside of y (N, H, W, C), without its padding: a view."""
+    (top, bottom), (left, right) = pads
     return y[:, top : y.shape[1] - bottom, left : y.shape[2] - right]
 
 
-def _padded_shape(shape: Sequence[int], margins: Margins) -> tuple[int, ...]:
+def _padded_shape(shape: Sequence[int], pads: Pads) -> tuple[int, ...]:
     n, h, w, c = shape
-    return (n, h + sum(margins[0]), w + sum(margins[1]), c)
+    return (n, h + sum(pads[0]), w + sum(pads[1]), c)
+
+
+def _windows(x: Array, window: Window, grid: Pair) -> Array:
+    """The windows of a padded x (N, H, W, C), grid = (H', W') of them: (N, H', W', kh, kw, C).
+
+    A view, in which an element is in as many places as there are windows over it.
+    """
+    (n, _, _, c), (sn, sh, sw, sc) = x.shape, x.strides
+    kernel, (down, along), (dh, dw), _ = window
+    shape = (n, *grid, *kernel, c)
+    strides = (sn, sh * down, sw * along, sh * dh, sw * dw, sc)
+    return as_strided(x, shape, strides, writeable=False)
 
 
 def im2col(x: Array, window: Window) -> Array:
@@ -332,35 +311,23 @@ def im2col(x: Array, window: Window) -> Array:
 
     On another backend, zeros may follow in each row.
     """
-    kernel, stride, dilation, margins = window
-    x = _pad(x, margins)
-    n, h, w, c = x.shape
-    kh, kw = kernel
-    oh, ow = output_size((h, w), kernel, stride, dilation)
-    sn, sh, sw, sc = x.strides
-    windows = as_strided(
-        x,
-        (n, oh, ow, kh, kw, c),
-        (sn, sh * stride[0], sw * stride[1], sh * dilation[0], sw * dilation[1], sc),
-        writeable=False,
-    )
+    (n, h, w, c), k = x.shape, math.prod(window.kernel)
+    oh, ow = window.output_size((h, w))
+    windows = _windows(_pad(x, window.pads), window, (oh, ow))
     if c == 1:  # rows of W' numbers are longer runs than kw·C: 6 times as fast for 3×3 windows
-        places = windows.transpose(3, 4, 5, 0, 1, 2)
-        return places.reshape(kh * kw * c, n * oh * ow).T
-    return windows.reshape(n * oh * ow, kh * kw * c)
+        return windows.transpose(3, 4, 5, 0, 1, 2).reshape(k, n * oh * ow).T
+    return windows.reshape(n * oh * ow, k * c)
 
 
-def _taps(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> list[Array]:
-    """For each place (i, j) of the window, the elements of x that stand there: (N, H', W', C)."""
-    oh, ow = output_size(x.shape[1:3], kernel, stride, dilation)
+def _taps(x: Array, window: Window) -> list[Array]:
+    """For each place (i, j) of the window, what of a padded x stands there: (N, H', W', C)."""
+    (kh, kw), (sh, sw), (dh, dw), _ = window
+    oh, ow = window._replace(pads=NO_PADS).output_size(x.shape[1:3])
+    down, along = (oh - 1) * sh + 1, (ow - 1) * sw + 1
     return [
-        x[
-            :,
-            i * dilation[0] : i * dilation[0] + (oh - 1) * stride[0] + 1 : stride[0],
-            j * dilation[1] : j * dilation[1] + (ow - 1) * stride[1] + 1 : stride[1],
-        ]
-        for i in range(kernel[0])
-        for j in range(kernel[1])
+        x[:, i * dh : i * dh + down : sh, j * dw : j * dw + along : sw]
+        for i in range(kh)
+        for j in range(kw)
     ]
 
 
@@ -369,25 +336,24 @@ def col2im(cols: Array, window: Window, out: Array) -> None:
 
     `out` is contiguous; what it held before is lost.
     """
-    kernel, stride, dilation, margins = window
-    shape = _padded_shape(out.shape, margins)
-    x = out if margins == NO_MARGINS else np.empty(shape, out.dtype)
+    n, h, w, c = out.shape
+    padded = _padded_shape(out.shape, window.pads)
+    x = out if window.pads == NO_PADS else np.empty(padded, out.dtype)
     x.fill(0)
-    oh, ow = output_size(out.shape[1:3], *window)
-    cols = cols.reshape(shape[0], oh, ow, kernel[0] * kernel[1], shape[3])
-    for k, tap in enumerate(_taps(x, kernel, stride, dilation)):
+    cols = cols.reshape(n, *window.output_size((h, w)), math.prod(window.kernel), c)
+    for k, tap in enumerate(_taps(x, window)):
         tap += cols[:, :, :, k]
     if x is not out:
-        out[...] = _unpad(x, margins)
+        out[...] = _unpad(x, window.pads)
 
 
 def _first_places(size: Pair, window: Window) -> Array:
     """The first place of each window that lies on an image of H×W, or 0: (H', W', 1)."""
-    kernel, stride, dilation, margins = window
+    kernel, stride, dilation, pads = window
     firsts, inside = [], []
-    counts = output_size(size, *window)
+    counts = window.output_size(size)
     for n, k, s, d, (before, _), count in zip(
-        size, kernel, stride, dilation, margins, counts, strict=True
+        size, kernel, stride, dilation, pads, counts, strict=True
     ):
         begin = np.arange(count) * s - before
         first = np.maximum(0, -(begin // d))
@@ -398,63 +364,59 @@ def _first_places(size: Pair, window: Window) -> Array:
 
 
 def max_pool(x: Array, window: Window) -> tuple[Array, Array]:
-    """The maximum of each window of x (N, H, W, C), and which place of the window held it.
+    """The maximum of each window of x (N, H, W, C), and its argmax: the place that held it.
 
-    Returns values (N, H', W', C) and places 0 … kh·kw-1, counted along rows, of the smallest
-    unsigned type that holds them. The first of equal maxima wins; NaN wins over everything; margins
-    never win. Where no place lies on the image, it is -inf and place 0.
+    Returns values and argmax (N, H', W', C); places are 0 … kh·kw-1, counted along rows, of the
+    smallest unsigned type that holds them. The first of equal maxima wins; NaN wins over
+    everything; padding never wins. Where no place lies on the image, it is -inf and argmax 0.
     """
-    kernel, stride, dilation, margins = window
-    image = x.shape[1:3]
-    x = _pad(x, margins, -np.inf)
     n, h, w, c = x.shape
-    shape = (n, *output_size((h, w), kernel, stride, dilation), c)
+    shape = (n, *window.output_size((h, w)), c)
     y = np.empty(shape, x.dtype)
-    place = np.zeros(shape, np.min_scalar_type(math.prod(kernel) - 1))
-    first = _first_places(image, window) if margins != NO_MARGINS else None
+    argmax = np.zeros(shape, np.min_scalar_type(math.prod(window.kernel) - 1))
+    first = _first_places((h, w), window) if window.pads != NO_PADS else None
+    x = _pad(x, window.pads, -np.inf)
 
-    def work(run: Sequence[slice]) -> None:
-        for piece in run:
-            taps = _taps(x[piece], kernel, stride, dilation)
-            best, where = y[piece], place[piece]
-            best[...] = taps[0]
-            for k, tap in enumerate(taps[1:], 1):
-                tap = tap.copy()  # so that the two passes over it run through: 1.2 to 1.4× faster
-                # k only grows, so the place is the largest k at which a new maximum was found: a
-                # maximum over small integers, 3× faster than writing k through a mask.
-                np.maximum(where, np.multiply(tap > best, k, dtype=where.dtype), out=where)
-                np.maximum(best, tap, out=best)
-            if np.isnan(best).any():  # NaN is above nothing; to look for it at each tap takes 1.5×
-                for k, tap in enumerate(taps):
-                    where[np.isnan(tap)] = k
-            if first is not None:
-                np.copyto(where, first, where=best == -np.inf, casting="unsafe")
+    def work(chunk: slice) -> None:
+        taps = _taps(x[chunk], window)
+        best, where = y[chunk], argmax[chunk]
+        best[...] = taps[0]
+        for k, tap in enumerate(taps[1:], 1):
+            tap = tap.copy()  # so that the two passes over it run through: 1.2 to 1.4× faster
+            # k only grows, so the argmax is the largest k at which a new maximum was found: a
+            # maximum over small integers, 3× faster than writing k through a mask.
+            np.maximum(where, np.multiply(tap > best, k, dtype=where.dtype), out=where)
+            np.maximum(best, tap, out=best)
+        if np.isnan(best).any():  # NaN is above nothing; to look for it at each tap takes 1.5×
+            for k, tap in enumerate(taps):
+                where[np.isnan(tap)] = k
+        if first is not None:
+            np.copyto(where, first, where=best == -np.inf, casting="unsafe")
 
-    share(work, pieces(n, x[:1].nbytes, threads.BLOCK_BYTES))
-    return y, place
+    for_chunks(work, chunks(n, x[:1].nbytes, threads.BLOCK_BYTES))
+    return y, argmax
 
 
-def max_unpool(g: Array, place: Array, shape: Sequence[int], window: Window) -> Array:
-    """The transpose of max_pool: add up g (N, H', W', C), each element where `place` says."""
-    kernel, stride, dilation, margins = window
-    x = np.zeros(_padded_shape(shape, margins), g.dtype)
+def max_unpool(g: Array, argmax: Array, shape: Sequence[int], window: Window) -> Array:
+    """The transpose of max_pool: add up g (N, H', W', C), each element where `argmax` says."""
+    kernel, stride, dilation, pads = window
+    x = np.zeros(_padded_shape(shape, pads), g.dtype)
     apart = all(d * (k - 1) < s for k, s, d in zip(kernel, stride, dilation, strict=True))
 
-    def work(run: Sequence[slice]) -> None:
-        for piece in run:
-            for k, tap in enumerate(_taps(x[piece], kernel, stride, dilation)):
-                if apart:  # each element belongs to one window: 1.8 times as fast
-                    _where(place[piece] == k, g[piece], out=tap)
-                else:
-                    tap += _where(place[piece] == k, g[piece])
+    def work(chunk: slice) -> None:
+        for k, tap in enumerate(_taps(x[chunk], window)):
+            if apart:  # each element belongs to one window: 1.8 times as fast
+                _where(argmax[chunk] == k, g[chunk], out=tap)
+            else:
+                tap += _where(argmax[chunk] == k, g[chunk])
 
-    share(work, pieces(len(x), x[:1].nbytes, threads.BLOCK_BYTES))
-    return _unpad(x, margins)
+    for_chunks(work, chunks(len(x), x[:1].nbytes, threads.BLOCK_BYTES))
+    return _unpad(x, pads)
 
 
 def sum_pool(x: Array, window: Window) -> Array:
-    """The sum of each window of x (N, H, W, C), margins being 0: (N, H', W', C)."""
-    first, *others = _taps(_pad(x, window[3]), *window[:3])
+    """The sum of each window of x (N, H, W, C), padding being 0: (N, H', W', C)."""
+    first, *others = _taps(_pad(x, window.pads), window)
     y = first.copy()
     for tap in others:
         y += tap
@@ -463,10 +425,10 @@ def sum_pool(x: Array, window: Window) -> Array:
 
 def sum_unpool(g: Array, shape: Sequence[int], window: Window) -> Array:
     """The transpose of sum_pool: add up each element of g on its whole window, as (N, H, W, C)."""
-    x = np.zeros(_padded_shape(shape, window[3]), g.dtype)
-    for tap in _taps(x, *window[:3]):
+    x = np.zeros(_padded_shape(shape, window.pads), g.dtype)
+    for tap in _taps(x, window):
         tap += g
-    return _unpad(x, window[3])
+    return _unpad(x, window.pads)
 
 
 def sum_pixels(g: Array, out: Array | None = None) -> Array:
@@ -477,11 +439,10 @@ def sum_pixels(g: Array, out: Array | None = None) -> Array:
     """
     h_ones, w_ones = (np.ones(size, g.dtype) for size in g.shape[1:3])
 
-    def work(run: Sequence[slice]) -> Array:
-        sums = (np.matmul(h_ones, np.matmul(w_ones, g[piece])).sum(axis=0) for piece in run)
-        return reduce(iadd, sums)
+    def work(chunk: slice) -> Array:
+        return np.matmul(h_ones, np.matmul(w_ones, g[chunk])).sum(axis=0)
 
-    sums = reduce(iadd, share(work, pieces(len(g), g[:1].nbytes)))
+    sums = sum_chunks(work, chunks(len(g), g[:1].nbytes))
     if out is None:
         return sums
     out[...] = sums
@@ -503,12 +464,11 @@ def gather_tiles(m: Array, x: Array, step: int, first: Pair, grid: Pair) -> Arra
         for before, count, size in zip(first, grid, x.shape[1:3], strict=True)
     )
     x = _pad(x, ((top, bottom), (left, right)))
-    (n, _, _, c), (sn, sh, sw, sc) = x.shape, x.strides
-    shape, strides = (k, k, n, *grid, c), (sh, sw, sn, sh * step, sw * step, sc)
-    return _along_both(m, as_strided(x, shape, strides, writeable=False))
+    squares = _windows(x, Window((k, k), (step, step)), grid)  # (N, …, k, k, C)
+    return _along_both(m, squares.transpose(3, 4, 0, 1, 2, 5))
 
 
-def place_tiles(m: Array, tiles: Array, out: Array, bias: Array | None = None) -> None:
+def scatter_tiles(m: Array, tiles: Array, out: Array, bias: Array | None = None) -> None:
     """Fill out (N, H, W, C) with squares m X mᵀ (j, j) side by side, and add a bias (C,).
 
     Their X, k×k for a matrix m (j, k) on the host, are the columns of tiles (k², …, C). The squares

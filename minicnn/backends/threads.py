@@ -1,4 +1,4 @@
-"""Work on the images of a batch, shared out among threads.
+"""Work on the images of a batch, spread over threads.
 
 A threaded BLAS keeps every core busy during matrix products and leaves all but one idle during the
 copies, ReLUs and pools between them. NumPy lets go of the interpreter while it computes, so threads
@@ -12,37 +12,30 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import pairwise
-from typing import TypeVar
+from operator import iadd
+from typing import Any, TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-Piece = TypeVar("Piece")
-Task = TypeVar("Task")
+from .. import context
+
+Array = Any
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _blas = ThreadpoolController().select(user_api="blas").lib_controllers
 
 
-class _Worker(threading.local):
-    """How many threads this one may share its work out to; None for as many as the BLAS has."""
-
-    threads: int | None = None
-
-
-_worker = _Worker()
-
-
-def _begin_worker() -> None:
-    _worker.threads = 1  # what it is given has been shared out already
+def _ignore_warnings() -> None:
     np.seterr(all="ignore")  # 1/0 and overflow give inf and NaN; each thread must be told
 
 
 @lru_cache
 def _pool(n: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(n, initializer=_begin_worker)
+    return ThreadPoolExecutor(n, initializer=_ignore_warnings)
 
 
 class _Limit:
@@ -95,7 +88,7 @@ if hasattr(os, "register_at_fork"):  # a fork leaves the threads behind, and loc
     os.register_at_fork(after_in_child=_limit.renew)
 
 
-PIECE_BYTES = 8 * 2**20  # what one thread works on at a time, where that is a matrix product
+CHUNK_BYTES = 8 * 2**20  # what one thread works on at a time, where that is a matrix product
 BLOCK_BYTES = 2 * 2**20  # and where it is not
 CHANNELS = 64  # of a product's result, where that is used up at once and can stay in the cache
 LEAST_BYTES = 2**18  # less than this is done before another thread has begun
@@ -112,8 +105,8 @@ def libraries() -> list[str]:
 
 
 def count() -> int:
-    """How many threads `share` would use here."""
-    return _limit.threads() if _worker.threads is None else _worker.threads
+    """How many threads the chunks of an operation are spread over here: `Context.threads`."""
+    return context.current().threads or _limit.threads()
 
 
 @contextmanager
@@ -126,50 +119,64 @@ def blas_threads(n: int) -> Iterator[None]:
         _limit.leave()
 
 
-@contextmanager
-def sharing_out_to(n: int) -> Iterator[None]:
-    """This thread shares out its work to n threads meanwhile: 1 for one that was given a part."""
-    before, _worker.threads = _worker.threads, n
-    try:
-        yield
-    finally:
-        _worker.threads = before
+def chunks(n: int, bytes_each: int, most: int | None = None) -> list[slice]:
+    """Cut n images into chunks, at least one, of at most CHUNK_BYTES, and some for each thread."""
+    most = most or CHUNK_BYTES
+    fair = -(-n // count()) if n > 1 else 1
+    size = max(1, min(most // max(1, bytes_each), max(LEAST_BYTES // max(1, bytes_each), fair)))
+    return [slice(i, i + size) for i in range(0, max(n, 1), size)]
 
 
-def pieces(n: int, bytes_each: int, most: int | None = None) -> list[slice]:
-    """Cut n images into runs, at least one, of at most PIECE_BYTES, and some for every thread."""
-    most, fair = most or PIECE_BYTES, -(-n // count())
-    step = max(1, min(most // max(1, bytes_each), max(LEAST_BYTES // max(1, bytes_each), fair)))
-    return [slice(i, i + step) for i in range(0, max(n, 1), step)]
-
-
-def columns(n: int) -> list[slice]:
-    """Cut the n columns of a matrix product into runs, at least one, of at most CHANNELS."""
+def column_chunks(n: int) -> list[slice]:
+    """Cut the n columns of a matrix product into chunks, at least one, of at most CHANNELS."""
     return [slice(i, min(i + CHANNELS, n)) for i in range(0, max(n, 1), CHANNELS)]
 
 
-def share(work: Callable[[Sequence[Piece]], Result], pieces: Sequence[Piece]) -> list[Result]:
-    """Cut `pieces` into a run for each thread; work(run) of every run, in order.
+def for_chunks(work: Callable[[slice], None], chunks: Sequence[slice]) -> None:
+    """work(chunk) for every chunk, on all threads."""
 
-    The BLAS has one thread while they are at work, and they share out nothing themselves.
+    def take(own: Sequence[slice]) -> None:
+        for chunk in own:
+            work(chunk)
+
+    spread(take, chunks)
+
+
+def sum_chunks(work: Callable[[slice], Array], chunks: Sequence[slice]) -> Array:
+    """The sum of work(chunk), an array that is nobody else's, over all chunks.
+
+    Each thread adds up its own, so the order depends on their number, never on who is faster.
     """
-    n = min(count(), len(pieces)) if len(pieces) > 1 else 1
+    return reduce(iadd, spread(lambda own: reduce(iadd, map(work, own)), chunks))
+
+
+def spread(work: Callable[[Sequence[Item]], Result], items: Sequence[Item]) -> list[Result]:
+    """Deal out consecutive items to the threads; work(a thread's items) of each, in order.
+
+    The BLAS has one thread while they are at work, and what they do is not spread again.
+    """
+    n = min(count(), len(items)) if len(items) > 1 else 1
     if n == 1:
-        return [work(pieces)]
-    ends = [i * len(pieces) // n for i in range(n + 1)]
-    runs = [pieces[start:end] for start, end in pairwise(ends)]
+        return [work(items)]
+    ends = [i * len(items) // n for i in range(n + 1)]
+    inherited = context.current()
+
+    def take(own: Sequence[Item]) -> Result:
+        with context.using(inherited, threads=1):
+            return work(own)
+
     with blas_threads(1):
-        return all_done(_pool(n), work, runs)
+        return all_done(_pool(n), take, [items[i:j] for i, j in pairwise(ends)])
 
 
 def all_done(
-    pool: ThreadPoolExecutor, work: Callable[[Task], Result], tasks: Iterable[Task]
+    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item]
 ) -> list[Result]:
-    """work(task) of every task, in order, done by the pool.
+    """work(item) of every item, in order, done by the pool.
 
     Raises the first error, after all have ended: nobody works on what the caller believes his own.
     """
-    futures = [pool.submit(work, task) for task in tasks]
+    futures = [pool.submit(work, item) for item in items]
     try:
         wait(futures)
     finally:  # also for Ctrl-C

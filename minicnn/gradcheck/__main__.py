@@ -12,7 +12,7 @@ from .. import backends, console, functional
 from ..backends import host
 from ..device import device
 from ..dtype import float32, float64
-from ..random import Generator
+from ..random import Generator, normal
 from ..tensor import Tensor
 from . import GradcheckError, gradcheck
 from .cases import CASES, Case
@@ -38,7 +38,7 @@ def _draw(case: Case) -> list[Any]:
         if case.positive:
             arrays.append(0.5 + 2 * host.uniform(key, shape, float64))
         else:
-            arrays.append(host.normal(key, shape, float64))
+            arrays.append(normal(key, shape, float64))
     return arrays
 
 
@@ -53,7 +53,7 @@ def _against_torch(torch: Any, case: Case, arrays: list[Any], dtype: Any, where:
     theirs = [torch.tensor(a.astype(dtype), requires_grad=True) for a in arrays]
     y = case.function(functional, *ours)
     z = case.function(torch.nn.functional, *theirs)
-    g = host.normal((1, 1), y.shape, dtype)
+    g = normal((1, 1), y.shape, dtype)
     y.backward(Tensor(where.backend.from_host(g)))
     z.backward(torch.tensor(g))
     pairs = [(y.detach(), z.detach())] + [

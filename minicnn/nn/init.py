@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import threading
 
-from .. import autograd
 from ..arguments import ArgumentError, real
 from ..backends import backend_of, host
 from ..dtype import is_floating
-from ..random import Generator, Key, source
+from ..grad_mode import no_grad
+from ..random import Generator, Key, normal, source
 from ..tensor import Tensor
 
 
@@ -61,7 +61,7 @@ def uniform_(
     width = real("uniform_", "b - a", b - a, most=most)
     key = _key("uniform_", tensor, generator)
     drawn = backend_of(tensor.array).uniform(key, tensor.shape, tensor.dtype)
-    with autograd.no_grad():
+    with no_grad():
         tensor.copy_(Tensor(drawn) * width + a)
     return tensor
 
@@ -72,14 +72,14 @@ def normal_(
     """Normal, with the given mean and standard deviation."""
     mean, std = real("normal_", "mean", mean), real("normal_", "std", std, least=0)
     key = _key("normal_", tensor, generator)
-    drawn = backend_of(tensor.array).normal(key, tensor.shape, tensor.dtype)
-    with autograd.no_grad():
+    drawn = backend_of(tensor.array).from_host(normal(key, tensor.shape, tensor.dtype))
+    with no_grad():
         tensor.copy_(Tensor(drawn) * std + mean)
     return tensor
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    with autograd.no_grad():
+    with no_grad():
         return tensor.fill_(val)
 
 

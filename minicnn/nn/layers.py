@@ -88,9 +88,7 @@ class Conv2d(Module):
         self.kernel_size = pair("Conv2d", "kernel_size", kernel_size, 1)
         self.stride = pair("Conv2d", "stride", stride, 1)
         self.dilation = pair("Conv2d", "dilation", dilation, 1)
-        F.conv_margins(
-            padding, self.kernel_size, self.stride, self.dilation
-        )  # refused here, or never
+        F.conv_pads(padding, self.kernel_size, self.stride, self.dilation)  # refused here, or never
         self.padding = (
             padding if isinstance(padding, str) else pair("Conv2d", "padding", padding, 0)
         )

@@ -7,16 +7,11 @@ that one product does all the work: im2col. Images are channels-last inside; see
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import reduce
-from operator import iadd
 from typing import Any
 
 from ..autograd import operation
 from ..backends import Array, backend_of
-
-Pair = tuple[int, int]
-Margins = tuple[Pair, Pair]  # ((top, bottom), (left, right)); of zeros, around the image
+from ..backends.windows import Window
 
 
 def nhwc(x: Array) -> Array:
@@ -40,20 +35,8 @@ def _rows(x: Array) -> Array:
     return x.reshape(math.prod(x.shape[:3]), x.shape[3])
 
 
-def total(work: Callable[[slice], Array], cut: Sequence[slice], backend: Any) -> Array:
-    """The sum of work(piece) over all pieces, always in the same order."""
-    return reduce(iadd, backend.share(lambda run: reduce(iadd, map(work, run)), cut))
-
-
 @operation
-def conv2d(
-    x: Array,
-    w: Array,
-    b: Array | None,
-    stride: Pair,
-    margins: Margins,
-    dilation: Pair,
-) -> Any:
+def conv2d(x: Array, w: Array, b: Array | None, window: Window) -> Any:
     """y = x ∗ w + b, for x (N, C, H, W), w (O, C, kh, kw), b (O,): y (N, O, H', W').
 
     With the windows of x as rows, (N·H'·W', kh·kw·C), and the filters as rows, (O, kh·kw·C):
@@ -66,59 +49,56 @@ def conv2d(
     time and never kept: unrolling again for the backward pass costs less than memory does.
     """
     backend = backend_of(x)
-    xp, times = backend.xp, backend.matmul
+    matmul = backend.matmul
     x = nhwc(x)
     (n, h, width, c), dtype = x.shape, x.dtype
-    o, kh, kw = w.shape[0], w.shape[2], w.shape[3]
-    window = ((kh, kw), stride, dilation, margins)
-    oh, ow = backend.output_size((h, width), *window)
-    pixels = kh == kw == 1 == stride[0] == stride[1] and not any(map(any, margins))
+    o, (kh, kw) = len(w), window.kernel
+    oh, ow = window.output_size((h, width))
+    pixels = window == Window((1, 1))
     k = kh * kw * c
     filters = nhwc(w).reshape(o, k)
     columns = k if pixels else backend.factor_columns(k, dtype)
     if columns > k:  # filters are windows, too: of themselves
-        filters = backend.im2col(nhwc(w), ((kh, kw), (1, 1), (1, 1), ((0, 0), (0, 0))))
-    cut = backend.pieces(n, oh * ow * filters[:1].nbytes)
-    y = xp.empty((n, oh, ow, o), dtype)
+        filters = backend.im2col(nhwc(w), Window(window.kernel))
+    chunks = backend.chunks(n, oh * ow * filters[:1].nbytes)
+    y = backend.xp.empty((n, oh, ow, o), dtype)
 
-    def cols(piece: slice) -> Array:
-        if pixels:
-            return _rows(x[piece])
-        return backend.im2col(x[piece], window)[:, :columns]
+    def cols(chunk: slice) -> Array:  # (rows, k)
+        return _rows(x[chunk]) if pixels else backend.im2col(x[chunk], window)[:, :columns]
 
-    def forward(run: Sequence[slice]) -> None:
-        for piece in run:
-            backend.affine(cols(piece), filters, b, _rows(y[piece]))
+    def forward(chunk: slice) -> None:
+        backend.affine(cols(chunk), filters, b, _rows(y[chunk]))
 
-    backend.share(forward, cut)
+    backend.for_chunks(forward, chunks)
 
     def vjp_x(g: Array) -> Array:
         g = nhwc(g)
-        dx = xp.empty((n, h, width, c), dtype)
+        dx = backend.xp.empty((n, h, width, c), dtype)
 
-        def backward(run: Sequence[slice]) -> None:
-            for piece in run:
-                rows = _rows(g[piece])
-                if pixels:
-                    times(rows, filters, out=_rows(dx[piece]))
-                else:
-                    backend.col2im(times(rows, filters), window, dx[piece])
+        def backward(chunk: slice) -> None:
+            rows = _rows(g[chunk])
+            if pixels:
+                matmul(rows, filters, out=_rows(dx[chunk]))
+            else:
+                backend.col2im(matmul(rows, filters), window, dx[chunk])
 
-        backend.share(backward, cut)
+        backend.for_chunks(backward, chunks)
         return nchw(dx)
 
     def vjp_w(g: Array, *, out: Array | None = None) -> Array:
         g, home = nhwc(g), inside(out) if columns == k else None
         first = None if home is None else home.reshape(o, k)
 
-        def work(piece: slice) -> Array:
-            rows = _rows(g[piece])
-            return times(rows.T, cols(piece), out=first if piece is cut[0] else None)
+        def product(chunk: slice) -> Array:
+            into = first if chunk is chunks[0] else None
+            return matmul(_rows(g[chunk]).T, cols(chunk), out=into)
 
-        dfilters = total(work, cut, backend)
+        dfilters = backend.sum_chunks(product, chunks)
         return nchw(dfilters[:, :k].reshape(o, kh, kw, c)) if first is None else out
 
-    def vjp_b(g: Array, *, out: Array | None = None) -> Any:
-        return backend.sum_pixels(nhwc(g), out)
+    return nchw(y), vjp_x, vjp_w, vjp_bias
 
-    return nchw(y), vjp_x, vjp_w, vjp_b
+
+def vjp_bias(g: Array, *, out: Array | None = None) -> Any:
+    """The gradient of a bias (O,) that was added to y (N, O, H, W)."""
+    return backend_of(g).sum_pixels(nhwc(g), out)

@@ -6,37 +6,34 @@ from typing import Any
 
 from ..autograd import operation
 from ..backends import Array, backend_of
-from .convolution import Margins, Pair, nchw, nhwc
+from ..backends.windows import Pair, Window
+from .convolution import nchw, nhwc
 
 Regions = list[Pair]  # where each begins and ends along an axis
 
 
 @operation
-def max_pool2d(x: Array, kernel: Pair, stride: Pair, margins: Margins, dilation: Pair) -> Any:
+def max_pool2d(x: Array, window: Window) -> Any:
     """The maximum of each window of x (N, C, H, W). Its gradient goes to the first maximum.
 
-    Margins never win. Only the place of each maximum is kept for the backward pass, one byte for up
-    to 256 places.
+    Padding never wins. Only the place of each maximum is kept for the backward pass, one byte for
+    up to 256 places.
     """
-    backend, window = backend_of(x), (kernel, stride, dilation, margins)
+    backend = backend_of(x)
     x = nhwc(x)
     shape = x.shape
-    y, place = backend.max_pool(x, window)
-    return nchw(y), lambda g: nchw(backend.max_unpool(nhwc(g), place, shape, window))
+    y, argmax = backend.max_pool(x, window)
+    return nchw(y), lambda g: nchw(backend.max_unpool(nhwc(g), argmax, shape, window))
 
 
 @operation
-def avg_pool2d(x: Array, kernel: Pair, stride: Pair, margins: Margins, share: Array) -> Any:
-    """The sum of each window of x (N, C, H, W) times `share` (H', W'), 1 / its size."""
-    backend, window = backend_of(x), (kernel, stride, (1, 1), margins)
+def avg_pool2d(x: Array, window: Window, scale: Array) -> Any:
+    """The sum of each window of x (N, C, H, W) times `scale` (H', W', 1), 1 / its size."""
+    backend = backend_of(x)
     x = nhwc(x)
     shape = x.shape
-    share = share[:, :, None]  # (H', W', 1)
-
-    def vjp(g: Array) -> Array:
-        return nchw(backend.sum_unpool(nhwc(g) * share, shape, window))
-
-    return nchw(backend.sum_pool(x, window) * share), vjp
+    y = backend.sum_pool(x, window) * scale
+    return nchw(y), lambda g: nchw(backend.sum_unpool(nhwc(g) * scale, shape, window))
 
 
 @operation

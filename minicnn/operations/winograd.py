@@ -15,14 +15,16 @@ alone whose window it lies in.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
+from .. import context
 from ..autograd import operation
-from ..backends import Array, backend_of, context, host
+from ..backends import Array, backend_of, host
+from ..backends.windows import Pair, Window
 from ..versions import Version, version
-from .convolution import Margins, Pair, inside, nchw, nhwc, total
+from .convolution import inside, nchw, nhwc, vjp_bias
 
 STEP = 4  # each tile yields 4×4 outputs. 2×2 from 6×6 tiles takes 1.4 times as long where r = 5
 POINTS = (0, 1, -1, 2, -2, 1 / 2, -1 / 2)  # the first t - 1 of these, and ∞
@@ -81,7 +83,7 @@ def transform(w: Array, turned: bool) -> Array:
 
 
 @operation
-def conv2d(x: Array, w: Array, b: Array | None, margins: Margins) -> Any:
+def conv2d(x: Array, w: Array, b: Array | None, window: Window) -> Any:
     """y = x ∗ w + b at stride 1, for x (N, C, H, W), w (O, C, r, r) with r 3 or 5, b (O,).
 
     For the M tiles of a few images at a time, the t² products are one stack of matrix products, of
@@ -96,7 +98,7 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins) -> Any:
     The gradient of x is dy convolved with the filters turned by 180°, and is computed so.
     """
     backend = backend_of(x)
-    xp, times = backend.xp, backend.matmul
+    xp, matmul = backend.xp, backend.matmul
     A, G, B = matrices(w.shape[2], str(x.dtype))
     fixed = context.current().fixed_filters
     transformed = transform if fixed is None else fixed.transformed
@@ -104,31 +106,32 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins) -> Any:
     places = len(B) ** 2
     x = nhwc(x)
     (n, h, width, _), dtype = x.shape, x.dtype
-    (top, bottom), (left, right) = margins
-    oh, ow = h + top + bottom - r + 1, width + left + right - r + 1
+    (top, _), (left, _) = window.pads
+    output = window.output_size((h, width))
 
     def grid(size: Pair) -> Pair:  # tiles along each axis; the last ones may hang over
         return -(-size[0] // STEP), -(-size[1] // STEP)
 
     def cut(of: int, to: int, tiles: Pair) -> list[slice]:
         # all of V or dP, some columns of a product with it, and as much again on the way to both
-        channels = of + backend.columns(to)[0].stop
-        return backend.pieces(n, 2 * tiles[0] * tiles[1] * places * channels * dtype.itemsize)
+        channels = of + backend.column_chunks(to)[0].stop
+        return backend.chunks(n, 2 * tiles[0] * tiles[1] * places * channels * dtype.itemsize)
+
+    def gathered(m: Array, x: Array, first: Pair, tiles: Pair) -> Array:  # (t², M, C)
+        tiled = backend.gather_tiles(m, x, STEP, first, tiles)
+        return tiled.reshape(places, tiled.shape[1] // x.shape[3], x.shape[3])
 
     def convolve(x: Array, U: Array, b: Array | None, first: Pair, size: Pair) -> Array:
-        y, (of, to) = xp.empty((n, *size, U.shape[2]), dtype), U.shape[1:]
-        tiles = grid(size)
+        y, tiles, (of, to) = xp.empty((n, *size, U.shape[2]), dtype), grid(size), U.shape[1:]
 
-        def work(run: Sequence[slice]) -> None:
-            for piece in run:
-                V = backend.gather_tiles(B, x[piece], STEP, first, tiles)
-                V = V.reshape(places, V.shape[1] // of, of)
-                for part in backend.columns(to):
-                    P = times(V, U[:, :, part])
-                    bias = None if b is None else b[part]
-                    backend.place_tiles(A.T, P, y[piece, :, :, part], bias)
+        def work(chunk: slice) -> None:
+            V = gathered(B, x[chunk], first, tiles)
+            for part in backend.column_chunks(to):
+                P = matmul(V, U[:, :, part])
+                bias = None if b is None else b[part]
+                backend.scatter_tiles(A.T, P, y[chunk, :, :, part], bias)
 
-        backend.share(work, cut(of, to, tiles))
+        backend.for_chunks(work, cut(of, to, tiles))
         return y
 
     def vjp_x(g: Array) -> Array:
@@ -136,26 +139,19 @@ def conv2d(x: Array, w: Array, b: Array | None, margins: Margins) -> Any:
         return nchw(convolve(nhwc(g), U, None, (r - 1 - top, r - 1 - left), (h, width)))
 
     def vjp_w(g: Array, *, out: Array | None = None) -> Array:
-        g, home = nhwc(g), inside(out)
-        tiles = grid((oh, ow))
-        pieces = cut(c, o, tiles)
+        g, home, tiles = nhwc(g), inside(out), grid(output)
+        chunks = cut(c, o, tiles)
 
-        def work(piece: slice) -> Array:
-            V = backend.gather_tiles(B, x[piece], STEP, (top, left), tiles)
-            V = V.reshape(places, V.shape[1] // c, c)
-            dw = home if home is not None and piece is pieces[0] else xp.empty((o, r, r, c), dtype)
-            for part in backend.columns(o):
-                dP = backend.gather_tiles(A, g[piece, :, :, part], STEP, (0, 0), tiles)
-                dP = dP.reshape(places, V.shape[1], part.stop - part.start)
-                dU = times(dP.transpose(0, 2, 1), V)
-                backend.place_tiles(G.T, dU, dw[part])
+        def work(chunk: slice) -> Array:
+            V = gathered(B, x[chunk], (top, left), tiles)
+            dw = home if home is not None and chunk is chunks[0] else xp.empty((o, r, r, c), dtype)
+            for part in backend.column_chunks(o):
+                dP = gathered(A, g[chunk, :, :, part], (0, 0), tiles)
+                backend.scatter_tiles(G.T, matmul(dP.transpose(0, 2, 1), V), dw[part])
             return dw
 
-        dw = total(work, pieces, backend)
+        dw = backend.sum_chunks(work, chunks)
         return nchw(dw) if home is None else out
 
-    def vjp_b(g: Array, *, out: Array | None = None) -> Any:
-        return backend.sum_pixels(nhwc(g), out)
-
-    y = convolve(x, transformed(w, False), b, (top, left), (oh, ow))
-    return nchw(y), vjp_x, vjp_w, vjp_b
+    y = convolve(x, transformed(w, False), b, (top, left), output)
+    return nchw(y), vjp_x, vjp_w, vjp_bias

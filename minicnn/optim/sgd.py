@@ -144,7 +144,7 @@ class SGD:
                         v,
                         self._rates[_rate_key(number, p)][1],
                         momentum=options["momentum"],
-                        share=1 if new else 1 - options["dampening"],
+                        dampening=0 if new else options["dampening"],
                         weight_decay=options["weight_decay"],
                         nesterov=options["nesterov"],
                     )

@@ -24,9 +24,9 @@ from typing import Any
 from PIL import Image
 
 from ..arguments import ArgumentError, real, whole
-from ..autograd import is_grad_enabled
 from ..backends import Array, backend_of, constant, host
 from ..dtype import float32, float64, is_floating, uint8
+from ..grad_mode import is_grad_enabled
 from ..random import Generator, default_generator
 from ..tensor import Tensor
 from ..utils.data.dataset import as_tensor, collate, many_at_once

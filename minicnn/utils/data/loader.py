@@ -9,7 +9,7 @@ from typing import Any
 
 from ...arguments import ArgumentError, whole
 from ...backends import host
-from ...random import Generator, default_generator
+from ...random import Generator, default_generator, permutation
 from .dataset import batch_of, device_of
 
 PREFETCH = 2  # batches in preparation for each worker, as in PyTorch
@@ -69,14 +69,14 @@ class DataLoader:
         start = whole("DataLoader", "start", start, 0)
         generator = default_generator if self.generator is None else self.generator
         n = len(self.dataset)
-        order = host.permutation(generator.next_key(), n) if self.shuffle else host.xp.arange(n)
+        order = permutation(generator.next_key(), n) if self.shuffle else host.xp.arange(n)
         rng = generator.split()
         if device := device_of(self.dataset):
             order = device.backend.from_host(order)
 
         def make(batch: int) -> Any:
             indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            return batch_of(self.dataset, indices, rng.at(batch))
+            return batch_of(self.dataset, indices, rng.fold_in(batch))
 
         if not self.num_workers:
             # No map(), which a StopIteration from a sample would end without a word.

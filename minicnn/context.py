@@ -1,0 +1,85 @@
+"""How a thread computes: all that a run decides and its threads take over, in one place.
+
+`using` changes it for a block of this thread's code, `set_default` for all threads that have not
+decided otherwise. A thread that works for another is given that one's: `using(that_context)`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+CONV_ALGORITHMS = ("im2col", "winograd", "auto")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is decided.
+
+    - `conv_algorithm`: how convolutions are computed, "im2col", "winograd" where that is possible,
+      or "auto", winograd where it is faster. im2col is the reference; see operations/winograd.py
+      for what the other trades.
+    - `tf32`: whether float32 matrices may be rounded to TF32, 11 binary digits in place of 24, for
+      a GPU's tensor cores. Sums and results stay float32.
+    - `threads`: how many threads of the CPU an operation spreads its chunks over, 1 for a thread
+      that was given a part itself; None for as many as the BLAS has.
+    - `fixed_filters`, an `operations.winograd.FixedFilters`: what does not change meanwhile.
+    - `generator`: the `random.Generator` that is drawn from, None for `random.default_generator`.
+    - `first_image` and `images`: of a batch that is cut into pieces, the number of the piece's
+      first image, and how many it has; None for a whole batch. An image's dropout is that of its
+      number.
+
+    Raises ValueError for another `conv_algorithm`.
+    """
+
+    conv_algorithm: str = "im2col"
+    tf32: bool = False
+    threads: int | None = None
+    fixed_filters: Any = None
+    generator: Any = None
+    first_image: int = 0
+    images: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.conv_algorithm not in CONV_ALGORITHMS:
+            names = ", ".join(map(repr, CONV_ALGORITHMS))
+            raise ValueError(f"conv_algorithm must be one of {names}, got {self.conv_algorithm!r}")
+
+
+class _Thread(threading.local):
+    context: Context | None = None
+
+
+_thread = _Thread()
+_default = Context()
+
+
+def current() -> Context:
+    """This thread's context: the default one, unless it is `using` another."""
+    return _thread.context or _default
+
+
+def set_default(**changes: Any) -> None:
+    """Change the context of every thread that is not `using` one of its own.
+
+    Raises TypeError for a field that there is not, and what `Context` raises.
+    """
+    global _default
+    _default = replace(_default, **changes)
+
+
+@contextmanager
+def using(context: Context | None = None, **changes: Any) -> Iterator[None]:
+    """Let this thread have another context meanwhile, or its own with some changes.
+
+    Raises what `set_default` raises.
+    """
+    before = _thread.context
+    _thread.context = replace(current() if context is None else context, **changes)
+    try:
+        yield
+    finally:
+        _thread.context = before
