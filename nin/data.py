@@ -12,6 +12,7 @@ from minicnn.utils.data import Dataset, Subset
 from minicnn.vision import datasets
 
 from .presets import Preset
+from .silhouettes import Silhouettes
 
 NAMES = {"fashion-mnist": "Fashion-MNIST", "silhouettes": "silhouettes"}
 
@@ -36,8 +37,8 @@ def load(preset: Preset, directory: str | os.PathLike[str] = "data") -> tuple[Da
     """
     train, test = preset.transform(train=True), preset.transform(train=False)
     name, source = preset.dataset, "drawn by this program"
-    training: datasets.FashionMNIST | datasets.Silhouettes
-    testing: datasets.FashionMNIST | datasets.Silhouettes
+    training: datasets.FashionMNIST | Silhouettes
+    testing: datasets.FashionMNIST | Silhouettes
     if name != "silhouettes":
         try:
             training = datasets.FashionMNIST(directory, True, train, download=True)
@@ -53,7 +54,7 @@ def load(preset: Preset, directory: str | os.PathLike[str] = "data") -> tuple[Da
             )
             name = "silhouettes"
     if name == "silhouettes":
-        training, testing = datasets.Silhouettes(True, train), datasets.Silhouettes(False, test)
+        training, testing = Silhouettes(True, train), Silhouettes(False, test)
     data = Data(
         NAMES[name],
         source,

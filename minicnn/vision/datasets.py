@@ -19,7 +19,6 @@ from ..dtype import int64
 from .idx import DatasetError as DatasetError
 from .idx import read_idx
 from .image_dataset import CLASSES, ImageDataset
-from .silhouettes import Silhouettes as Silhouettes
 
 ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 TIMEOUT = 30  # seconds without an answer, or without another byte
