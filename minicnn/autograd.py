@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 from .backends import Array, as_array, backend_of, is_array
 from .grad_mode import is_grad_enabled
-from .versions import Version, change_since, version
+from .versions import Version, change_since, version, versions
 from .versions import changed_in_place as changed_in_place
 
 VJP = Callable[[Array], Array]
@@ -38,16 +38,16 @@ VJP = Callable[[Array], Array]
 class Variable:
     """What the tape knows of a tensor.
 
-    `array` is its value. `node` is the operation that made it, None for a leaf. A leaf with
-    `requires_grad` collects the gradients that reach it in `grad_array`, whose memory is
-    `grad_home` if somebody has provided that.
+    `array` is its value. `node` is the operation that made it, None for a leaf. A leaf that
+    `needs_grad` collects the gradients that reach it in `grad_array`, whose memory is `grad_home`
+    if somebody has provided that.
     """
 
     array: Array
-    requires_grad: bool
-    grad_array: Array | None
+    needs_grad: bool = False
+    node: Node | None = None
+    grad_array: Array | None = None
     grad_home: Array | None = None
-    node: Node | None
 
     @staticmethod
     def from_operation(array: Array, node: Node | None) -> Variable:
@@ -132,38 +132,49 @@ def operation(function: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
 
     @wraps(function)
     def apply(*args: Any, **kwargs: Any) -> Any:
-        tensors = [a for a in args if isinstance(a, Variable)]
-        if not tensors:
+        inputs, values, arrays, tracked = [], [], [], False
+        for a in args:
+            if isinstance(a, Variable):
+                inputs.append(a)
+                values.append(a.array)
+                arrays.append(a.array)
+                tracked = tracked or a.needs_grad
+            else:
+                arrays.append(a)
+                if type(a) in (list, tuple, dict):
+                    _refuse_hidden(name, args, {})
+        if kwargs:
+            _refuse_hidden(name, args, kwargs)
+        if not inputs:
             got = ", ".join(type(a).__name__ for a in args)
             raise TypeError(f"{name}: expected a Tensor, got ({got})")
-        if kwargs or len(tensors) < len(args):
-            _refuse_hidden(name, args, kwargs)
-        backend = common_backend(name, *tensors)
-        with backend.quiet():
-            returned = function(
-                *(a.array if isinstance(a, Variable) else a for a in args), **kwargs
-            )
+        with common_backend(name, *inputs).quiet():
+            returned = function(*arrays, **kwargs)
         output, vjps = _output_and_vjps(name, returned, max(most, len(args)))
-        edges = []
-        if is_grad_enabled():
-            for number, a in enumerate(args):
-                if isinstance(a, Variable) and a.requires_grad:
-                    if number >= len(vjps):
-                        raise TypeError(
-                            f"{name}: argument {number} requires grad, and the operation returns"
-                            f" {len(vjps)} VJPs; return None for one that has no derivative"
-                        )
-                    vjp = vjps[number]
-                    if vjp is not None:
-                        edges.append(Edge(a.node or a, vjp, number, a.array.shape, a.array.dtype))
-        if not edges:
-            return tensors[0].from_operation(output, None)
-        if output.dtype.kind not in "fc":
-            raise TypeError(f"{name}: a {output.dtype} output has no derivative")
-        versions = (*(version(a.array) for a in tensors), version(output))
-        return tensors[0].from_operation(output, Node(name, edges, versions))
+        node = None
+        if tracked and is_grad_enabled() and (edges := _edges(name, args, vjps)):
+            if output.dtype.kind not in "fc":
+                raise TypeError(f"{name}: a {output.dtype} output has no derivative")
+            node = Node(name, edges, versions([*values, output]))
+        return inputs[0].from_operation(output, node)
 
     return apply
+
+
+def _edges(name: str, args: tuple[Any, ...], vjps: list[VJP | None]) -> list[Edge]:
+    """The ways back to those arguments that need a gradient."""
+    edges = []
+    for number, a in enumerate(args):
+        if isinstance(a, Variable) and a.needs_grad:
+            if number >= len(vjps):
+                raise TypeError(
+                    f"{name}: argument {number} requires grad, and the operation returns"
+                    f" {len(vjps)} VJPs; return None for one that has no derivative"
+                )
+            vjp = vjps[number]
+            if vjp is not None:
+                edges.append(Edge(a.node or a, vjp, number, a.array.shape, a.array.dtype))
+    return edges
 
 
 def _most_vjps(function: Callable[..., Any]) -> int:
@@ -187,7 +198,7 @@ def _refuse_hidden(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
             )
 
 
-def _output_and_vjps(name: str, returned: Any, arguments: int) -> tuple[Array, tuple[Any, ...]]:
+def _output_and_vjps(name: str, returned: Any, arguments: int) -> tuple[Array, list[VJP | None]]:
     """What an operation's function has returned, taken apart; TypeError for what it should not."""
     if not isinstance(returned, tuple):
         raise TypeError(
@@ -208,7 +219,7 @@ def _output_and_vjps(name: str, returned: Any, arguments: int) -> tuple[Array, t
             )
     if len(vjps) > arguments:
         raise TypeError(f"{name}: {len(vjps)} VJPs for {arguments} arguments")
-    return output, tuple(vjps)
+    return output, vjps
 
 
 # --- going back ----------------------------------------------------------------------------------
@@ -276,7 +287,7 @@ def _sent_to_leaves(
         g, edges = arrived.pop(node), record.pop(node)
         while edges:
             edge = edges.pop()
-            if isinstance(edge.source, Variable) and not edge.source.requires_grad:
+            if isinstance(edge.source, Variable) and not edge.source.needs_grad:
                 continue  # it was frozen since
             source: Any = edge.source
             into: dict[Any, Array] = arrived if isinstance(source, Node) else leaves

@@ -64,17 +64,13 @@ class Tensor(Variable):
     def __init__(self, array: Array, requires_grad: bool = False) -> None:
         # Arithmetic on arrays without axes gives NumPy scalars: make them arrays again.
         self.array = as_array(array)
-        self.node = None
-        self.grad_array = None
-        self._requires_grad = False
         if requires_grad:
             self.requires_grad_()
 
     @staticmethod
     def from_operation(array: Array, node: Node | None) -> Tensor:
-        result = Tensor(array)
-        result.node = node
-        result._requires_grad = node is not None
+        result = Tensor.__new__(Tensor)
+        result.array, result.node, result.needs_grad = array, node, node is not None
         return result
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
@@ -104,7 +100,7 @@ class Tensor(Variable):
         """What pickle takes, which writes rows: arrays along memory, and the way back."""
         state = self._state()
         for name in ("array", "grad_array"):
-            if state[name] is not None:
+            if state.get(name) is not None:
                 order, back = memory_order(state[name])
                 state[name] = state[name].transpose(order), back
         return state
@@ -112,7 +108,7 @@ class Tensor(Variable):
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         for name in ("array", "grad_array"):
-            if state[name] is not None:
+            if state.get(name) is not None:
                 array, back = state[name]
                 setattr(self, name, array.transpose(back))
 
@@ -231,7 +227,7 @@ class Tensor(Variable):
     @property
     def requires_grad(self) -> bool:
         """Whether gradients are sent back to this tensor, or through it."""
-        return self._requires_grad
+        return self.needs_grad
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
@@ -247,7 +243,7 @@ class Tensor(Variable):
             )
         if not requires_grad and self.node is not None:
             raise RuntimeError("requires_grad_(False): this tensor has a history; use .detach()")
-        self._requires_grad = requires_grad
+        self.needs_grad = requires_grad
         return self
 
     @property

@@ -12,7 +12,7 @@ when its memory does. What is written through NumPy itself, as into `t.numpy()`,
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, ModuleType
 from typing import Any
 from weakref import ref
@@ -46,6 +46,17 @@ def version(array: Array) -> Version:
     """The memory of an array, and how often it was changed."""
     key = id(owner(array))
     return key, _changes[key][1] if key in _changes else 0
+
+
+def versions(arrays: Iterable[Array]) -> tuple[Version, ...]:
+    """The memory of each array, and how often it was changed."""
+    found = []
+    for array in arrays:
+        while hasattr(array.base, "base"):  # what `owner` does, without a call for each
+            array = array.base
+        key = id(array)
+        found.append((key, _changes[key][1] if key in _changes else 0))
+    return tuple(found)
 
 
 def change_since(versions: tuple[Version, ...], function: Callable[..., Any]) -> str | None:

@@ -121,8 +121,9 @@ def blas_threads(n: int) -> Iterator[None]:
 
 def chunks(n: int, bytes_each: int, most: int | None = None) -> list[slice]:
     """Cut n images into chunks, at least one, of at most CHUNK_BYTES, and some for each thread."""
-    most = most or CHUNK_BYTES
-    fair = -(-n // count()) if n > 1 else 1
+    if n * bytes_each <= LEAST_BYTES:
+        return [slice(0, max(n, 1))]
+    most, fair = most or CHUNK_BYTES, -(-n // count())
     size = max(1, min(most // max(1, bytes_each), max(LEAST_BYTES // max(1, bytes_each), fair)))
     return [slice(i, i + size) for i in range(0, max(n, 1), size)]
 
