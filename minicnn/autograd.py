@@ -105,9 +105,10 @@ Watcher = Callable[[Node, Edge, Array], Array]
 
 def common_backend(name: str, *variables: Variable) -> ModuleType:
     """The backend of all these. Raises RuntimeError if they are on different devices."""
-    backend = backend_of(variables[0].array)
+    first = variables[0].array
+    backend = backend_of(first)
     for other in variables:
-        if backend_of(other.array) is not backend:
+        if type(other.array) is not type(first):
             raise RuntimeError(
                 f"{name}: tensors on different devices, {backend.device_type} and"
                 f" {backend_of(other.array).device_type}; move one with .to(device)"
