@@ -1,43 +1,67 @@
-"""The pictures of a run: losses and accuracy by epoch, and the health of its layers by step."""
+"""Pictures of trainings: losses and accuracy by epoch, and the health of the layers by step."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import drawing
 from .health import Look
 
+History = Sequence[Mapping[str, float]]  # the rows of metrics.csv
 
-def epochs(history: Sequence[dict[str, float]], title: str) -> bytes:
-    """A PNG of the rows of metrics.csv: training and test loss, and test accuracy."""
-    from matplotlib.ticker import MaxNLocator
 
+def epochs(history: History, title: str) -> drawing.Figure:
+    """Training and test loss of a run, and its test accuracy."""
+    figure, losses, accuracy = _by_epoch(9, 3.6)
     x = [row["epoch"] for row in history]
-    figure = drawing.figure(9, 3.6, dpi=120)
-    losses, accuracy = figure.subplots(1, 2)
     losses.plot(x, [row["train_loss"] for row in history], "o-", label="training")
     losses.plot(x, [row["test_loss"] for row in history], "s--", label="test")
-    losses.set(ylabel="cross-entropy (nats)", title="Loss")
+    losses.set_title("Loss")
     losses.legend()
     accuracy.plot(x, [100 * row["accuracy"] for row in history], "s--", color="C1")
-    accuracy.set(ylabel="test accuracy (%)")
     accuracy.set_title(f"Accuracy: {100 * history[-1]['accuracy']:.2f}%")
+    figure.suptitle(title)
+    return figure
+
+
+def runs(histories: Mapping[str, History]) -> drawing.Figure:
+    """The same of runs over one another."""
+    figure, losses, accuracy = _by_epoch(9, 4.2)
+    for i, (name, history) in enumerate(histories.items()):
+        x, colour = [row["epoch"] for row in history], f"C{i % 10}"
+        losses.plot(x, [row["train_loss"] for row in history], "-", color=colour, lw=1)
+        losses.plot(x, [row["test_loss"] for row in history], "--", color=colour, lw=1)
+        accuracies = [100 * row["accuracy"] for row in history]
+        accuracy.plot(x, accuracies, ".-", color=colour, label=drawing.label(name))
+    losses.set_title("Loss (dashed: test)")
+    accuracy.set_title("Accuracy")
+    accuracy.legend()
+    return figure
+
+
+def _by_epoch(width: float, height: float) -> tuple[drawing.Figure, Any, Any]:
+    """A figure with axes for losses and for accuracies."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure = drawing.figure(width, height)
+    losses, accuracy = figure.subplots(1, 2)
+    losses.set_ylabel("cross-entropy (nats)")
+    accuracy.set_ylabel("test accuracy (%)")
     for axes in (losses, accuracy):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.grid(alpha=0.3)
-    figure.suptitle(title)
-    return drawing.png(figure)
+        axes.grid()
+    return figure, losses, accuracy
 
 
-def health(looks: Sequence[Look], title: str) -> bytes:
-    """A PNG of what was seen: the loss, the dead units and the gradients of each layer, by step."""
+def health(looks: Sequence[Look], title: str) -> drawing.Figure:
+    """The loss, and the dead units and the gradients of each layer, by step."""
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
 
     steps = [each.step for each in looks]
-    figure = drawing.figure(12, 3.8, dpi=120)
+    figure = drawing.figure(12, 3.8)
     loss, dead, gradients = figure.subplots(1, 3)
     loss.plot(steps, [each.loss for each in looks], ".-")
     loss.set(title="Training loss", ylabel="cross-entropy (nats)")
@@ -57,9 +81,9 @@ def health(looks: Sequence[Look], title: str) -> bytes:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.grid(alpha=0.3)
+        axes.grid()
     figure.suptitle(title)
-    return drawing.png(figure)
+    return figure
 
 
 def _by_layer(axes: Any, steps: list[int], figures: list[dict[str, float]]) -> None:
@@ -68,13 +92,7 @@ def _by_layer(axes: Any, steps: list[int], figures: list[dict[str, float]]) -> N
 
     paths = list(figures[0])
     for i, path in enumerate(paths):
-        shade = 0.05 + 0.85 * i / max(1, len(paths) - 1)
-        axes.plot(
-            steps,
-            [each[path] for each in figures],
-            ".-",
-            color=colormaps["viridis"](shade),
-            label=path,
-            lw=1,
-        )
-    axes.legend(title="layer", fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+        colour = colormaps["viridis"](0.05 + 0.85 * i / max(1, len(paths) - 1))
+        values = [each[path] for each in figures]
+        axes.plot(steps, values, ".-", color=colour, label=path, lw=1)
+    axes.legend(title="layer", loc="center left", bbox_to_anchor=(1, 0.5))

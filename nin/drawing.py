@@ -1,4 +1,4 @@
-"""Pictures drawn with Matplotlib: blank figures, PNGs, and files of them.
+"""Pictures drawn with Matplotlib: their style, and files of them.
 
 A picture is never what ends a training or a command, and it depends on nothing but what is drawn:
 neither a matplotlibrc, nor MPLBACKEND, nor a home directory that is not there. Matplotlib is
@@ -18,56 +18,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minicnn import atomic
+from minicnn.backends import Array
 from minicnn.console import printable
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Figure
 
-# Letters stay letters in an SVG, and the same numbers give the same file.
-SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "minicnn"}
+STYLE: Any = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "figure.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.alpha": 0.3,
+    "svg.fonttype": "none",  # letters stay letters
+    "svg.hashsalt": "minicnn",  # and the same numbers give the same file
+}
+METADATA: Any = {"png": {"Software": None}, "svg": {"Date": None}}  # what depends on more
 
 
-def figure(width: float, height: float, dpi: int = 140, layout: Any = "constrained") -> Figure:
+def figure(width: float, height: float) -> Figure:
     """A blank figure, its sides in inches."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=dpi, layout=layout)
+    return Figure(figsize=(width, height), dpi=140, layout="constrained")
 
 
-def png(figure: Figure) -> bytes:
-    """The picture as a file's content, which depends on nothing but what is drawn."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()
+def signed(axes: Axes, values: Array, limit: float | None = None, **options: Any) -> Any:
+    """Draw a matrix, blue where it is positive, red where negative, and white at 0.
 
-
-def svg(figure: Figure) -> bytes:
-    """The same as vectors."""
-    from matplotlib import rc_context
-
-    content = io.BytesIO()
-    with rc_context(SVG):
-        figure.savefig(content, format="svg", metadata={"Date": None})
-    return content.getvalue()
-
-
-def write(path: Path, draw: Callable[[], bytes]) -> bool:
-    """Draw a picture into a file; where it can't be drawn, warn in a line and return False.
-
-    Raises OSError where it can't be written.
+    The colours are darkest at ±`limit`, by default the largest value without its sign.
     """
-    try:
-        with _own_settings():
-            content = draw()
-    except Exception as error:  # whatever Matplotlib, its fonts and its settings come to
-        what = str(error) or type(error).__name__
-        warnings.warn(f"{path.name} can't be drawn: {what}", stacklevel=2)
-        return False
-    try:
-        atomic.write(path, content)
-    except OSError as error:  # of a full disk it does not say where
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    return True
+    limit = limit or float(abs(values).max()) or 1.0
+    return axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, **options)
 
 
 def label(name: str) -> str:
@@ -79,9 +63,29 @@ def label(name: str) -> str:
     return f" {text}" if text.startswith("_") else text
 
 
+def write(path: Path, draw: Callable[[], Figure]) -> bool:
+    """Draw a figure into a file; where it can't be drawn, warn in a line and return False.
+
+    It is a PNG, unless the file is called .svg. Raises OSError where it can't be written.
+    """
+    kind, content = "svg" if path.suffix == ".svg" else "png", io.BytesIO()
+    try:
+        with _own_settings():
+            draw().savefig(content, format=kind, metadata=METADATA[kind])
+    except Exception as error:  # whatever Matplotlib, its fonts and its settings come to
+        what = str(error) or type(error).__name__
+        warnings.warn(f"{path.name} can't be drawn: {what}", stacklevel=2)
+        return False
+    try:
+        atomic.write(path, content.getvalue())
+    except OSError as error:  # of a full disk it does not say where
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    return True
+
+
 @contextmanager
 def _own_settings() -> Iterator[None]:
-    """Matplotlib as it comes, and quiet."""
+    """Matplotlib as it comes, but for the style, and quiet."""
     log = logging.getLogger("matplotlib")
     level = log.level
     log.setLevel(logging.CRITICAL)
@@ -91,6 +95,7 @@ def _own_settings() -> Iterator[None]:
             matplotlib = _import()
             with matplotlib.rc_context():
                 matplotlib.rcdefaults()
+                matplotlib.rcParams.update(STYLE)
                 yield
     finally:
         log.setLevel(level)

@@ -14,15 +14,22 @@ from minicnn.utils.data import DataLoader, Dataset
 from minicnn.vision.datasets import DatasetError
 from minicnn.vision.image_dataset import CLASSES
 
-from . import command_line, drawing, trained
+from . import command_line, drawing, table, trained
 from . import data as datasets
 from .command_line import Failure, UsageError, at_least, path, printable
 from .fit import Batches, batches_for
-from .run import RunError
+from .table import Column
 
 xp = host.xp
 PROG = "python -m nin.evaluate"
 MISTAKES = 20
+COLUMNS = (
+    Column("", "name"),
+    Column("precision", "precision", ".1%"),
+    Column("recall", "recall", ".1%"),
+    Column("images", "images", ","),
+    Column("most often taken for", "most", "<"),
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,76 +97,71 @@ def _share(part: Any, whole: Any) -> float | None:
     return float(part / whole) if whole else None
 
 
-def _percent(share: float | None, digits: int) -> str:
-    return "–" if share is None else f"{100 * share:.{digits}f}%"
+def _said(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
 
 
-def draw_confusion(counts: Sequence[Sequence[int]], title: str) -> bytes:
-    """A PNG of the confusion matrix: rows are what it was, columns what it was taken for."""
-    table = xp.asarray(counts)
-    shares = table / xp.maximum(1, table.sum(axis=1, keepdims=True))
-    figure = drawing.figure(7.4, 6.4, dpi=120)
+def draw_confusion(counts: Sequence[Sequence[int]], title: str) -> drawing.Figure:
+    """The confusion matrix: rows are what it was, columns what it was taken for."""
+    matrix = xp.asarray(counts)
+    shares = matrix / xp.maximum(1, matrix.sum(axis=1, keepdims=True))
+    figure = drawing.figure(7.4, 6.4)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for i, j in xp.ndindex(*table.shape):
-        if table[i, j]:
-            colour = "white" if shares[i, j] > 0.5 else "black"
-            axes.text(j, i, str(table[i, j]), ha="center", va="center", color=colour, fontsize=8)
+    for i, j in xp.argwhere(matrix):
+        colour = "white" if shares[i, j] > 0.5 else "black"
+        axes.text(j, i, str(matrix[i, j]), ha="center", va="center", color=colour)
     axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=40, ha="right")
     axes.set_yticks(range(len(CLASSES)), CLASSES)
     axes.set(xlabel="taken for", ylabel="was", title=title)
-    return drawing.png(figure)
+    return figure
 
 
-def draw_mistakes(images: Any, logp: Any, truth: Any, title: str) -> bytes:
-    """A PNG of the wrong answers that were most certain: what was said, how surely, what it was."""
+def draw_mistakes(images: Any, logp: Any, truth: Any, title: str) -> drawing.Figure:
+    """The wrong answers that were most certain: what was said, how surely, what it was."""
     answers = logp.argmax(1)
     sure = xp.exp(logp.max(axis=1))
     wrong = xp.flatnonzero(answers != truth)
     worst = wrong[xp.argsort(-sure[wrong], kind="stable")[:MISTAKES]]
-    figure = drawing.figure(9, 8.4, dpi=120)
+    figure = drawing.figure(9, 8.4)
     figure.suptitle(title)
-    for axes, i in zip(figure.subplots(4, 5).flat, worst, strict=False):
-        axes.imshow(images[i], cmap="gray_r", vmin=0, vmax=255)
-        axes.set_title(
-            f"{CLASSES[answers[i]]} {100 * sure[i]:.1f}%\nis {CLASSES[truth[i]]}, no. {i}",
-            fontsize=8,
-        )
-    for axes in figure.axes:
+    for axes in figure.subplots(4, 5).flat:
         axes.set_axis_off()
-    return drawing.png(figure)
+    for axes, i in zip(figure.axes, worst, strict=False):
+        axes.imshow(images[i], cmap="gray_r", vmin=0, vmax=255)
+        said = f"{CLASSES[answers[i]]} {100 * sure[i]:.1f}%"
+        axes.set_title(f"{said}\nis {CLASSES[truth[i]]}, no. {i}", fontsize=8)
+    return figure
+
+
+def _most_often(counts: Sequence[int], own: int) -> str:
+    """The class, but for its own, that one was taken for most often, and how often."""
+    n, other = max((n, j) for j, n in enumerate(counts) if j != own)
+    return f"{CLASSES[other]} ({n})" if n else ""
 
 
 def report(result: dict[str, Any]) -> str:
     """The figures as tables of 80 columns."""
-    loss = "–" if result["loss"] is None else f"{result['loss']:.4f}"
-    lines = [
-        f"Test Loss: {loss}, Acc: {_percent(result['accuracy'], 2)} of {result['images']:,} images",
-        "",
-        f"{'':12}  precision  recall  images  most often taken for",
-    ]
-    for i, each in enumerate(result["classes"]):
-        others = [(n, j) for j, n in enumerate(result["confusion"][i]) if j != i and n]
-        n, j = max(others, default=(0, 0))
-        shares = [_percent(each["precision"], 1), _percent(each["recall"], 1)]
-        lines.append(
-            f"{each['name']:12}  {shares[0]:>9}  {shares[1]:>6}  {each['images']:>6,}"
-            + (f"  {CLASSES[j]} ({n})" if n else "")
+    rows = [
+        {**each, "most": _most_often(counts, own)}
+        for own, (each, counts) in enumerate(
+            zip(result["classes"], result["confusion"], strict=True)
         )
-    return "\n".join(lines)
+    ]
+    loss, accuracy = _said(result["loss"], ".4f"), _said(result["accuracy"], ".2%")
+    first = f"Test Loss: {loss}, Acc: {accuracy} of {result['images']:,} images"
+    return f"{first}\n\n{table.text(COLUMNS, rows)}"
 
 
 def evaluate(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     device = command_line.device_of(args.backend or "numpy")
     out = args.out or args.run
+    model, preset = trained.network(args.run, device)
+    if args.limit_test:
+        preset = replace(preset, limit_test=args.limit_test)
     try:
-        model, preset = trained.network(args.run, device)
-        if args.limit_test:
-            preset = replace(preset, limit_test=args.limit_test)
         data, _ = datasets.load(preset, args.data_dir)
-    except RunError as error:
-        raise Failure(str(error)) from None
     except DatasetError as error:
         raise UsageError(str(error)) from None
     out.mkdir(parents=True, exist_ok=True)
@@ -168,7 +170,7 @@ def evaluate(args: argparse.Namespace) -> int:
         raise Failure(f"{args.run}: its network's answers are NaN; the training diverged")
     result = figures(logp, truth)
     print(command_line.as_json(result) if args.json else report(result), flush=True)
-    title = f"{preset.network} on {data.name}: {_percent(result['accuracy'], 2)}"
+    title = f"{preset.network} on {data.name}: {_said(result['accuracy'], '.2%')}"
     certain = f"{title}. The most confident mistakes"
     pictures = {
         out / "confusion.png": lambda: draw_confusion(result["confusion"], title),

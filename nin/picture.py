@@ -14,6 +14,7 @@ from pathlib import Path
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from minicnn.backends import Array, host
+from minicnn.console import Failure
 from minicnn.files import open_regular
 
 SIDE = 28
@@ -32,7 +33,7 @@ TURNS = {
 FAINT = 0.1  # of the contrast: what differs less from the background is taken for it
 
 
-class PictureError(ValueError):
+class PictureError(Failure):
     """A file that is no picture, or an empty one; the message names it."""
 
 
@@ -78,19 +79,21 @@ def _decoded(path: Path) -> Image.Image:
             raise PictureError(f"{path} is too large: more than {BYTES:,} bytes")
         try:
             image = Image.open(file, formats=("PNG", "JPEG"))
-            size = image.size
-            if size[0] * size[1] <= PIXELS:
-                grey = _upright(_grey(image), image)
-                return grey.reduce(max(1, max(size) // LARGE))
+            width, height = image.size
+            if width * height > PIXELS:
+                raise PictureError(
+                    f"{path} is too large: {width}×{height}, more than {PIXELS:,} pixels"
+                )
+            grey = _upright(_grey(image), image)
+            return grey.reduce(max(1, max(image.size) // LARGE))
         except UnidentifiedImageError:
             raise PictureError(f"{path} is not a PNG or JPEG") from None
         except Image.DecompressionBombError:
             raise PictureError(f"{path} is too large: more than {PIXELS:,} pixels") from None
-        except MemoryError:
+        except (MemoryError, PictureError):
             raise
         except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
             raise PictureError(f"{path} is broken: {error}") from None
-    raise PictureError(f"{path} is too large: {size[0]}×{size[1]}, more than {PIXELS:,} pixels")
 
 
 def _grey(image: Image.Image) -> Image.Image:

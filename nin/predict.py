@@ -15,8 +15,7 @@ from minicnn.vision.image_dataset import CLASSES
 from . import command_line, trained
 from .command_line import Failure, path, printable
 from .fit import batches_for
-from .picture import PictureError, as_text, read
-from .run import RunError
+from .picture import as_text, read
 
 PROG = "python -m nin.predict"
 
@@ -52,11 +51,8 @@ def report(prediction: dict[str, Any], image: Any) -> str:
 def predict(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     device = command_line.device_of(args.backend or "numpy")
-    try:
-        model, preset = trained.network(args.run, device)
-        images = [read(image) for image in args.images]
-    except (RunError, PictureError) as error:
-        raise Failure(str(error)) from None
+    model, preset = trained.network(args.run, device)
+    images = [read(image) for image in args.images]
     x = preset.transform(train=False).batch(host.xp.stack(images), Generator())
     p = softmax(batches_for(model, preset).predict(Tensor(x).to(device)), 1).cpu()
     if not host.xp.isfinite(p.numpy()).all():

@@ -20,7 +20,7 @@ from minicnn.serialization import unpack
 
 from . import config, curves, drawing, lock
 from .checkpoint import MOST, Checkpoints
-from .command_line import DEVICES, as_json
+from .command_line import DEVICES, Failure, as_json
 from .fit import FIGURES, Row
 from .health import Look
 from .presets import Preset
@@ -47,7 +47,7 @@ ENVIRONMENT_SCHEMA = record(
 )
 
 
-class RunError(RuntimeError):
+class RunError(Failure):
     """A directory that does not hold what was expected of a run; the message names the file."""
 
 

@@ -415,4 +415,4 @@ def test_the_effective_rank_of_nothing_is_0():
 
 def test_half_of_a_gaussian_matrix_squares_lie_in_an_eighth_of_its_entries():
     matrix = minicnn.randn(200, 200, device="cpu").numpy()
-    assert filters.figures(matrix)[0] == pytest.approx(0.124, abs=0.005)
+    assert filters.figures(matrix)["half_norm_share"] == pytest.approx(0.124, abs=0.005)

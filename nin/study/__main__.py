@@ -9,11 +9,13 @@ from importlib import import_module
 from typing import Any
 
 import minicnn
-from minicnn.backends import context
+from minicnn import context
 from minicnn.parallel import available_cores
+from minicnn.vision.datasets import DatasetError
 
 from .. import command_line
 from ..command_line import UsageError, at_least, path
+from ..run import RunError
 from .report import Report
 
 PROG = "python -m nin.study"
@@ -72,6 +74,8 @@ def _run(name: str, study: Any, args: argparse.Namespace) -> int:
         minicnn.manual_seed(args.seed)
         with context.using(conv_algorithm="auto"):  # as nin.train does
             study.run(args, report)
+    except (RunError, DatasetError) as error:  # what a flag names is not there, or can't be used
+        raise UsageError(str(error)) from None
     finally:
         report.close()
     return command_line.DONE

@@ -21,6 +21,7 @@ from minicnn import nn
 from .. import drawing
 from ..command_line import at_least
 from ..presets import PRESETS
+from ..table import Column
 from . import trial
 from .report import Report
 
@@ -30,6 +31,18 @@ python -m nin.study ablate                         every question, in small
 python -m nin.study ablate --layers --bottleneck   two of them
 python -m nin.study ablate --full                  all images, three seeds
 """
+IMAGES = {"train": 3000, "test": 2000}
+COLUMNS = (
+    Column("network", "name"),
+    Column("weights", "parameters", ","),
+    Column("accuracy, %", lambda row: percent(row["accuracy"], row["spread"])),
+    Column("seeds", "seeds"),
+    Column("gap", "gap", "+.3f"),
+    Column("ms/step", "step_seconds", ".0f", 1e3),
+)
+NOTES = """\
+accuracy: of the test set, mean and standard deviation over the seeds. gap: loss
+on the test set less that on training images (above 0: overfitting)."""
 Block = Callable[[int], list[nn.Module]]  # what follows a block's convolution, by its channels
 
 
@@ -149,12 +162,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for flag, (text, _) in QUESTIONS.items():
         questions.add_argument(f"--{flag}", action="store_true", help=text)
     whole = at_least(1, int, most=10_000)
-    trial.add_data(parser)
-    parser.add_argument(
-        "--full", action="store_true", help="60,000 images, 5 epochs, 3 seeds (default: small)"
-    )
-    trial.limit(parser, "--limit-train", "3000; --full: all")
-    trial.limit(parser, "--limit-test", "2000; --full: all")
+    trial.add_data(parser, IMAGES, "60,000 images, 5 epochs, 3 seeds (default: small)")
     parser.add_argument("--epochs", type=whole, help="default: 2; --full: 5")
     parser.add_argument(
         "--seeds", type=whole, metavar="N", help="--seed and the N-1 after it (1; --full: 3)"
@@ -162,39 +170,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
-    images, tests, epochs, seeds = (0, 0, 5, 3) if args.full else (3000, 2000, 2, 1)
-    epochs, seeds = args.epochs or epochs, args.seeds or seeds
-    preset = replace(
-        PRESETS["quick"],
-        dataset=args.dataset,
-        limit_train=args.limit_train or images,
-        limit_test=args.limit_test or tests,
-        epochs=epochs,
-    )
+    epochs, seeds = args.epochs or (5 if args.full else 2), args.seeds or (3 if args.full else 1)
     asked = [flag for flag in QUESTIONS if getattr(args, flag.replace("-", "_"))]
     variants: Variants = {BASE: network}
     for flag in asked or QUESTIONS:
         variants |= QUESTIONS[flag][1]
-    material = trial.load(preset, args.data_dir)
+    data, preset = trial.load(args, IMAGES, replace(PRESETS["quick"], epochs=epochs))
+    trainings = [(args.seed + i, name) for i in range(seeds) for name in variants]
     print(
-        f"{material.name}: {len(material.train):,} images, {epochs} epochs, seeds {args.seed} to"
+        f"{data.name}: {len(data.train):,} images, {epochs} epochs, seeds {args.seed} to"
         f" {args.seed + seeds - 1}\n",
         flush=True,
     )
     outcomes: list[trial.Outcome] = []
-    trainings = [(s, name) for s in range(args.seed, args.seed + seeds) for name in variants]
     try:
         for seed, name in trainings:
-            outcome = trial.train(
-                name, variants[name], replace(preset, seed=seed), material, args.device
-            )
-            outcomes.append(outcome)
+            settings = replace(preset, seed=seed)
+            outcomes.append(trial.train(name, variants[name], settings, data, args.device))
             report.numbers({"outcomes": [asdict(o) for o in outcomes]})
     except KeyboardInterrupt:
-        if not outcomes:
-            raise
-        print(f"\nInterrupted after {len(outcomes)} of {len(trainings)}:", file=sys.stderr)
-        summarise(outcomes, report)
+        if outcomes:
+            print(f"\nInterrupted after {len(outcomes)} of {len(trainings)}:", file=sys.stderr)
+            summarise(outcomes, report)
         raise
     summarise(outcomes, report)
 
@@ -205,29 +202,13 @@ def summarise(outcomes: list[trial.Outcome], report: Report) -> None:
     for outcome in outcomes:
         by_name.setdefault(outcome.name, []).append(outcome)
     rows = [row(name, same) for name, same in by_name.items()]
-    report.table(
-        ("network", "weights", "accuracy, %", "seeds", "gap", "ms/step"),
-        [
-            (
-                r["name"],
-                f"{r['parameters']:,}",
-                f"{100 * r['accuracy']:.2f}"
-                + (f" ± {100 * r['spread']:.2f}" if r["spread"] else ""),
-                str(r["seeds"]),
-                f"{r['gap']:+.3f}",
-                f"{1e3 * r['step_seconds']:.0f}",
-            )
-            for r in rows
-        ],
-    )
-    print("\naccuracy: of the test set, mean and standard deviation over the seeds. gap: loss")
-    print("on the test set less that on training images (above 0: overfitting).")
-    report.figure(lambda: draw(by_name, rows))
+    report.table(COLUMNS, rows, NOTES)
+    report.figure(lambda: draw(rows))
     report.finish({"rows": rows, "outcomes": [asdict(o) for o in outcomes]})
 
 
 def percent(mean: float, spread: float | None) -> str:
-    return f"{100 * mean:.2f}" + ("" if spread is None else f" ± {100 * spread:.2f}")
+    return f"{100 * mean:.2f}" + (f" ± {100 * spread:.2f}" if spread else "")
 
 
 def row(name: str, outcomes: list[trial.Outcome]) -> dict[str, Any]:
@@ -237,33 +218,29 @@ def row(name: str, outcomes: list[trial.Outcome]) -> dict[str, Any]:
         "name": name,
         "seeds": len(outcomes),
         "parameters": outcomes[0].parameters,
+        "accuracies": accuracies,
         "accuracy": statistics.mean(accuracies),
         "spread": statistics.stdev(accuracies) if len(outcomes) > 1 else None,
-        "gap": statistics.mean(o.test_loss - o.seen_loss for o in outcomes),
+        "gap": statistics.mean(o.gap for o in outcomes),
         "step_seconds": statistics.median(o.step_seconds for o in outcomes),
     }
 
 
-def draw(by_name: dict[str, list[trial.Outcome]], rows: list[dict[str, Any]]) -> drawing.Figure:
+def draw(rows: list[dict[str, Any]]) -> drawing.Figure:
     """Accuracy, a dot for each seed and a line at the mean; and parameters."""
     figure = drawing.figure(6.4, 0.34 * len(rows) + 1.1)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 1))
-    names = list(by_name)[::-1]
-    for y, name in enumerate(names):
-        colour = "tab:orange" if name == BASE else "tab:blue"
-        values = [100 * o.accuracy for o in by_name[name]]
+    for y, row in enumerate(rows[::-1]):  # from the bottom
+        colour = "tab:orange" if row["name"] == BASE else "tab:blue"
+        values, mean = [100 * a for a in row["accuracies"]], 100 * row["accuracy"]
         left.plot(values, [y] * len(values), "o", color=colour, alpha=0.6, markersize=5)
-        left.plot([statistics.mean(values)] * 2, [y - 0.3, y + 0.3], color=colour, linewidth=2)
-    left.set_yticks(range(len(names)), names, fontsize=8)
-    left.set_xlabel("test accuracy (%), each seed and the mean", fontsize=8)
-    bars = right.barh(
-        range(len(names)), [r["parameters"] / 1e3 for r in rows][::-1], color="0.75", height=0.6
-    )
-    right.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=7)
-    right.set_xlabel("parameters (thousands)", fontsize=8)
+        left.plot([mean] * 2, [y - 0.3, y + 0.3], color=colour, linewidth=2)
+        bar = right.barh(y, row["parameters"] / 1e3, color="0.75", height=0.6)
+        right.bar_label(bar, fmt="{:,.0f}", padding=3)
+    left.set_yticks(range(len(rows)), [row["name"] for row in rows[::-1]])
+    left.set_xlabel("test accuracy (%), each seed and the mean")
+    right.set_xlabel("parameters (thousands)")
     right.margins(x=0.3)
     for axes in (left, right):
-        axes.tick_params(axis="x", labelsize=8)
-        axes.grid(axis="x", alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="x")
     return figure

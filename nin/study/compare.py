@@ -17,6 +17,7 @@ from minicnn import nn
 from .. import drawing, networks
 from ..command_line import at_least
 from ..presets import PRESETS
+from ..table import Column
 from . import classics, trial
 from .memory import allocated
 from .report import Report
@@ -27,6 +28,7 @@ python -m nin.study compare
 python -m nin.study compare --full             five minutes for each network
 python -m nin.study compare --image-size 224   the networks at their own size
 """
+IMAGES = {"train": 5000, "test": 2000}
 Competitors = dict[str, tuple[Callable[[], nn.Sequential], dict[str, Any]]]
 # Sigmoids: Xavier's initial values, and no decay of weights that are small already.
 LENET = {"init": "xavier_uniform", "lr": 0.1, "weight_decay": 0.0}
@@ -42,11 +44,27 @@ COMPETITORS: dict[int, Competitors] = {
         "AlexNet": (lambda: classics.alexnet(10, 1), {"lr": 0.02, "micro_batch": 4}),
     },
 }
+COLUMNS = (
+    Column("", "name"),
+    Column("parameters", "parameters", ","),
+    Column("seconds of training", "seconds", ".0f"),
+    Column("epochs", "epochs"),
+    Column("ms a step of 64", "step_seconds", ".1f", 1e3),
+    Column("MiB a step, at most", "bytes_at_most", ".0f", 2**-20),
+    Column("test accuracy, %", "accuracy", ".2f", 100),
+    Column("training accuracy, %", "seen_accuracy", ".2f", 100),
+    Column("test loss", "test_loss", ".3f"),
+    Column("training loss", "seen_loss", ".3f"),
+    Column("gap", "gap", "+.3f"),
+)
+NOTES = """\
+gap: loss on the test set less that on training images (above 0: overfitting)
+MiB: what a step with the whole batch at once allocates beside the parameters"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    trial.add_data(parser)
+    trial.add_data(parser, IMAGES, "all images, 300 seconds each (default: small)")
     add(
         "--image-size",
         type=int,
@@ -54,9 +72,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=28,
         help="28: small networks; 224: LeNet-5 and AlexNet as they were (default: 28)",
     )
-    add("--full", action="store_true", help="all images, 300 seconds each (default: small)")
-    trial.limit(parser, "--limit-train", "5000; --full: all")
-    trial.limit(parser, "--limit-test", "2000; --full: all")
     add(
         "--seconds",
         type=at_least(0, float, above=True),
@@ -65,80 +80,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
-    images, tests, seconds = (0, 0, 300.0) if args.full else (5000, 2000, 20.0)
-    seconds = args.seconds or seconds
-    preset = replace(
-        PRESETS["quick"],
-        seed=args.seed,
-        dataset=args.dataset,
-        limit_train=args.limit_train or images,
-        limit_test=args.limit_test or tests,
-        image_size=args.image_size,
-    )
-    material = trial.load(preset, args.data_dir)
+    seconds, size = args.seconds or (300.0 if args.full else 20.0), args.image_size
+    preset = replace(PRESETS["quick"], seed=args.seed, image_size=size)
+    data, preset = trial.load(args, IMAGES, preset)
     print(
-        f"{material.name}: {len(material.train):,} images of {args.image_size}×{args.image_size},"
-        f" {seconds:g} s for each network\n",
+        f"{data.name}: {len(data.train):,} images of {size}×{size}, {seconds:g} s for each"
+        " network\n",
         flush=True,
     )
-    outcomes, peaks = [], []
-    for name, (network, own) in COMPETITORS[args.image_size].items():
+    rows: list[dict[str, Any]] = []
+    for name, (network, own) in COMPETITORS[size].items():
         settings = replace(preset, **own)
-        step = trial.step_seconds(network, settings, material, args.device, seconds / 5)
-        steps = -(-len(material.train) // settings.batch_size)
+        step = trial.step_seconds(network, settings, data, args.device, seconds / 5)
+        steps = -(-len(data.train) // settings.batch_size)
         settings = replace(settings, epochs=max(1, round(seconds / (step * steps))))
-        outcomes.append(trial.train(name, network, settings, material, args.device))
-        n, size = settings.batch_size, args.image_size
+        outcome = trial.train(name, network, settings, data, args.device)
+        n = settings.batch_size
         x = minicnn.randn(n, 1, size, size, device=args.device)
         y = minicnn.randint(0, 10, (n,)).to(args.device)
-        peaks.append(allocated(network().to(args.device), x, y)[1])
-    report.table(
-        ("", *(outcome.name for outcome in outcomes)),
-        [
-            ("parameters", *(f"{o.parameters:,}" for o in outcomes)),
-            ("seconds of training", *(f"{o.seconds:.0f}" for o in outcomes)),
-            ("epochs", *(str(o.epochs) for o in outcomes)),
-            ("ms a step of 64", *(f"{1e3 * o.step_seconds:.1f}" for o in outcomes)),
-            ("MiB a step, at most", *(_mib(peak) for peak in peaks)),
-            ("test accuracy, %", *(f"{100 * o.accuracy:.2f}" for o in outcomes)),
-            ("training accuracy, %", *(f"{100 * o.seen_accuracy:.2f}" for o in outcomes)),
-            ("test loss", *(f"{o.test_loss:.3f}" for o in outcomes)),
-            ("training loss", *(f"{o.seen_loss:.3f}" for o in outcomes)),
-            ("gap", *(f"{o.test_loss - o.seen_loss:+.3f}" for o in outcomes)),
-        ],
-    )
-    print("\ngap: loss on the test set less that on training images (above 0: overfitting)")
-    print("MiB: what a step with the whole batch at once allocates beside the parameters")
-    report.figure(lambda: draw(outcomes))
-    rows = [{**asdict(o), "bytes_at_most": peak} for o, peak in zip(outcomes, peaks, strict=True)]
+        _, peak, _ = allocated(network().to(args.device), x, y)
+        rows.append({**asdict(outcome), "gap": outcome.gap, "bytes_at_most": peak})
+    report.table(COLUMNS, rows, NOTES, across=True)
+    report.figure(lambda: draw(rows))
     report.finish({"seconds": seconds, "rows": rows})
 
 
-def _mib(n: int | None) -> str:
-    return "–" if n is None else f"{n / 2**20:.0f}"
-
-
-def draw(outcomes: list[trial.Outcome]) -> drawing.Figure:
+def draw(rows: list[dict[str, Any]]) -> drawing.Figure:
     """Parameters, accuracy and the gap between training and test, network by network."""
     figure = drawing.figure(6.4, 2.6)
-    names = [o.name.replace(", ", ",\n").replace(" (", "\n(") for o in outcomes][::-1]
-    panels = figure.subplots(1, 3, sharey=True)
-    for axes, values, form, title in zip(
-        panels,
-        (
-            [o.parameters / 1e3 for o in outcomes],
-            [100 * o.accuracy for o in outcomes],
-            [o.test_loss - o.seen_loss for o in outcomes],
-        ),
-        ("{:,.0f}", "{:.1f}", "{:.3f}"),
-        ("parameters (thousands)", "test accuracy (%)", "test less training loss"),
-        strict=True,
-    ):
-        colours = ["tab:orange" if o.name.startswith("NiN") else "tab:blue" for o in outcomes]
-        bars = axes.barh(names, values[::-1], color=colours[::-1], height=0.6)
-        axes.bar_label(bars, fmt=form, padding=3, fontsize=8)
-        axes.set_title(title, fontsize=9)
+    rows = rows[::-1]  # from the bottom
+    names = [row["name"].replace(", ", ",\n").replace(" (", "\n(") for row in rows]
+    colours = ["tab:orange" if name.startswith("NiN") else "tab:blue" for name in names]
+    panels = {
+        "parameters (thousands)": ("parameters", 1e-3, "{:,.0f}"),
+        "test accuracy (%)": ("accuracy", 100, "{:.1f}"),
+        "test less training loss": ("gap", 1, "{:.3f}"),
+    }
+    all_axes = figure.subplots(1, 3, sharey=True)
+    for axes, (title, (key, scale, form)) in zip(all_axes, panels.items(), strict=True):
+        bars = axes.barh(names, [scale * row[key] for row in rows], color=colours, height=0.6)
+        axes.bar_label(bars, fmt=form, padding=3)
+        axes.set_title(title)
         axes.margins(x=0.5)
-        axes.tick_params(labelsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
     return figure

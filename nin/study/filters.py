@@ -10,14 +10,24 @@ from minicnn import nn
 from minicnn.backends import Array, host
 
 from .. import drawing, trained
-from ..command_line import UsageError, path
-from ..run import RunError
+from ..command_line import path
+from ..table import Column
 from .report import Report
 
 ARGUMENTS = "RUN [flags]"
 EXAMPLES = """
 python -m nin.train --out runs/mine && python -m nin.study filters runs/mine
 """
+COLUMNS = (
+    Column("layer", "layer"),
+    Column("channels", lambda row: "{1} → {0}".format(*row["shape"])),
+    Column("largest weight", "largest", ".2f"),
+    Column("half the norm in", lambda row: f"{row['half_norm_share']:.0%} of weights"),
+    Column("rank", "rank", ".1f"),
+)
+NOTES = """\
+half the norm: how few weights hold half of the sum of squares. rank: of a matrix
+with equal singular values of the same entropy as these (Roy and Vetterli 2007)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
-    try:
-        model, _ = trained.network(args.run, args.device)
-    except RunError as error:
-        raise UsageError(str(error)) from None
+    model, _ = trained.network(args.run, args.device)
     layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
     name, first = next(iter(layers.items()))
     filters = first.weight.detach().cpu().numpy()[:, 0]  # (O, kh, kw): of the one input channel
@@ -39,43 +46,26 @@ def run(args: argparse.Namespace, report: Report) -> None:
     }
     print(f"{len(filters)} filters of {'×'.join(map(str, filters.shape[1:]))} in layer {name};")
     print("1×1 convolutions, a row of weights for each new channel:\n")
-    rows = [(name, matrix, *figures(matrix)) for name, matrix in mixing.items()]
-    report.table(
-        ("layer", "channels", "largest weight", "half the norm in", "rank"),
-        [
-            (
-                name,
-                f"{matrix.shape[1]} → {len(matrix)}",
-                f"{float(abs(matrix).max()):.2f}",
-                f"{100 * share:.0f}% of weights",
-                f"{rank:.1f}",
-            )
-            for name, matrix, share, rank in rows
-        ],
-    )
-    print("\nhalf the norm: how few weights hold half of the sum of squares. rank: of a matrix")
-    print("with equal singular values of the same entropy as these (Roy and Vetterli 2007).")
+    rows = [{"layer": name, **figures(matrix)} for name, matrix in mixing.items()]
+    report.table(COLUMNS, rows, NOTES)
     report.figure(lambda: draw_filters(filters), "first")
     report.figure(lambda: draw_mixing(mixing), "mixing")
-    report.finish(
-        {
-            "first": {"layer": name, "filters": filters.tolist()},
-            "mixing": [
-                {"layer": name, "shape": matrix.shape, "half_norm_share": share, "rank": rank}
-                for name, matrix, share, rank in rows
-            ],
-        }
-    )
+    report.finish({"first": {"layer": name, "filters": filters.tolist()}, "mixing": rows})
 
 
-def figures(matrix: Array) -> tuple[float, float]:
-    """The share of the weights that hold half the sum of squares, and the effective rank."""
+def figures(matrix: Array) -> dict[str, Any]:
+    """The share of the weights that hold half the sum of squares, the effective rank, and more."""
     squares = sorted((matrix**2).ravel().tolist(), reverse=True)
     half, total, count = sum(squares) / 2, 0.0, 0
     while total < half:
         total += squares[count]
         count += 1
-    return count / len(squares), effective_rank(matrix)
+    return {
+        "shape": matrix.shape,
+        "largest": float(abs(matrix).max()),
+        "half_norm_share": count / len(squares),
+        "rank": effective_rank(matrix),
+    }
 
 
 def effective_rank(matrix: Array) -> float:
@@ -91,41 +81,26 @@ def effective_rank(matrix: Array) -> float:
 
 
 def draw_filters(filters: Array) -> drawing.Figure:
-    """The filters (O, kh, kw), red where negative and blue where positive, strongest first."""
+    """The filters (O, kh, kw), on one scale, strongest first."""
     order = (-(filters**2).sum(axis=(1, 2))).argsort()
     columns = 8 if len(filters) <= 64 else 12
     rows = -(-len(filters) // columns)
     figure = drawing.figure(5.6, 0.7 * rows * 8 / columns + 0.2)
-    limit = float(abs(filters).max())
-    all_axes: Any = figure.subplots(rows, columns, squeeze=False)
-    for axes in all_axes.flat:
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.axis("off")
-    for axes, k in zip(all_axes.flat, order, strict=False):
-        axes.imshow(filters[k], cmap="RdBu", vmin=-limit, vmax=limit)
+    for axes, k in zip(figure.axes, order, strict=False):
+        drawing.signed(axes, filters[k], float(abs(filters).max()))
     return figure
 
 
 def draw_mixing(mixing: dict[str, Array]) -> drawing.Figure:
-    """The matrices (O, C) of the 1×1 layers, on one scale each."""
-    columns = 2
-    rows = -(-len(mixing) // columns)
+    """The matrices (O, C) of the 1×1 layers, each on a scale of its own."""
+    rows = -(-len(mixing) // 2)
     figure = drawing.figure(6.4, 2.9 * rows)
-    all_axes: Any = figure.subplots(rows, columns, squeeze=False)
-    for axes in all_axes.flat[len(mixing) :]:
-        axes.remove()
-    for axes, (name, matrix) in zip(all_axes.flat, mixing.items(), strict=False):
-        limit = float(abs(matrix).max())
-        image = axes.imshow(
-            matrix,
-            cmap="RdBu",
-            vmin=-limit,
-            vmax=limit,
-            aspect="auto",
-            interpolation="nearest",
-        )
-        axes.set_title(f"layer {name}: {matrix.shape[1]} → {len(matrix)} channels", fontsize=9)
-        axes.set_xlabel("channel before", fontsize=8)
-        axes.set_ylabel("channel after", fontsize=8)
-        axes.tick_params(labelsize=7)
-        figure.colorbar(image, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
+    for i, (name, matrix) in enumerate(mixing.items()):
+        axes = figure.add_subplot(rows, 2, i + 1)
+        image = drawing.signed(axes, matrix, aspect="auto", interpolation="nearest")
+        axes.set_title(f"layer {name}: {matrix.shape[1]} → {len(matrix)} channels")
+        axes.set(xlabel="channel before", ylabel="channel after")
+        figure.colorbar(image, ax=axes, shrink=0.8)
     return figure

@@ -15,6 +15,7 @@ from minicnn import Tensor, nn
 from .. import drawing
 from ..command_line import at_least
 from ..presets import PRESETS
+from ..table import Column
 from . import tape
 from .report import Report
 
@@ -24,6 +25,12 @@ python -m nin.study graph quick
 python -m nin.study graph article --batch-size 1
 dot -Tpdf runs/RUN/graph.dot -o graph.pdf        where Graphviz is installed
 """
+COLUMNS = (
+    Column("operation", "name"),
+    Column("output", lambda row: shape(row["output"])),
+    Column("from", lambda row: ", ".join(row["parameters"])),
+    Column("holds, KiB", lambda row: row["bytes_held"] or None, ",.1f", 2**-10, none=""),
+)
 
 
 class Vertex(NamedTuple):
@@ -52,35 +59,26 @@ def run(args: argparse.Namespace, report: Report) -> None:
     labels = minicnn.randint(0, 10, (n,)).to(args.device)
     recorded = tape.read(nn.CrossEntropyLoss()(model(images), labels))
     held = tape.held(recorded, tape.blocks([*model.parameters(), images]))
-    names: dict[int, str] = {id(p): name for name, p in model.named_parameters()}
-
-    report.table(
-        ("operation", "output", "from", "holds, KiB"),
-        [
-            (
-                each.name,
-                shape(each.shape),
-                ", ".join(names[id(i)] for i in each.inputs if isinstance(i, Tensor)),
-                f"{n / 1024:,.1f}" if n else "",
-            )
-            for each, n in zip(recorded, held, strict=True)
-        ],
+    names = {id(p): name for name, p in model.named_parameters()}
+    rows = [
+        {
+            "name": each.name,
+            "output": each.shape,
+            "parameters": [names[id(i)] for i in each.inputs if isinstance(i, Tensor)],
+            "bytes_held": bytes_held,
+        }
+        for each, bytes_held in zip(recorded, held, strict=True)
+    ]
+    notes = (
+        f"{len(recorded)} operations, which hold {sum(held) / 2**20:.2f} MiB for the backward\n"
+        f"pass of {n} images, beside the images and the parameters."
     )
-    print(f"\n{len(recorded)} operations, which hold {sum(held) / 2**20:.2f} MiB for the backward")
-    print(f"pass of {args.batch_size} images, beside the images and the parameters.")
+    report.table(COLUMNS, rows, notes)
     vertices = list(layout(recorded, held, names))
     report.text(dot(vertices), kind="dot")
     report.text(mermaid(vertices), kind="mmd")
     report.figure(lambda: draw(vertices), kind="svg")
-    report.finish(
-        {
-            "operations": [
-                {"name": each.name, "output": each.shape, "bytes_held": n}
-                for each, n in zip(recorded, held, strict=True)
-            ],
-            "bytes_held": sum(held),
-        }
-    )
+    report.finish({"operations": rows, "bytes_held": sum(held)})
 
 
 def shape(sizes: tuple[int, ...]) -> str:
@@ -127,13 +125,13 @@ def draw(vertices: list[Vertex]) -> drawing.Figure:
     """The operations in a column, and beside each the parameters that come in with it."""
     operations = [i for i, vertex in enumerate(vertices) if not vertex.leaf]
     row = {i: -r for r, i in enumerate(operations)}
-    figure = drawing.figure(4.6, 0.52 * len(operations) + 0.2, dpi=100, layout=None)
+    figure = drawing.figure(4.6, 0.52 * len(operations) + 0.2)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 4.6), ylim=(min(row.values()) - 0.6, 0.6))
     axes.axis("off")
 
     def box(x: float, y: float, lines: list[str], **style: Any) -> Any:
         look = {"boxstyle": "round,pad=0.35", "linewidth": 0.8, **style}
-        text = axes.text(x, y, "\n".join(lines), ha="center", va="center", fontsize=7.5, bbox=look)
+        text = axes.text(x, y, "\n".join(lines), ha="center", va="center", bbox=look)
         return text.get_bbox_patch()
 
     def arrow(start: tuple[float, float], end: tuple[float, float], **style: Any) -> None:

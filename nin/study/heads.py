@@ -9,6 +9,7 @@ from typing import Any
 from minicnn import nn
 
 from .. import drawing, networks
+from ..table import Column
 from . import classics
 from .report import Report
 
@@ -24,6 +25,14 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "VGG-16": lambda: classics.vgg(classics.VGG16),
     **{f"NiN ({name})": network for name, network in networks.NETWORKS.items()},
 }
+COLUMNS = (
+    Column("", "network"),
+    Column("convolutions", "convolutions", ","),
+    Column("fully connected", "fully_connected", ","),
+    Column("all", "parameters", ","),
+    Column("MiB", "bytes", ".1f", 2**-20),
+    Column("in the head", "fully_connected_share", ".1%"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,37 +49,23 @@ def count(model: nn.Module) -> tuple[int, int]:
     return within(nn.Conv2d), within(nn.Linear)
 
 
+def row(name: str, model: nn.Module) -> dict[str, Any]:
+    """Where this network's parameters are."""
+    convolutions, connected = count(model)
+    total = convolutions + connected
+    return {
+        "network": name,
+        "convolutions": convolutions,
+        "fully_connected": connected,
+        "parameters": total,
+        "bytes": total * next(model.parameters()).dtype.itemsize,
+        "fully_connected_share": connected / total,
+    }
+
+
 def run(args: argparse.Namespace, report: Report) -> None:
-    rows: list[dict[str, Any]] = []
-    for name, network in NETWORKS.items():
-        model = nn.utils.skip_init(network)
-        convolutions, connected = count(model)
-        size = next(model.parameters()).dtype.itemsize
-        total = convolutions + connected
-        rows.append(
-            {
-                "network": name,
-                "convolutions": convolutions,
-                "fully_connected": connected,
-                "parameters": total,
-                "bytes": total * size,
-                "fully_connected_share": connected / total,
-            }
-        )
-    report.table(
-        ("", "convolutions", "fully connected", "all", "MiB", "in the head"),
-        [
-            (
-                row["network"],
-                f"{row['convolutions']:,}",
-                f"{row['fully_connected']:,}",
-                f"{row['parameters']:,}",
-                f"{row['bytes'] / 2**20:.1f}",
-                f"{100 * row['fully_connected_share']:.1f}%",
-            )
-            for row in rows
-        ],
-    )
+    rows = [row(name, nn.utils.skip_init(network)) for name, network in NETWORKS.items()]
+    report.table(COLUMNS, rows)
     report.figure(lambda: draw(rows))
     report.finish({"rows": rows})
 
@@ -79,19 +74,14 @@ def draw(rows: list[dict[str, Any]]) -> drawing.Figure:
     """Parameters as bars, those of convolutions and those of fully connected layers."""
     figure = drawing.figure(6.4, 3.4)
     axes = figure.subplots()
-    names = [row["network"] for row in rows][::-1]
-    left = [0.0] * len(rows)
-    for field, label, colour in (
-        ("convolutions", "in convolutions", "tab:blue"),
-        ("fully_connected", "in fully connected layers", "tab:orange"),
-    ):
-        millions = [row[field] / 1e6 for row in rows][::-1]
-        axes.barh(names, millions, left=left, color=colour, label=label)
-        left = [a + b for a, b in zip(left, millions, strict=True)]
-    for y, (end, row) in enumerate(zip(left, rows[::-1], strict=True)):
-        share = f"{100 * row['fully_connected_share']:.0f}% in the head"
-        axes.text(end, y, f" {end:.{1 if end >= 10 else 2}f} M, {share}", va="center", fontsize=8)
-    axes.set(xlabel="parameters (millions)", xlim=(0, 1.5 * max(left)))
-    axes.legend(loc="lower right", fontsize=8, frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
+    rows = rows[::-1]  # from the bottom
+    names = [row["network"] for row in rows]
+    inner, ends = ([row[key] / 1e6 for row in rows] for key in ("convolutions", "parameters"))
+    axes.barh(names, ends, color="tab:orange", label="in fully connected layers")
+    axes.barh(names, inner, color="tab:blue", label="in convolutions")
+    for y, (end, row) in enumerate(zip(ends, rows, strict=True)):
+        share = f"{row['fully_connected_share']:.0%} in the head"
+        axes.text(end, y, f" {end:.{1 if end >= 10 else 2}f} M, {share}", va="center")
+    axes.set(xlabel="parameters (millions)", xlim=(0, 1.5 * max(ends)))
+    axes.legend(loc="lower right", frameon=False, reverse=True)
     return figure

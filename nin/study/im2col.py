@@ -13,10 +13,11 @@ import minicnn
 from minicnn import Tensor
 from minicnn import functional as F
 from minicnn.backends import Array, backend_of
-from minicnn.backends.numpy import NO_MARGINS
+from minicnn.backends.windows import Window
 
 from .. import drawing
 from ..command_line import UsageError, at_least
+from ..table import Column
 from . import heatmap
 from .report import Report
 
@@ -45,6 +46,21 @@ class Steps(NamedTuple):
     copies: Array  # how many windows each pixel of the padded image is in
 
 
+FORWARD = {
+    "image, padded": "padded",
+    "cols: its windows as rows": "cols",
+    "filters, as rows": "filters",
+    "y = cols · filtersᵀ, folded": "y",
+}
+BACKWARD = {
+    "g, the gradient for y": "g",
+    "d cols = g · filters": "dcols",
+    "col2im: rows added on windows": "dpadded",
+    "d image, margins cut off": "dx",
+    "d filters = gᵀ · cols": "dw",
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add, whole = parser.add_argument, at_least(1, int)
     add("--size", type=whole, default=5, help="height and width of the image (default: 5)")
@@ -57,10 +73,10 @@ def unroll(x: Tensor, w: Tensor, stride: int, padding: int) -> Steps:
     """The steps of conv2d and its gradients for x (1, 1, H, W) and w (1, 1, k, k)."""
     backend = backend_of(x.array)
     k = w.shape[2]
-    window = ((k, k), (stride, stride), (1, 1), NO_MARGINS)  # of the padded image
+    window = Window((k, k), (stride, stride))  # of the padded image
     inside = slice(padding, padding + x.shape[2]), slice(padding, padding + x.shape[3])
     padded = backend.xp.pad(x.array[0, 0], padding)[None, :, :, None]  # (1, H, W, 1)
-    oh, ow = backend.output_size(padded.shape[1:3], *window)
+    oh, ow = window.output_size(padded.shape[1:3])
     cols = backend.im2col(padded, window)[:, : k * k]
     filters = w.array.reshape(1, k * k)
     y = (cols @ filters.T).reshape(oh, ow)
@@ -84,124 +100,86 @@ def unroll(x: Tensor, w: Tensor, stride: int, padding: int) -> Steps:
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
-    if args.size + 2 * args.padding < args.kernel:
+    whole = args.size + 2 * args.padding
+    if whole < args.kernel:
         raise UsageError(
             f"--kernel {args.kernel} is larger than the image of {args.size} with its padding,"
-            f" {args.size + 2 * args.padding}"
+            f" {whole}"
         )
-    out = (args.size + 2 * args.padding - args.kernel) // args.stride + 1
+    out = (whole - args.kernel) // args.stride + 1
     for name, n in (("--size", args.size), ("--kernel", args.kernel), ("an output of", out)):
         if n > MOST:
             raise UsageError(f"{name} {n}: more than {MOST} pixels a side can't be drawn legibly")
     x = minicnn.randint(0, 10, (1, 1, args.size, args.size)).float().to(args.device)
     w = minicnn.randint(-2, 3, (1, 1, args.kernel, args.kernel)).float().to(args.device)
     steps = unroll(x, w, args.stride, args.padding)
+    arrays = steps._asdict()
+    difference = arrays.pop("difference")
 
-    def size(matrix: Array) -> str:
-        return "×".join(map(str, matrix.shape))
-
-    report.table(
-        ("forward", "size", "numbers"),
-        [
-            ("image, padded", size(steps.padded), str(steps.padded.size)),
-            ("cols: its windows as rows", size(steps.cols), str(steps.cols.size)),
-            ("filters, as rows", size(steps.filters), str(steps.filters.size)),
-            ("y = cols · filtersᵀ, folded", size(steps.y), str(steps.y.size)),
-        ],
-    )
-    print()
-    report.table(
-        ("backward", "size", "numbers"),
-        [
-            ("g, the gradient for y", size(steps.g), str(steps.g.size)),
-            ("d cols = g · filters", size(steps.dcols), str(steps.dcols.size)),
-            ("col2im: rows added on windows", size(steps.dpadded), str(steps.dpadded.size)),
-            ("d image, margins cut off", size(steps.dx), str(steps.dx.size)),
-            ("d filters = gᵀ · cols", size(steps.dw), str(steps.dw.size)),
-        ],
-    )
+    for name, matrices in (("forward", FORWARD), ("backward", BACKWARD)):
+        report.table(
+            (Column(name, "name"), Column("size", "size"), Column("numbers", "numbers")),
+            [
+                {"name": text, "size": arrays[key].shape, "numbers": arrays[key].size}
+                for text, key in matrices.items()
+            ],
+        )
+        print()
     least, most = int(steps.copies.min()), int(steps.copies.max())
-    print(f"\nA pixel stands in {least} to {most} windows, and collects as many gradients.")
-    print(f"Largest difference from conv2d and its gradients: {steps.difference:g}")
-    row = len(steps.cols) // 2
-    sizes = (args.kernel, args.stride, args.padding)
-    report.figure(lambda: draw_forward(steps, *sizes, row), "forward")
-    report.figure(lambda: draw_backward(steps, *sizes, row), "backward")
-    numbers = steps._asdict()
-    difference = numbers.pop("difference")
-    report.finish({"difference": difference, **{k: a.tolist() for k, a in numbers.items()}})
+    print(f"A pixel stands in {least} to {most} windows, and collects as many gradients.")
+    print(f"Largest difference from conv2d and its gradients: {difference:g}")
+    report.figure(lambda: draw_forward(steps, args.stride, args.padding), "forward")
+    report.figure(lambda: draw_backward(steps, args.stride, args.padding), "backward")
+    report.finish({"difference": difference, **{k: a.tolist() for k, a in arrays.items()}})
 
 
-def _window(steps: Steps, kernel: int, stride: int, row: int) -> heatmap.Box:
+class Marks(NamedTuple):
+    """Where the window in the middle is found: in the image, among the rows, and in the output."""
+
+    window: heatmap.Box
+    row: heatmap.Box
+    pixel: heatmap.Box
+    inside: heatmap.Box  # the image without its margin
+
+
+def marks(steps: Steps, stride: int, padding: int) -> Marks:
+    k, row, size = len(steps.dw), len(steps.cols) // 2, len(steps.dx)
     i, j = divmod(row, steps.y.shape[1])
-    return i * stride, j * stride, kernel, kernel
+    return Marks(
+        window=(i * stride, j * stride, k, k),
+        row=(row, 0, 1, k * k),
+        pixel=(i, j, 1, 1),
+        inside=(padding, padding, size, size),
+    )
 
 
-def _inside(matrix: Array, padding: int) -> heatmap.Box:
-    return padding, padding, len(matrix) - 2 * padding, len(matrix) - 2 * padding
-
-
-def draw_forward(steps: Steps, kernel: int, stride: int, padding: int, row: int) -> drawing.Figure:
-    """The padded image, its windows as rows, the filter as a column, the product, folded."""
+def draw_forward(steps: Steps, stride: int, padding: int) -> drawing.Figure:
+    """The padded image, its windows as rows, the filter as a row, the product, folded."""
+    at, limit = marks(steps, stride, padding), float(steps.padded.max())
     figure = drawing.figure(6.4, 6.0)
-    window = _window(steps, kernel, stride, row)
     axes = figure.subplot_mosaic("icc;fcc;yrp", height_ratios=(1.2, 0.8, 1))
-    inside = _inside(steps.padded, padding)
-    limit = float(steps.padded.max())
-    heatmap.draw(
-        axes["i"],
-        steps.padded,
-        "image and its margin of zeros",
-        mark=window,
-        grey=inside,
-        limit=limit,
-    )
-    square = steps.filters.reshape(kernel, kernel)
-    heatmap.draw(axes["f"], square, "filter")
-    heatmap.draw(
-        axes["c"],
-        steps.cols,
-        "cols: every window as a row",
-        mark=(row, 0, 1, kernel**2),
-        limit=limit,
-    )
+    title = "image and its margin of zeros"
+    heatmap.draw(axes["i"], steps.padded, title, mark=at.window, grey=at.inside, limit=limit)
+    heatmap.draw(axes["f"], steps.filters.reshape(steps.dw.shape), "filter")
+    heatmap.draw(axes["c"], steps.cols, "cols: every window as a row", mark=at.row, limit=limit)
     heatmap.draw(axes["r"], steps.filters, "filters: every filter as a row", font=6)
-    product = steps.y.reshape(-1, 1)
-    heatmap.draw(axes["p"], product.T, "(cols · filtersᵀ)ᵀ", mark=(0, row, 1, 1))
-    at = (*divmod(row, steps.y.shape[1]), 1, 1)
-    heatmap.draw(axes["y"], steps.y, "y: the product, folded", mark=at)
+    product, place = steps.y.reshape(1, -1), (0, at.row[0], 1, 1)
+    heatmap.draw(axes["p"], product, "(cols · filtersᵀ)ᵀ", mark=place)
+    heatmap.draw(axes["y"], steps.y, "y: the product, folded", mark=at.pixel)
     return figure
 
 
-def draw_backward(steps: Steps, kernel: int, stride: int, padding: int, row: int) -> drawing.Figure:
+def draw_backward(steps: Steps, stride: int, padding: int) -> drawing.Figure:
     """The gradient for y, its product with the filter, and the rows added onto their windows."""
+    at = marks(steps, stride, padding)
     figure = drawing.figure(6.4, 6.0)
-    window = _window(steps, kernel, stride, row)
     axes = figure.subplot_mosaic("gcc;fcc;wni", height_ratios=(1, 0.8, 1.2))
-    at = (*divmod(row, steps.y.shape[1]), 1, 1)
-    heatmap.draw(axes["g"], steps.g, "g: the gradient for y", mark=at)
-    square = steps.filters.reshape(kernel, kernel)
-    heatmap.draw(axes["f"], square, "filter")
-    heatmap.draw(
-        axes["c"],
-        steps.dcols,
-        "d cols = g · filters",
-        mark=(row, 0, 1, kernel**2),
-    )
+    heatmap.draw(axes["g"], steps.g, "g: the gradient for y", mark=at.pixel)
+    heatmap.draw(axes["f"], steps.filters.reshape(steps.dw.shape), "filter")
+    heatmap.draw(axes["c"], steps.dcols, "d cols = g · filters", mark=at.row)
     heatmap.draw(axes["w"], steps.dw, "d filter = gᵀ · cols")
-    inside = _inside(steps.dpadded, padding)
-    heatmap.draw(
-        axes["n"],
-        steps.copies,
-        "windows that hold a pixel",
-        mark=window,
-        grey=inside,
-    )
-    heatmap.draw(
-        axes["i"],
-        steps.dpadded,
-        "d image: rows of d cols,\nadded onto their windows",
-        mark=window,
-        grey=inside,
-    )
+    title = "windows that hold a pixel"
+    heatmap.draw(axes["n"], steps.copies, title, mark=at.window, grey=at.inside)
+    title = "d image: rows of d cols,\nadded onto their windows"
+    heatmap.draw(axes["i"], steps.dpadded, title, mark=at.window, grey=at.inside)
     return figure

@@ -15,6 +15,7 @@ from minicnn import functional as F
 from minicnn.backends import Array
 
 from .. import drawing
+from ..table import Column
 from . import heatmap
 from .report import Report
 
@@ -24,6 +25,14 @@ python -m nin.study onebyone
 python -m nin.study onebyone --seed 3        other numbers
 """
 PIXEL = (2, 3)  # the one that is looked at
+COLUMNS = (
+    Column("1×1 convolution", "name"),
+    Column("from C×H×W", lambda row: shape(row["images"])),
+    Column("to", lambda row: shape(row["outputs"])),
+    Column("weights", lambda row: sum(len(w) * len(w[0]) for w in row["weights"])),
+    Column("Linear differs", lambda row: row["differences"]["by_linear"], "g"),
+    Column("loop differs", lambda row: row["differences"]["by_loop"], "g"),
+)
 
 
 class Example(NamedTuple):
@@ -43,24 +52,13 @@ def examples(device: Any) -> list[Example]:
     def whole(low: int, high: int, *size: int) -> Tensor:
         return minicnn.randint(low, high, size).float().to(device)
 
-    def halves(*size: int) -> Tensor:
-        return whole(-4, 5, *size) / 2
-
-    return [
-        Example(
-            "6×6×1, weight 2",
-            whole(0, 10, 1, 1, 6, 6),
-            [minicnn.full((1, 1, 1, 1), 2.0, device=device)],
-            relu=False,
-        ),
-        Example("6×6×32 → 1, ReLU", whole(0, 10, 1, 32, 6, 6), [halves(1, 32, 1, 1)], relu=True),
-        Example(
-            "4×4×3 → 6 → 2, ReLU",
-            whole(0, 10, 1, 3, 4, 4),
-            [halves(6, 3, 1, 1), whole(-1, 2, 2, 6, 1, 1)],
-            relu=True,
-        ),
-    ]
+    two = minicnn.full((1, 1, 1, 1), 2.0, device=device)
+    first = Example("6×6×1, weight 2", whole(0, 10, 1, 1, 6, 6), [two], relu=False)
+    images, weights = whole(0, 10, 1, 32, 6, 6), [whole(-4, 5, 1, 32, 1, 1) / 2]
+    second = Example("6×6×32 → 1, ReLU", images, weights, relu=True)
+    images = whole(0, 10, 1, 3, 4, 4)
+    weights = [whole(-4, 5, 6, 3, 1, 1) / 2, whole(-1, 2, 2, 6, 1, 1)]
+    return [first, second, Example("4×4×3 → 6 → 2, ReLU", images, weights, relu=True)]
 
 
 def by_convolution(x: Tensor, w: Tensor) -> Tensor:
@@ -77,16 +75,14 @@ def by_loop(x: Tensor, w: Tensor) -> Tensor:
     """Pixel by pixel and channel by channel, in Python's numbers."""
     (image,) = x.tolist()  # [c][i][j]
     weights = [[v for ((v,),) in row] for row in w.tolist()]  # [o][c]
+
+    def sum_at(row: list[float], i: int, j: int) -> float:
+        return sum(v * channel[i][j] for v, channel in zip(row, image, strict=True))
+
+    _, _, height, width = x.shape
     y = [
-        [
-            [
-                sum(v * channel[i][j] for v, channel in zip(row, image, strict=True))
-                for j in range(x.shape[3])
-            ]
-            for i in range(x.shape[2])
-        ]
-        for row in weights
-    ]
+        [[sum_at(row, i, j) for j in range(width)] for i in range(height)] for row in weights
+    ]  # [o][i][j]
     return minicnn.tensor([y]).to(x.device)
 
 
@@ -99,46 +95,38 @@ def through(how: Any, example: Example) -> list[Tensor]:
     return outputs
 
 
-def run(args: argparse.Namespace, report: Report) -> None:
-    shown = examples(args.device)
-    rows, numbers = [], []
-    for example in shown:
-        y = through(by_convolution, example)[-1]
-        apart = {
+def compared(example: Example) -> dict[str, Any]:
+    """An example's numbers, and how far the other two ways are from the convolution's result."""
+    y = through(by_convolution, example)[-1]
+    return {
+        "name": example.name,
+        "images": example.images.tolist(),
+        "weights": [w.tolist() for w in example.weights],
+        "outputs": y.tolist(),
+        "differences": {
             how.__name__: float((through(how, example)[-1] - y).abs().max().item())
             for how in (by_linear, by_loop)
-        }
-        x = example.images
-        rows.append(
-            (
-                example.name,
-                "×".join(map(str, x.shape[1:])),
-                "×".join(map(str, y.shape[1:])),
-                str(sum(w.numel() for w in example.weights)),
-                *(f"{value:g}" for value in apart.values()),
-            )
-        )
-        numbers.append(
-            {
-                "name": example.name,
-                "images": x.tolist(),
-                "weights": [w.tolist() for w in example.weights],
-                "outputs": y.tolist(),
-                "differences": apart,
-            }
-        )
-    report.table(
-        ("1×1 convolution", "from C×H×W", "to", "weights", "Linear differs", "loop differs"), rows
-    )
+        },
+    }
+
+
+def shape(images: list[Any]) -> tuple[int, int, int]:
+    """C×H×W of nested lists."""
+    return len(images[0]), len(images[0][0]), len(images[0][0][0])
+
+
+def run(args: argparse.Namespace, report: Report) -> None:
+    doubled, dot, channels = shown = examples(args.device)
+    rows = [compared(example) for example in shown]
+    report.table(COLUMNS, rows)
     i, j = PIXEL
-    column = shown[1].images[0, :, i, j]
-    products = (column * shown[1].weights[0].reshape(-1)).sum().item()
+    products = (dot.images[0, :, i, j] * dot.weights[0].reshape(-1)).sum().item()
     print(f"\nPixel {PIXEL} of the second: 32 values · 32 weights = {heatmap.number(products)},")
     print(f"and after ReLU {heatmap.number(max(products, 0))}.")
-    report.figure(lambda: draw_doubled(shown[0]), "doubled")
-    report.figure(lambda: draw_dot(shown[1]), "dot")
-    report.figure(lambda: draw_channels(shown[2]), "channels")
-    report.finish({"examples": numbers})
+    report.figure(lambda: draw_doubled(doubled), "doubled")
+    report.figure(lambda: draw_dot(dot), "dot")
+    report.figure(lambda: draw_channels(channels), "channels")
+    report.finish({"examples": rows})
 
 
 def _maps(x: Tensor) -> Array:
@@ -166,19 +154,17 @@ def draw_dot(example: Example) -> drawing.Figure:
     figure = drawing.figure(6.0, 6.4)
     parts: Any = figure.subfigures(1, 2, width_ratios=(1.2, 1))
     left, right = parts
-    for axes, values, title in zip(
-        left.subplots(1, 3),
-        (column, w, column * w),
-        (f"pixel {PIXEL}:\n32 channels", "32\nweights", "\nproducts"),
-        strict=True,
-    ):
+    columns = {
+        f"pixel {PIXEL}:\n32 channels": column,
+        "32\nweights": w,
+        "\nproducts": column * w,
+    }
+    for axes, (title, values) in zip(left.subplots(1, 3), columns.items(), strict=True):
         heatmap.draw(axes, values[:, None], title, font=7)
         axes.set_aspect(0.42)
-    top, middle, bottom = right.subplots(3, 1)
-    font, mark = 6, (i, j, 1, 1)
-    heatmap.draw(top, x[0], "channel 0 of 32", font=font, mark=mark)
-    heatmap.draw(middle, sums, "sums of the products", font=font, mark=mark)
-    heatmap.draw(bottom, y[0], "after ReLU", font=font, mark=mark)
+    maps = {"channel 0 of 32": x[0], "sums of the products": sums, "after ReLU": y[0]}
+    for axes, (title, matrix) in zip(right.subplots(3, 1), maps.items(), strict=True):
+        heatmap.draw(axes, matrix, title, font=6, mark=(i, j, 1, 1))
     return figure
 
 
@@ -190,7 +176,7 @@ def draw_channels(example: Example) -> drawing.Figure:
     rows: Any = figure.subfigures(5, 1, height_ratios=(1, 1.25, 1, 0.8, 1))
     i, j = 1, 2
     for row, maps, name in zip(rows[::2], outputs, names, strict=True):
-        row.suptitle(name, fontsize=9)
+        row.suptitle(name)
         all_axes = row.subplots(1, 6)
         limit = float(abs(maps).max()) or 1.0
         for axes in all_axes[len(maps) :]:
@@ -199,6 +185,6 @@ def draw_channels(example: Example) -> drawing.Figure:
             heatmap.draw(axes, channel, font=6, mark=(i, j, 1, 1), limit=limit)
     for row, w in zip(rows[1::2], example.weights, strict=True):
         o, c = w.shape[:2]
-        row.suptitle(f"{o}×{c} weights: a row for each new channel, then ReLU", fontsize=9)
+        row.suptitle(f"{o}×{c} weights: a row for each new channel, then ReLU")
         heatmap.draw(row.subplots(), w.reshape(o, c).cpu().numpy(), font=7)
     return figure

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from minicnn import atomic
 
-from .. import drawing
+from .. import drawing, table
 from ..command_line import Failure, as_json, printable
 from ..run import default_directory
 
@@ -33,40 +33,36 @@ class Report:
             except FileExistsError:  # of two that begin at once, one made it
                 if directory is not None:
                     break
-        directory = wanted
-        called = (f"{name}.", f"{name}-")
-        for other in sorted(os.listdir(directory)):
-            if other.startswith(called):
-                raise FileExistsError(f"{directory} holds {other} already; choose another --out")
-        self.directory, self.name, self.settings = directory, name, settings
+        for other in sorted(os.listdir(wanted)):
+            if other.startswith((f"{name}.", f"{name}-")):
+                raise FileExistsError(f"{wanted} holds {other} already; choose another --out")
+        self.directory, self.name, self.settings = wanted, name, settings
         self.written: list[str] = []
 
-    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print rows of cells below a header: the first column to the left, others to the right."""
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        for row in (header, *rows):
-            first, *others = (
-                cell.ljust(w) if i == 0 else cell.rjust(w)
-                for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-            )
-            print("  ".join([first, *others]).rstrip())
+    def table(
+        self,
+        columns: Sequence[table.Column],
+        rows: Sequence[Mapping[str, Any]],
+        notes: str = "",
+        across: bool = False,
+    ) -> None:
+        """Print rows as `table.text` writes them, and notes on them below."""
+        print(table.text(columns, rows, across), end=f"\n\n{notes}\n" if notes else "\n")
 
     def figure(self, draw: Callable[[], drawing.Figure], part: str = "", kind: str = "png") -> None:
         """Draw a figure as <study>-<part>.<kind>; where it can't be drawn, warn, and go on."""
-        file = {"png": drawing.png, "svg": drawing.svg}[kind]
-        self._written(
-            self._called(part, kind), lambda path: drawing.write(path, lambda: file(draw()))
-        )
+        self._write(part, kind, lambda path: drawing.write(path, draw))
 
     def text(self, text: str, part: str = "", kind: str = "txt") -> None:
         """Write a text as <study>-<part>.<kind>."""
-        self._write(self._called(part, kind), text)
+        # In JSON, too, this is the escape for a byte of a file name that is not UTF-8.
+        content = text.encode(errors="backslashreplace")
+        self._write(part, kind, lambda path: atomic.write(path, content))
 
     def numbers(self, numbers: dict[str, Any]) -> None:
         """Write <study>.json: the settings and the numbers; again if there are more of them."""
         content = {"study": self.name, "settings": self.settings, **numbers}
-        text = as_json(content, indent=1, ensure_ascii=False)
-        self._write(f"{self.name}.json", f"{text}\n")
+        self.text(as_json(content, indent=1, ensure_ascii=False) + "\n", kind="json")
 
     def finish(self, numbers: dict[str, Any]) -> None:
         """Write the numbers, and say what was written."""
@@ -81,19 +77,11 @@ class Report:
             with suppress(OSError):
                 self.directory.rmdir()
 
-    def _called(self, part: str, kind: str) -> str:
-        return f"{self.name}-{part}.{kind}" if part else f"{self.name}.{kind}"
-
-    def _write(self, name: str, text: str) -> None:
-        # In JSON, too, this is the escape for a byte of a file name that is not UTF-8.
-        content = text.encode(errors="backslashreplace")
-        self._written(name, lambda path: atomic.write(path, content))
-
-    def _written(self, name: str, write: Callable[[Path], bool | None]) -> None:
-        path = self.directory / name
+    def _write(self, part: str, kind: str, write: Callable[[Path], bool | None]) -> None:
+        path = self.directory / f"{'-'.join(filter(None, (self.name, part)))}.{kind}"
         try:
             done = write(path)
         except OSError as error:
             raise Failure(f"{path} can't be written: {error.strerror}") from None
-        if done is not False and name not in self.written:
-            self.written.append(name)
+        if done is not False and path.name not in self.written:
+            self.written.append(path.name)

@@ -10,20 +10,21 @@ import argparse
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import minicnn
-from minicnn import Tensor, nn
-from minicnn.autograd import Node
-from minicnn.backends import context, threads
+from minicnn import Tensor, context, nn
+from minicnn.autograd import Edge, Node, watching
+from minicnn.backends import Array, threads
 from minicnn.operations.winograd import FixedFilters
 from minicnn.parallel import available_cores
 
 from ..command_line import at_least
 from ..fit import batches_for
+from ..health import leaves
 from ..presets import PRESETS, Preset
+from ..table import Column
 from . import tape
 from .memory import allocated
 from .report import Report
@@ -35,8 +36,26 @@ python -m nin.study summary article --steps 9
 """
 
 
-@dataclass
-class Layer:
+COLUMNS = (
+    Column("layer", "name"),
+    Column("output", "output"),
+    Column("weights", lambda layer: layer["parameters"] or None, ",", none=""),
+    Column("MMAC", lambda layer: layer["multiply_adds"] or None, ",.2f", 1e-6, none=""),
+    Column("sees", "receptive_field", none="all"),
+    Column("train", "held", ",.0f", 2**-10),
+    Column("pred", "made", ",.0f", 2**-10),
+    Column("fwd", "forward", ".2f", 1e3),
+    Column("bwd", "backward", ".2f", 1e3),
+)
+NOTES = """\
+MMAC: million multiply-adds an image. sees: pixels a side that one output pixel
+depends on. train: KiB an image kept for the backward pass; pred: KiB of the
+output. fwd, bwd: ms an image, {} images at once on one thread.
+"""
+TOTALS = ("parameters", "multiply_adds", "held", "forward", "backward")
+
+
+class Layer(NamedTuple):
     """One row: sizes without the batch's axis, bytes and seconds for one image."""
 
     name: str
@@ -60,20 +79,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def stages(model: nn.Module) -> list[nn.Module]:
     """The layers in order; a ReLU that follows a convolution together with it."""
     found: list[nn.Module] = []
-    for layer in _leaves(model):
+    for _, layer in leaves(model):
         if isinstance(layer, nn.ReLU) and found and isinstance(found[-1], nn.Conv2d):
             found[-1] = nn.Sequential(found[-1], layer)
         else:
             found.append(layer)
     return found
-
-
-def _leaves(module: nn.Module) -> Iterator[nn.Module]:
-    if isinstance(module, nn.Sequential):
-        for child in module:
-            yield from _leaves(child)
-    else:
-        yield module
 
 
 def _main(stage: nn.Module) -> Any:
@@ -150,16 +161,34 @@ class Clock:
         return statistics.median(sum(taken[i * calls :][:calls]) for i in range(steps))
 
 
+class Stages:
+    """Which stage an operation belongs to, asked on the way back: the last made its output first.
+
+    Operations after the last stage, such as the loss, belong to one more.
+    """
+
+    def __init__(self, outputs: list[Tensor]) -> None:
+        self.last = {output.node: i for i, output in reversed(list(enumerate(outputs)))}
+        self.stage = len(outputs)
+
+    def of(self, node: Node) -> int:
+        self.stage = self.last.get(node, self.stage)
+        return self.stage
+
+
 def timed_step(model: list[nn.Module], x: Tensor, y: Tensor, clock: Clock) -> None:
     """One forward and backward pass, with each stage and each VJP timed."""
+    outputs: list[Tensor] = []
     for i, stage in enumerate(model):
-        before, x = x, clock.timed(stage, i, "forward")(x)
-        node = x.node
-        while node is not None and node is not before.node:
-            edges = node.edges or []
-            node.edges = [e._replace(vjp=clock.timed(e.vjp, i, "backward")) for e in edges]
-            node = next((e.source for e in edges if isinstance(e.source, Node)), None)
-    nn.CrossEntropyLoss()(x, y).backward()
+        x = clock.timed(stage, i, "forward")(x)
+        outputs.append(x)
+    loss, where = nn.CrossEntropyLoss()(x, y), Stages(outputs)
+
+    def watcher(node: Node, edge: Edge, g: Array) -> Array:
+        return clock.timed(edge.vjp, where.of(node), "backward")(g)
+
+    with watching(watcher):
+        loss.backward()
 
 
 def measure(model: list[nn.Module], x: Tensor, y: Tensor, steps: int) -> tuple[list[Layer], float]:
@@ -170,35 +199,29 @@ def measure(model: list[nn.Module], x: Tensor, y: Tensor, steps: int) -> tuple[l
         outputs.append(stage(outputs[-1]))
     recorded = tape.read(nn.CrossEntropyLoss()(outputs[-1], y))
     known = tape.blocks([*(p for stage in model for p in stage.parameters()), x])
-    held = [0.0] * (len(model) + 1)
-    i = 0
-    for each, bytes_held in zip(recorded, tape.held(recorded, known), strict=True):
-        held[i] += bytes_held / n
-        if i < len(model) and each.node is outputs[i + 1].node:
-            i += 1
+    held, where = [0.0] * (len(model) + 1), Stages(outputs[1:])
+    bytes_held = tape.held(recorded, known)
+    for each, size in zip(reversed(recorded), reversed(bytes_held), strict=True):
+        held[where.of(each.node)] += size / n
 
     clock = Clock(x.device)
     fixed = FixedFilters(p.array for stage in model for p in stage.parameters())
-    with (
-        threads.blas_threads(1),
-        threads.sharing_out_to(1),
-        context.using(fixed_filters=fixed),
-    ):
+    with threads.blas_threads(1), context.using(threads=1, fixed_filters=fixed):
         timed_step(model, x, y, clock)
         clock.seconds.clear()  # that one was to warm up
         for _ in range(steps):
             timed_step(model, x, y, clock)
     layers = [
         Layer(
-            name(stage),
-            output.shape[1:],
-            sum(p.numel() for p in stage.parameters()),
-            multiply_adds(_main(stage), output.shape[1:]),
-            field.through(_main(stage)),
-            held[i],
-            output.array.nbytes / n,
-            clock.of(i, "forward", steps) / n,
-            clock.of(i, "backward", steps) / n,
+            name=name(stage),
+            output=output.shape[1:],
+            parameters=sum(p.numel() for p in stage.parameters()),
+            multiply_adds=multiply_adds(_main(stage), output.shape[1:]),
+            receptive_field=field.through(_main(stage)),
+            held=held[i],
+            made=output.array.nbytes / n,
+            forward=clock.of(i, "forward", steps) / n,
+            backward=clock.of(i, "backward", steps) / n,
         )
         for i, (stage, output) in enumerate(zip(model, outputs[1:], strict=True))
     ]
@@ -227,48 +250,31 @@ def run(args: argparse.Namespace, report: Report) -> None:
     kept, training, prediction = allocated(model, x, y)
     step = step_seconds(model, preset, args.device, args.steps)
 
-    report.table(
-        ("layer", "output", "weights", "MMAC", "sees", "train", "pred", "fwd", "bwd"),
-        [
-            (
-                layer.name,
-                "×".join(map(str, layer.output)),
-                f"{layer.parameters:,}" if layer.parameters else "",
-                f"{layer.multiply_adds / 1e6:,.2f}" if layer.multiply_adds else "",
-                str(layer.receptive_field or "all"),
-                f"{layer.held / 1024:,.0f}",
-                f"{layer.made / 1024:,.0f}",
-                f"{1e3 * layer.forward:.2f}",
-                f"{1e3 * layer.backward:.2f}",
-            )
-            for layer in layers
-        ],
-    )
-    print("\nMMAC: million multiply-adds an image. sees: pixels a side that one output pixel")
-    print("depends on. train: KiB an image kept for the backward pass; pred: KiB of the")
-    print(f"output. fwd, bwd: ms an image, {n} images at once on one thread.\n")
-
-    def total(field: str) -> float:
-        return sum(getattr(layer, field) for layer in layers)
-
-    held = n * (total("held") + loss_held)
+    rows = [layer._asdict() for layer in layers]
+    total = {key: sum(row[key] for row in rows) for key in TOTALS}
+    held = n * (total["held"] + loss_held)
+    one_thread = total["forward"] + total["backward"]
     parameters = sum(p.numel() for p in model.parameters())
-    one_thread = total("forward") + total("backward")
-    rows = [
-        ("parameters", f"{total('parameters'):,.0f}", f"{parameters:,}"),
+    report.table(COLUMNS, rows, NOTES.format(n))
+    totals = (
+        ("parameters", f"{total['parameters']:,}", f"{parameters:,}"),
         (f"MiB kept for the backward pass, {n} images", mib(held), mib(kept)),
         (f"MiB at most in a training step, {n} images", "", mib(training)),
         (f"MiB at most in a prediction, {n} images", "", mib(prediction)),
         ("ms an image, forward and backward", f"{1e3 * one_thread:.2f}", f"{1e3 * step:.2f}"),
-    ]
-    report.table(("", "the layers'", "a run's"), rows)
-    print(f"\nThe last: layers on one thread, one by one; a run on all {available_cores()} cores.")
+    )
+    headings = ("", "the layers'", "a run's")
+    report.table(
+        [Column(heading, heading) for heading in headings],
+        [dict(zip(headings, cells, strict=True)) for cells in totals],
+        f"The last: layers on one thread, one by one; a run on all {available_cores()} cores.",
+    )
     report.finish(
         {
-            "layers": [asdict(layer) for layer in layers],
+            "layers": rows,
             "images": n,
-            "multiply_adds": total("multiply_adds"),
-            "parameters": {"layers": total("parameters"), "model": parameters},
+            "multiply_adds": total["multiply_adds"],
+            "parameters": {"layers": total["parameters"], "model": parameters},
             "bytes_kept": {"layers": held, "allocated": kept},
             "bytes_at_most": {"training": training, "prediction": prediction},
             "seconds_an_image": {"layers": one_thread, "run": step},

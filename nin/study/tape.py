@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from minicnn import Tensor
-from minicnn.autograd import VJP, Edge, Node
+from minicnn.autograd import Edge, Node, watching
 from minicnn.backends import Array, backend_of
 from minicnn.versions import arrays_held, owner
 
 
 @dataclass
 class Recorded:
-    """An operation on the tape.
+    """An operation on the tape, and the shape of its output.
 
     `inputs` are the recorded operations and the leaves that it was made from, as far as they need a
     gradient. `held` is the memory its VJPs keep: the bytes of each block, by the block's address.
     """
 
     node: Node
+    shape: tuple[int, ...]
     inputs: list[Recorded | Tensor] = field(default_factory=list)
     held: dict[int, int] = field(default_factory=dict)
-    shape: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -31,46 +31,24 @@ class Recorded:
 
 
 def read(loss: Tensor) -> list[Recorded]:
-    """The operations that led to `loss`, first to last, found by sending a gradient back.
+    """The operations that led to `loss`, first to last, as a gradient finds them on its way back.
 
-    A node knows no shapes, but a gradient that arrives at it has its output's. So `loss.backward()`
-    is called, and uses up the tape.
+    So `loss.backward()` is called, and uses up the tape.
     """
     found: dict[Node, Recorded] = {}
-    order: list[Recorded] = []
-    assert loss.node is not None
-    stack = [loss.node]
-    while stack:
-        node = stack.pop()
-        if node in found:
-            continue
-        found[node] = Recorded(node)
-        for edge in node.edges or ():
-            blocks = map(owner, arrays_held(edge.vjp))
-            found[node].held.update({address(a): a.nbytes for a in blocks})
-            if isinstance(edge.source, Node):
-                stack.append(edge.source)
+    sources: dict[Node, list[Any]] = {}
+
+    def watcher(node: Node, edge: Edge, g: Array) -> Array:
+        recorded = found.setdefault(node, Recorded(node, tuple(g.shape)))
+        recorded.held |= {address(a): owner(a).nbytes for a in arrays_held(edge.vjp)}
+        sources.setdefault(node, []).append(edge.source)
+        return edge.vjp(g)
+
+    with watching(watcher):
+        loss.backward()
     for node, recorded in found.items():
-        edges: list[Edge] = []
-        for edge in node.edges or ():
-            source: Any = edge.source
-            recorded.inputs.append(found[source] if isinstance(source, Node) else source)
-            edges.append(edge._replace(vjp=_noting(edge.vjp, recorded, order)))
-        node.edges = edges
-    loss.backward()
-    return order[::-1]
-
-
-def _noting(vjp: VJP, recorded: Recorded, order: list[Recorded]) -> VJP:
-    """The same VJP, which notes the shape of its first gradient and when that came."""
-
-    def noting(g: Array) -> Array:
-        if not any(recorded is r for r in order):
-            recorded.shape = tuple(g.shape)
-            order.append(recorded)
-        return vjp(g)
-
-    return noting
+        recorded.inputs = [found.get(source, source) for source in sources[node]]
+    return list(found.values())[::-1]
 
 
 def address(array: Array) -> int:
@@ -89,6 +67,6 @@ def held(recorded: list[Recorded], known: set[int]) -> list[int]:
     return totals
 
 
-def blocks(tensors: Iterator[Tensor] | list[Tensor]) -> set[int]:
+def blocks(tensors: Iterable[Tensor]) -> set[int]:
     """The addresses of the memory of these tensors, as in `Recorded.held`."""
     return {address(t.array) for t in tensors}

@@ -5,35 +5,26 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from itertools import chain, repeat
+from typing import Any
 
 from tqdm import tqdm
 
 import minicnn
 from minicnn import nn
-from minicnn.backends import Array
-from minicnn.utils.data import DataLoader, Dataset, Subset
-from minicnn.vision.datasets import DatasetError
+from minicnn.utils.data import DataLoader, Subset
 
 from .. import data as datasets
-from ..command_line import UsageError, at_least, path
+from ..command_line import at_least, path
+from ..data import Data
 from ..fit import Training, evaluate
 from ..presets import DATASETS, Preset
 
 SEEN = 5000  # training images on which a trained network is tested too
 
-
-@dataclass
-class Material:
-    """What networks are trained and tested on; `seen` are training images as in a test."""
-
-    name: str
-    train: Dataset
-    test: Dataset
-    seen: Dataset
-    pictures: Array  # of the test set: (N, 28, 28) uint8
+Images = Mapping[str, int]  # how many there are of "train" and of "test" where --full is not given
 
 
 @dataclass
@@ -51,9 +42,13 @@ class Outcome:
     seconds: float  # of training, without tests
     step_seconds: float
 
+    @property
+    def gap(self) -> float:
+        return self.test_loss - self.seen_loss
 
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """The flags that say what is trained on."""
+
+def add_data(parser: argparse.ArgumentParser, images: Images, full: str) -> None:
+    """The flags that say what is trained on, of which `load` makes data."""
     add = parser.add_argument
     add(
         "--dataset",
@@ -62,64 +57,61 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         help="auto is fashion-mnist, or silhouettes if that can't be had (default: auto)",
     )
     add("--data-dir", type=path, default="data", help="where Fashion-MNIST is (default: data)")
+    add("--full", action="store_true", help=full)
+    for part, n in images.items():
+        text = f"use the first N {part} images (default: {n}; --full: all)"
+        add(f"--limit-{part}", type=at_least(1, int), metavar="N", help=text)
 
 
-def limit(parser: argparse.ArgumentParser, flag: str, default: str) -> None:
-    """A flag that takes a number of images, such as --limit-train."""
-    text = f"use the first N {flag.rpartition('-')[2]} images (default: {default})"
-    parser.add_argument(flag, type=at_least(1, int), metavar="N", help=text)
-
-
-def load(preset: Preset, directory: Path) -> Material:
-    """The data of a preset. Raises UsageError if it can't be had."""
-    try:
-        data, preset = datasets.load(preset, directory)
-        plain, _ = datasets.load(replace(preset, flip=False, shift=0), directory)
-    except DatasetError as error:
-        raise UsageError(str(error)) from None
-    seen = Subset(plain.train, range(min(SEEN, len(plain.train))))
-    return Material(data.name, data.train, data.test, seen, data.pictures)
+def load(args: argparse.Namespace, images: Images, preset: Preset) -> tuple[Data, Preset]:
+    """The data that the flags ask for, and the preset with them. Raises DatasetError."""
+    limits: dict[str, Any] = {
+        f"limit_{part}": getattr(args, f"limit_{part}") or (0 if args.full else n)
+        for part, n in images.items()
+    }
+    return datasets.load(replace(preset, dataset=args.dataset, **limits), args.data_dir)
 
 
 def train(
     name: str,
     network: Callable[[], nn.Sequential],
     preset: Preset,
-    material: Material,
+    data: Data,
     device: minicnn.device,
 ) -> Outcome:
     """Train a network with a preset's settings and test it, with a progress bar on a terminal."""
     minicnn.manual_seed(preset.seed)
     model = network().apply(preset.initialise).to(device)
-    training = Training(model, preset, material.train, material.test)
+    training = Training(model, preset, data.train, data.test)
     steps = preset.epochs * (len(training.train_loader) + len(training.test_loader))
     hidden = not sys.stderr.isatty()
     with tqdm(total=steps, desc=name, leave=False, disable=hidden, dynamic_ncols=True) as bar:
         while not training.done:
             training.train_epoch(lambda: bar.update() and None)
     last = training.history[-1]
+    seen = Subset(data.train, range(min(SEEN, len(data.train))))
     seen_loss, seen_accuracy = evaluate(
-        training.batches, DataLoader(material.seen, preset.batch_size, num_workers=1)
+        training.batches, DataLoader(seen, preset.batch_size, num_workers=1)
     )
     seconds = sum(row["seconds"] for row in training.history)
     return Outcome(
-        name,
-        preset.seed,
-        sum(p.numel() for p in model.parameters()),
-        preset.epochs,
-        seen_loss,
-        last["test_loss"],
-        seen_accuracy,
-        last["accuracy"],
-        seconds,
-        seconds / (preset.epochs * len(training.train_loader)),
+        name=name,
+        seed=preset.seed,
+        parameters=sum(p.numel() for p in model.parameters()),
+        epochs=preset.epochs,
+        seen_loss=seen_loss,
+        test_loss=last["test_loss"],
+        seen_accuracy=seen_accuracy,
+        accuracy=last["accuracy"],
+        seconds=seconds,
+        step_seconds=seconds / (preset.epochs * len(training.train_loader)),
     )
 
 
 def step_seconds(
     network: Callable[[], nn.Sequential],
     preset: Preset,
-    material: Material,
+    data: Data,
     device: minicnn.device,
     seconds: float,
 ) -> float:
@@ -127,21 +119,18 @@ def step_seconds(
 
     Of real steps, as preparing the next batch takes time from them; the first half warms up.
     """
-    training = Training(
-        network().apply(preset.initialise).to(device), preset, material.train, material.test
-    )
+    model = network().apply(preset.initialise).to(device)
+    training = Training(model, preset, data.train, data.test)
     training.model.train()
-    begun = time.perf_counter()
-    start, done = None, 0
-    while True:
-        for images, labels in training.train_loader:
-            loss = training.step(images.to(device), labels.to(device))
-            if not isinstance(loss, float):
-                loss.item()  # waits for a GPU
-            now = time.perf_counter()
-            if start is None:
-                start = now if now - begun >= seconds / 2 else None
-                continue
-            done += 1
-            if now - begun >= seconds:
-                return (now - start) / done
+    begun, start, done = time.perf_counter(), 0.0, -1
+    for images, labels in chain.from_iterable(repeat(training.train_loader)):
+        loss = training.step(images.to(device), labels.to(device))
+        if not isinstance(loss, float):
+            loss.item()  # waits for a GPU
+        now = time.perf_counter()
+        if now - begun < seconds / 2:
+            continue
+        start, done = start or now, done + 1
+        if done and now - begun >= seconds:
+            break
+    return (now - start) / done
