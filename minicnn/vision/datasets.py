@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from .. import atomic
 from ..backends import Array
 from ..dtype import int64
 from .idx import DatasetError as DatasetError
-from .idx import read_idx
+from .idx import parse_idx, read_idx
 from .image_dataset import CLASSES, ImageDataset
 
 ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
@@ -39,7 +41,7 @@ class IdxFile(NamedTuple):
     sha256: str
 
 
-FILES = {
+FILES = {  # for training, and for testing
     True: (
         IdxFile(
             "train-images-idx3-ubyte",
@@ -141,7 +143,7 @@ def _load(file: IdxFile, places: list[Path], download: bool) -> tuple[Array, Pat
 
 
 def _download(file: IdxFile) -> tuple[Array, Path]:
-    """Fetch a file into the cache; it gets its name there only after it has been verified."""
+    """Fetch a file into the cache, once it has been verified."""
     name = f"{file.name}.gz"
     url = ADDRESS + name
     cache = _cache()
@@ -150,100 +152,78 @@ def _download(file: IdxFile) -> tuple[Array, Path]:
             f"{url}: can't be downloaded: this user has no home directory with a cache; set"
             " XDG_CACHE_HOME to a directory"
         )
+    try:  # here, as where the data is there already nothing else needs it
+        import pooch
+    except ImportError as error:
+        raise DatasetNotFound(
+            f"{url}: can't be downloaded: {error}; pip install pooch, or put the file into {cache}"
+        ) from None
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as directory:
-            beside = Path(directory) / name
-            _fetch(url, beside, file)
-            try:
-                array = read_idx(beside, file.shape, file.sha256)
-            except DatasetError as error:
-                what = str(error).removeprefix(f"{beside}: ")
-                raise DatasetNotFound(f"{url}: what came is not the data set: {what}") from None
-            beside.replace(cache / name)
+        # gzip hardly makes a file larger, so more than this can't be the right one.
+        with _Content(math.prod(file.shape) + 1024) as content:
+            _within(DEADLINE, lambda: _fetch(pooch, url, content))
+            content.seek(0)
+            array = parse_idx(content, file.shape, file.sha256, gzipped=True)
+            atomic.write(cache / name, content.getvalue())
+    except DatasetError as error:
+        raise DatasetNotFound(f"{url}: what came is not the data set: {error}") from None
     except (OSError, ValueError) as error:  # requests' are OSErrors; a header may hold anything
         raise DatasetNotFound(f"{url}: can't be downloaded: {_reason(error)}") from None
     return array, cache
 
 
-def _fetch(url: str, path: Path, file: IdxFile) -> None:
-    try:  # here, as where the data is there already nothing else needs it
-        import pooch
-    except ImportError as error:
-        raise DatasetNotFound(
-            f"{url}: can't be downloaded: {error}; pip install pooch, or put the file into"
-            f" {path.parent.parent}"
-        ) from None
+class _Content(io.BytesIO):
+    """What a server sends, which may not grow beyond so many bytes."""
 
-    # gzip hardly makes a file larger, so more than this can't be the right one.
-    limit = math.prod(file.shape) + 1024
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def write(self, piece: Any) -> int:
+        if self.tell() + len(piece) > self.most:
+            raise DatasetError(f"the server sends more than {self.most:,} bytes")
+        return super().write(piece)
+
+
+def _fetch(pooch: Any, url: str, content: _Content) -> None:
     hidden = sys.stderr is None or not sys.stderr.isatty()
+    name, answers = url.rpartition("/")[2], []
     # pooch sets the total of the bar, and wants one before.
-    with (
-        tqdm(
-            desc=path.name, total=limit, unit="B", unit_scale=True, leave=False, disable=hidden
-        ) as bar,
-        path.open("wb") as disk,
-    ):
-        answers: list[Any] = []
-        fetch = pooch.HTTPDownloader(
-            progressbar=bar,
-            chunk_size=1 << 16,
-            timeout=TIMEOUT,
-            hooks={"response": lambda answer, **_: answers.append(answer)},
-        )
-
-        def get() -> None:
-            try:
-                fetch(url, _Limited(disk, url, limit), None)
-            finally:  # pooch leaves them open where something went wrong
-                for answer in answers:
-                    answer.close()
-
-        _within(DEADLINE, get)
+    with tqdm(
+        desc=name, total=content.most, unit="B", unit_scale=True, leave=False, disable=hidden
+    ) as bar:
+        try:
+            pooch.HTTPDownloader(
+                progressbar=bar,
+                chunk_size=1 << 16,
+                timeout=TIMEOUT,
+                hooks={"response": lambda answer, **_: answers.append(answer)},
+            )(url, content, None)
+        finally:  # pooch leaves them open where something went wrong
+            for answer in answers:
+                answer.close()
 
 
-def _within(seconds: float, call: Callable[[], Any]) -> None:
+def _within(seconds: float, call: Callable[[], None]) -> None:
     """Call a function in a thread, and wait for it only so long. Raises what it raises.
 
     A server that sends a byte now and then runs into no timeout of the connection's. A thread that
-    is given up ends with its next write, to a file that is closed then, or with the process.
+    is given up ends when it next writes, to what is closed then, or with the process.
     """
-    outcome: list[BaseException | None] = []
+    outcome: Future[None] = Future()
 
     def run() -> None:
         try:
             call()
-            outcome.append(None)
+            outcome.set_result(None)
         except BaseException as error:
-            outcome.append(error)
+            outcome.set_exception(error)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not outcome:
+    threading.Thread(target=run, daemon=True).start()
+    if not wait([outcome], seconds).done:
         raise TimeoutError(f"it takes longer than {seconds:g} seconds")
-    error = outcome.pop()
-    if error is not None:
-        try:
-            raise error
-        finally:
-            del error  # its traceback holds this frame: a cycle, and what it holds would stay open
-
-
-class _Limited:
-    """A file that refuses to grow beyond so many bytes, whatever the server sends."""
-
-    def __init__(self, file: BinaryIO, url: str, limit: int) -> None:
-        self.file, self.url, self.limit = file, url, limit
-
-    def write(self, piece: bytes) -> None:
-        self.file.write(piece)
-        if self.file.tell() > self.limit:
-            raise DatasetError(f"{self.url}: the server sends more than {self.limit:,} bytes")
-
-    def flush(self) -> None:
-        pass
+    outcome.result()
 
 
 def _reason(error: Exception) -> str:

@@ -19,7 +19,6 @@ from ..backends import Array, host
 from ..files import open_regular
 
 UINT8 = 0x08  # the type code of unsigned bytes, the only type that images and labels have
-PIECE = 1 << 20  # bytes read, and hashed, at a time
 
 
 class DatasetError(RuntimeError):
@@ -31,58 +30,54 @@ def read_idx(
 ) -> Array:
     """The uint8 array of this shape in an IDX file, gzipped if its name ends in .gz.
 
-    `sha256` is the hex digest of the whole decompressed file. The shape is given and not taken
-    from the file, so no more than one byte beyond it is ever decompressed, whatever the file holds.
-    Raises DatasetError, naming the file, if it can't be read or is anything but that array.
+    Raises DatasetError, naming the file, if it can't be read or is anything but that array (see
+    `parse_idx`).
     """
     try:
         with open_regular(path) as file:
-            if Path(path).suffix != ".gz":
-                return _read(file, shape, sha256)
-            with gzip.GzipFile(fileobj=file) as unpacked:
-                return _read(unpacked, shape, sha256)
-    except EOFError:
-        raise DatasetError(f"{path}: the gzip data ends early") from None
-    except (zlib.error, gzip.BadGzipFile) as error:
-        raise DatasetError(f"{path}: broken gzip data: {error}") from None
+            return parse_idx(file, shape, sha256, gzipped=Path(path).suffix == ".gz")
     except OSError as error:
         raise DatasetError(f"{path}: can't be read: {error.strerror or error}") from None
-    except _Refused as refused:
-        raise DatasetError(f"{path}: {refused}") from None
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from None
 
 
-class _Refused(Exception):
-    """What is wrong with the file's content."""
+def parse_idx(file: Any, shape: tuple[int, ...], sha256: str | None, *, gzipped: bool) -> Array:
+    """The uint8 array of this shape that a binary file holds.
+
+    `sha256` is the hex digest of the whole decompressed file. The shape is given and not taken
+    from the file, so no more than one byte beyond it is ever decompressed, whatever the file holds.
+    Raises DatasetError, saying what is wrong, for anything but that array.
+    """
+    try:
+        return _read(gzip.GzipFile(fileobj=file) if gzipped else file, shape, sha256)
+    except EOFError:
+        raise DatasetError("the gzip data ends early") from None
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise DatasetError(f"broken gzip data: {error}") from None
 
 
 def _read(file: Any, shape: tuple[int, ...], sha256: str | None) -> Array:
-    digest = hashlib.sha256()
-    header = bytearray(4 + 4 * len(shape))
-    _fill(header, file, digest)
+    header, size = file.read(4 + 4 * len(shape)), math.prod(shape)
+    if missing := 4 + 4 * len(shape) - len(header):
+        raise DatasetError(f"ends early: {missing:,} bytes are missing")
     magic, *lengths = struct.unpack(f">I{len(shape)}I", header)
     expected = UINT8 << 8 | len(shape)
     if magic != expected:
-        raise _Refused(f"magic number 0x{magic:08x}, expected 0x{expected:08x}")
+        raise DatasetError(f"magic number 0x{magic:08x}, expected 0x{expected:08x}")
     if tuple(lengths) != shape:
-        raise _Refused(f"holds an array of shape {tuple(lengths)}, expected {shape}")
+        raise DatasetError(f"holds an array of shape {tuple(lengths)}, expected {shape}")
 
-    array: Array = host.xp.empty(math.prod(shape), "uint8")
-    _fill(memoryview(array), file, digest)
-    # Also where gzip reaches its end and checks its CRC.
-    if file.read(1):
-        raise _Refused(f"more bytes than the {len(header) + array.size:,} expected")
+    # A byte more than there should be: gzip checks its CRC where it reaches the end.
+    array: Array = host.xp.empty(size + 1, "uint8")
+    found = file.readinto(array)
+    if found < size:
+        raise DatasetError(f"ends early: {size - found:,} bytes are missing")
+    if found > size:
+        raise DatasetError(f"more bytes than the {len(header) + size:,} expected")
+    array = array[:size]
+    digest = hashlib.sha256(header)
+    digest.update(array)
     if sha256 is not None and digest.hexdigest() != sha256:
-        raise _Refused(f"SHA-256 {digest.hexdigest()}, expected {sha256}")
+        raise DatasetError(f"SHA-256 {digest.hexdigest()}, expected {sha256}")
     return array.reshape(shape)
-
-
-def _fill(buffer: bytearray | memoryview, file: Any, digest: Any) -> None:
-    """Read exactly the buffer's length, piece by piece, into it and into the digest."""
-    view, done = memoryview(buffer), 0
-    while done < len(view):
-        piece = view[done : done + PIECE]
-        count = file.readinto(piece)
-        if not count:
-            raise _Refused(f"ends early: {len(view) - done:,} bytes are missing")
-        digest.update(piece[:count])
-        done += count
