@@ -12,7 +12,7 @@ import torch
 
 import minicnn
 from minicnn import backends, nn
-from minicnn.autograd import operation
+from minicnn.autograd import operation, watching
 
 from .arrays import array
 
@@ -388,3 +388,44 @@ def test_tensors_on_different_devices_are_refused(monkeypatch):
     far.array = far.array.view(Elsewhere)
     with pytest.raises(RuntimeError, match="different devices, cpu and cuda"):
         here + far
+
+
+# --- watching ------------------------------------------------------------------------------------
+
+
+def test_a_watcher_sees_every_edge_in_order_and_takes_gradients_back():
+    x = minicnn.tensor([1.0, 2.0], requires_grad=True)
+    loss = (x * x).exp().sum()
+    seen = []
+
+    def watcher(node, edge, g):
+        seen.append((node.name, edge.number, tuple(g.shape)))
+        return edge.vjp(g)
+
+    with watching(watcher):
+        loss.backward()
+    assert seen == [("sum", 0, ()), ("exp", 0, (2,)), ("multiply", 0, (2,)), ("multiply", 1, (2,))]
+    np.testing.assert_allclose(array(x.grad), 2 * array(x) * np.exp(array(x) ** 2), rtol=1e-6)
+
+
+def test_what_a_watcher_returns_is_checked_like_a_vjps_result():
+    x = minicnn.ones(3, requires_grad=True)
+    with (
+        pytest.raises(RuntimeError, match=r"exp: the VJP of argument 0 returned shape \(2,\)"),
+        watching(lambda node, edge, g: edge.vjp(g)[:2]),
+    ):
+        x.exp().backward(minicnn.ones(3))
+
+
+def test_a_watcher_is_of_its_block_and_thread_alone():
+    seen = []
+
+    def backward():
+        minicnn.ones((), requires_grad=True).exp().backward()
+
+    with watching(lambda node, edge, g: seen.append(node) or edge.vjp(g)):
+        thread = threading.Thread(target=backward)
+        thread.start()
+        thread.join()
+    backward()
+    assert not seen
