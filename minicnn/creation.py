@@ -7,18 +7,20 @@ from math import isfinite
 from numbers import Integral
 from typing import Any
 
+import numpy as np
+
 from . import backends, random
 from .arguments import ArgumentError, ArgumentTypeError, number, real, whole
 from .autograd import common_backend
-from .device import Place, place
+from .device import DeviceLike, as_device
 from .dtype import DType, as_dtype, dtype_of_number, fitting, float32, float64, int64, result_type
 from .operations import shape
 from .random import Generator
 from .tensor import Tensor
 
 
-def _backend(device: Place) -> Any:
-    return place(device).backend
+def _backend(device: DeviceLike) -> Any:
+    return as_device(device).backend
 
 
 def _size(name: str, size: Any) -> tuple[int, ...]:
@@ -29,7 +31,7 @@ def _size(name: str, size: Any) -> tuple[int, ...]:
 
 
 def tensor(
-    data: Any, *, dtype: DType = None, device: Place = None, requires_grad: bool = False
+    data: Any, *, dtype: DType = None, device: DeviceLike = None, requires_grad: bool = False
 ) -> Tensor:
     """A new tensor with a copy of `data`: a number, nested lists of numbers, an array or a Tensor.
 
@@ -61,15 +63,14 @@ def _refuse_too_large(array: Any, dtype: DType) -> None:
 
 def _on_host(data: Any, dtype: DType) -> Any:
     """Numbers, nested lists, tensors in lists or an array as a new NumPy array."""
-    xp = backends.host.xp
     data = _without_tensors(data)
     try:
-        array = xp.array(data)
+        array = np.array(data)
     except ValueError as error:
         raise ArgumentError(f"tensor: nested lists of unequal lengths: {error}") from None
     except OverflowError:
         raise ArgumentError("tensor: a whole number does not fit into 64 bits") from None
-    if array.dtype.kind not in "biuf" or isinstance(data, xp.ma.MaskedArray):
+    if array.dtype.kind not in "biuf" or isinstance(data, np.ma.MaskedArray):
         got = f"{type(data).__name__} ({array.dtype})"
         raise ArgumentTypeError(f"tensor: expected numbers of at most 64 bits, got {got}")
     if not array.dtype.isnative:
@@ -101,7 +102,7 @@ def from_numpy(array: Any) -> Tensor:
     Raises TypeError for anything else, and for elements that are no numbers in this machine's byte
     order.
     """
-    if not isinstance(array, backends.host.ArrayType):
+    if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}")
     return Tensor(array)
 
@@ -111,7 +112,7 @@ def full(
     fill_value: float,
     *,
     dtype: DType = None,
-    device: Place = None,
+    device: DeviceLike = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of this size with every element fill_value."""
@@ -123,7 +124,7 @@ def full(
 
 
 def zeros(
-    *size: Any, dtype: DType = float32, device: Place = None, requires_grad: bool = False
+    *size: Any, dtype: DType = float32, device: DeviceLike = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of this size, all zeros."""
     dtype = _dtype("zeros", dtype)
@@ -131,7 +132,7 @@ def zeros(
 
 
 def ones(
-    *size: Any, dtype: DType = float32, device: Place = None, requires_grad: bool = False
+    *size: Any, dtype: DType = float32, device: DeviceLike = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of this size, all ones."""
     dtype = _dtype("ones", dtype)
@@ -139,21 +140,21 @@ def ones(
 
 
 def zeros_like(
-    input: Tensor, *, dtype: DType = None, device: Place = None, requires_grad: bool = False
+    input: Tensor, *, dtype: DType = None, device: DeviceLike = None, requires_grad: bool = False
 ) -> Tensor:
     """Zeros of a tensor's shape, and of its dtype and on its device unless others are given."""
     return _like("zeros_like", input, dtype, device, requires_grad, 0)
 
 
 def ones_like(
-    input: Tensor, *, dtype: DType = None, device: Place = None, requires_grad: bool = False
+    input: Tensor, *, dtype: DType = None, device: DeviceLike = None, requires_grad: bool = False
 ) -> Tensor:
     """Ones of a tensor's shape, and of its dtype and on its device unless others are given."""
     return _like("ones_like", input, dtype, device, requires_grad, 1)
 
 
 def _like(
-    name: str, input: Tensor, dtype: DType, device: Place, requires_grad: bool, value: int
+    name: str, input: Tensor, dtype: DType, device: DeviceLike, requires_grad: bool, value: int
 ) -> Tensor:
     if not isinstance(input, Tensor):
         raise TypeError(f"{name}: input must be a Tensor, got {type(input).__name__}")
@@ -172,7 +173,7 @@ def arange(
     step: Any = 1,
     *,
     dtype: DType = None,
-    device: Place = None,
+    device: DeviceLike = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """start, start + step, … below `end`; with one argument, 0, 1, … below it."""
@@ -203,7 +204,7 @@ def rand(
     *size: Any,
     generator: Generator | None = None,
     dtype: DType = float32,
-    device: Place = None,
+    device: DeviceLike = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of this size, uniform on [0, 1)."""
@@ -216,7 +217,7 @@ def randn(
     *size: Any,
     generator: Generator | None = None,
     dtype: DType = float32,
-    device: Place = None,
+    device: DeviceLike = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of this size, normally distributed with mean 0 and variance 1."""
@@ -243,7 +244,7 @@ def randint(
     size: Any = None,
     *,
     generator: Generator | None = None,
-    device: Place = None,
+    device: DeviceLike = None,
 ) -> Tensor:
     """An int64 tensor of this size, uniform on low … high-1; `randint(high, size)` is from 0 on."""
     if size is None:
@@ -259,7 +260,7 @@ def randint(
     return Tensor(_backend(device).from_host(drawn))
 
 
-def randperm(n: int, *, generator: Generator | None = None, device: Place = None) -> Tensor:
+def randperm(n: int, *, generator: Generator | None = None, device: DeviceLike = None) -> Tensor:
     """The numbers 0 … n-1 in random order, int64."""
     n = whole("randperm", "n", n, 0)
     backends.refuse_capture("randperm()")

@@ -64,19 +64,19 @@ class device:
         return f"device(type={self.type!r}{index})"
 
 
-Place = device | str | None
+DeviceLike = device | str | None
 
 _default = device("cpu")
 
 
-def set_default_device(device: Place) -> None:
+def set_default_device(device: DeviceLike) -> None:
     """Let new tensors and layers be on this device where none is named; None is the CPU.
 
     It holds for all threads. What shares or takes over existing memory (`from_numpy`, `load`,
     images of a data set) stays where it is. Raises BackendError if the device can't be used.
     """
     global _default
-    chosen = place(device or "cpu")
+    chosen = as_device(device or "cpu")
     _ = chosen.backend  # refused here rather than by the first tensor
     _default = chosen
 
@@ -86,7 +86,7 @@ def get_default_device() -> device:
     return _default
 
 
-def place(device: Place) -> device:
+def as_device(device: DeviceLike) -> device:
     """The device that an argument means: the default one for None."""
     return _default if device is None else _Device(device)
 

@@ -11,14 +11,14 @@ from math import isfinite
 from numbers import Integral
 from typing import Any
 
-from .backends import host
+import numpy as np
 
-bool_ = host.xp.dtype("bool")
-uint8 = host.xp.dtype("uint8")
-int32 = host.xp.dtype("int32")
-int64 = long = host.xp.dtype("int64")
-float32 = host.xp.dtype("float32")
-float64 = double = host.xp.dtype("float64")
+bool_ = np.dtype("bool")
+uint8 = np.dtype("uint8")
+int32 = np.dtype("int32")
+int64 = long = np.dtype("int64")
+float32 = np.dtype("float32")
+float64 = double = np.dtype("float64")
 
 DType = Any  # a numpy.dtype, which CuPy's arrays have too
 
@@ -41,7 +41,7 @@ def as_dtype(name: str, dtype: Any) -> DType:
     Raises TypeError for what is none.
     """
     try:
-        found = None if dtype is None else host.xp.dtype(dtype)
+        found = None if dtype is None else np.dtype(dtype)
     except TypeError:
         found = None
     if found is None or found.kind not in "biuf":
@@ -58,7 +58,7 @@ def wrapped(name: str, value: bool | int | float, dtype: DType) -> bool | int | 
         return value
     if not -(2**63) <= value < 2**63:
         raise RuntimeError(f"{name}: {value} does not fit into 64 bits")
-    info = host.xp.iinfo(dtype)
+    info = np.iinfo(dtype)
     return (int(value) - info.min) % (info.max - info.min + 1) + info.min
 
 
@@ -69,10 +69,10 @@ def fitting(name: str, value: bool | int | float, dtype: DType) -> bool | int | 
     RuntimeError for one that is too large for the type, and for a NaN that is to be whole.
     """
     if dtype.kind == "f":
-        most = float(host.xp.finfo(dtype).max)
+        most = float(np.finfo(dtype).max)
         fits = not isfinite(value) or -most <= value <= most
     elif dtype.kind in "iu":
-        info = host.xp.iinfo(dtype)
+        info = np.iinfo(dtype)
         least = info.min if isinstance(value, float) else min(info.min, -info.max)
         fits = isfinite(value) and least <= value <= info.max
     else:
@@ -89,7 +89,7 @@ def dtype_of_number(value: bool | int | float) -> DType:
 def _promote(a: DType, b: DType) -> DType:
     if kind(a) != kind(b):
         return a if kind(a) > kind(b) else b
-    return host.xp.promote_types(a, b)
+    return np.promote_types(a, b)
 
 
 def result_type(*operands: Any) -> DType:

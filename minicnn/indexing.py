@@ -5,6 +5,8 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
+import numpy as np
+
 from .arguments import ArgumentTypeError
 from .autograd import Variable
 from .backends import Array, backend_of, host, is_array, refuse_capture
@@ -47,8 +49,8 @@ def _refuse_missing(shape: tuple[int, ...], parts: list[Any]) -> None:
         if is_array(part) and backend_of(part) is not host:
             if part.dtype.kind == "b":
                 return  # CuPy compares the shape of a mask itself
-            parts[i] = host.xp.zeros(part.shape, "int64")
-    host.xp.broadcast_to(host.xp.zeros((), "bool"), shape[:axes])[tuple(parts)]
+            parts[i] = np.zeros(part.shape, "int64")
+    np.broadcast_to(np.zeros((), "bool"), shape[:axes])[tuple(parts)]
 
 
 def _brought(backend: Any, part: Array) -> Array:

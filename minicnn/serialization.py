@@ -14,11 +14,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as parse
 
 from . import atomic, files
-from .backends import Array, host
+from .backends import Array
 from .device import device as Device
 from .tensor import Tensor
 
@@ -73,7 +74,7 @@ def pack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = Non
         array = tensor.detach().cpu().array
         if array.dtype.kind not in KINDS:
             raise TypeError(f"save: {name!r} is {array.dtype}, which safetensors can't hold")
-        arrays[name] = host.xp.ascontiguousarray(array).reshape(tensor.shape)
+        arrays[name] = np.ascontiguousarray(array).reshape(tensor.shape)
     texts = {name: text for name, text in (metadata or {}).items() if name != SHA256}
     header: dict[str, Any] = {"__metadata__": {**texts, SHA256: digest(arrays, texts)}}
     # The widest numbers first, so that each tensor begins at a multiple of what its numbers take.

@@ -9,7 +9,7 @@ from typing import Any
 from .. import functional as F
 from ..arguments import ArgumentError, pair, real, whole
 from ..backends import Array
-from ..device import place
+from ..device import as_device
 from ..dtype import DType, float32, float64
 from ..operations.convolution import nchw
 from ..tensor import Tensor
@@ -35,7 +35,7 @@ def _empty(shape: tuple[int, ...], device: Any, dtype: DType) -> Parameter:
     """A parameter to be filled; a convolution's (O, C, kh, kw) is channels-last in memory."""
     if dtype not in (None, float32, float64):
         raise ArgumentError(f"a layer's dtype must be float32 or float64, got {dtype!r}")
-    xp = place(device).backend.xp
+    xp = as_device(device).backend.xp
     array: Array
     if len(shape) == 4:
         o, c, kh, kw = shape
