@@ -1,18 +1,24 @@
-"""What the pages promise: lines that exist, pictures that exist and say where they come from."""
+"""What the pages promise: lines and pictures that exist, commands under these, floors, state."""
 
 from __future__ import annotations
 
+import ast
 import doctest
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from docs.source_links import LINK, definition, on_page_markdown
 
+from .test_structure import ENGINE, LAYERS
+
 pytestmark = pytest.mark.cpu
-DOCS = Path(__file__).parents[1] / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+ROOT_PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [*sorted(DOCS.glob("*.md")), *ROOT_PAGES[1:]]
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
 
 
@@ -28,11 +34,17 @@ def test_no_link_into_the_source_is_left_to_a_browser(page):
     assert "](../" not in on_page_markdown(page.read_text())
 
 
-@each_page
+@pytest.mark.parametrize("page", [*PAGES, ROOT_PAGES[0]], ids=lambda p: p.stem)
 def test_files_that_a_page_names_exist(page):
     places = r"`((?:minicnn|nin|tests|benchmarks|docs)/[\w./-]+\.(?:py|md|png))`"
     for path in re.findall(places, page.read_text()):
-        assert (DOCS.parent / path).exists(), path
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", ROOT_PAGES, ids=lambda p: p.stem)
+def test_links_of_the_pages_at_the_root_lead_to_files(page):
+    for path in re.findall(r"\]\(([^):#]+)[^):]*\)", page.read_text()):
+        assert (ROOT / path).exists(), path
 
 
 @each_page
@@ -59,3 +71,72 @@ def test_a_method_is_found_with_its_lines():
     first, text = definition("minicnn/autograd.py", "Variable.accumulate_grad")
     assert first > 1
     assert text.startswith("def accumulate_grad(")
+
+
+# --- docs/architecture.md ------------------------------------------------------------------------
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the table under a heading of the architecture's page."""
+    section = (DOCS / "architecture.md").read_text().partition(f"## {heading}\n")[2]
+    table = section.partition("\n## ")[0].split("| --- |")[-1]
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
+    return [line.strip("| ").split(" | ") for line in lines]
+
+
+def names(cell: str) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", cell))
+
+
+def test_the_page_has_the_floors_that_imports_are_held_to():
+    floors = [names(modules) for modules, _ in rows("The floors")]
+    assert floors == LAYERS[::-1]
+
+
+def state(path: Path) -> Iterator[str]:
+    """What a module keeps for a whole process or thread.
+
+    Names that functions set anew, caches, and what may be filled: objects that are made of nothing,
+    and dicts and lists but those of constants, whose names are of capitals.
+    """
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Global):
+            yield from node.names
+        if isinstance(node, ast.FunctionDef) and any(map(is_cache, node.decorator_list)):
+            yield node.name
+    for node in tree.body:
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            made = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+            bound = [n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)]
+            if any(map(may_be_filled, made)):
+                yield from (name for name in bound if not name.isupper())
+
+
+def may_be_filled(value: ast.expr | None) -> bool:
+    """Something(), {…}, […], and what is_cache() finds."""
+    made_of_nothing = isinstance(value, ast.Call) and not value.args and not value.keywords
+    return made_of_nothing or isinstance(value, (ast.Dict, ast.List)) or is_cache(value)
+
+
+def is_cache(node: ast.expr | None) -> bool:
+    """cache, lru_cache, lru_cache(…) and what these make of a function."""
+    if isinstance(node, ast.Call):
+        return is_cache(node.func)
+    return isinstance(node, ast.Name) and node.id in ("cache", "lru_cache")
+
+
+def test_the_page_names_all_state_that_outlives_a_call():
+    found = {(path, name) for path in ENGINE for name in state(path)}
+    told = {
+        (ROOT / "minicnn" / path, name)
+        for place, what, _ in rows("State that outlives a call")
+        for path in names(place)
+        for name in names(what)
+    }
+    assert found == told
+
+
+def test_the_application_keeps_no_state_that_outlives_a_call():
+    assert not [(path, *state(path)) for path in (ROOT / "nin").rglob("*.py") if [*state(path)]]
