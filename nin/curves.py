@@ -14,7 +14,7 @@ History = Sequence[Mapping[str, float]]  # the rows of metrics.csv
 
 def epochs(history: History, title: str) -> drawing.Figure:
     """Training and test loss of a run, and its test accuracy."""
-    figure, losses, accuracy = _by_epoch(9, 3.6)
+    figure, losses, accuracy = _by_epoch(7.5, 3.0)
     x = [row["epoch"] for row in history]
     losses.plot(x, [row["train_loss"] for row in history], "o-", label="training")
     losses.plot(x, [row["test_loss"] for row in history], "s--", label="test")
@@ -28,7 +28,7 @@ def epochs(history: History, title: str) -> drawing.Figure:
 
 def runs(histories: Mapping[str, History]) -> drawing.Figure:
     """The same of runs over one another."""
-    figure, losses, accuracy = _by_epoch(9, 4.2)
+    figure, losses, accuracy = _by_epoch(7.5, 3.5)
     for i, (name, history) in enumerate(histories.items()):
         x, colour = [row["epoch"] for row in history], f"C{i % 10}"
         losses.plot(x, [row["train_loss"] for row in history], "-", color=colour, lw=1)
@@ -61,7 +61,7 @@ def health(looks: Sequence[Look], title: str) -> drawing.Figure:
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
 
     steps = [each.step for each in looks]
-    figure = drawing.figure(12, 3.8)
+    figure = drawing.figure(10, 3.2)
     loss, dead, gradients = figure.subplots(1, 3)
     loss.plot(steps, [each.loss for each in looks], ".-")
     loss.set(title="Training loss", ylabel="cross-entropy (nats)")

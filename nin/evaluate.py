@@ -105,7 +105,7 @@ def draw_confusion(counts: Sequence[Sequence[int]], title: str) -> drawing.Figur
     """The confusion matrix: rows are what it was, columns what it was taken for."""
     matrix = xp.asarray(counts)
     shares = matrix / xp.maximum(1, matrix.sum(axis=1, keepdims=True))
-    figure = drawing.figure(7.4, 6.4)
+    figure = drawing.figure(6.2, 5.4)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for i, j in xp.argwhere(matrix):
@@ -123,7 +123,7 @@ def draw_mistakes(images: Any, logp: Any, truth: Any, title: str) -> drawing.Fig
     sure = xp.exp(logp.max(axis=1))
     wrong = xp.flatnonzero(answers != truth)
     worst = wrong[xp.argsort(-sure[wrong], kind="stable")[:MISTAKES]]
-    figure = drawing.figure(9, 8.4)
+    figure = drawing.figure(7.5, 7.0)
     figure.suptitle(title)
     for axes in figure.subplots(4, 5).flat:
         axes.set_axis_off()
