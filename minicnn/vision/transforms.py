@@ -37,11 +37,27 @@ class Transform:
 
     def batch(self, images: Array, rng: Generator) -> Array:
         """The transformed images, a new array; random choices are drawn from `rng`."""
+        return self.in_layout(images, rng, None)
+
+    def in_layout(self, images: Array, rng: Generator, channels_last: bool | None) -> Array:
+        """`batch` where it is known whether channels are last; None: the element type says it."""
         raise NotImplementedError(f"{type(self).__name__} defines no batch")
 
-    def layout(self, image: Any) -> bool | None:
-        """Whether the channels of this one image are last; None if its element type says it."""
-        return None
+    def layout(self, image: Any, channels_last: bool | None) -> bool | None:
+        """Whether channels are last in an image that comes from outside, as far as that is known.
+
+        Raises TypeError for a Tensor that is (C, H, W) where channels are last.
+        """
+        if isinstance(image, Image.Image):
+            return True
+        floating = isinstance(image, Tensor) and is_floating(image.dtype)
+        if channels_last and floating and image.ndim > 2:
+            raise TypeError(
+                f"{type(self).__name__}: a floating-point Tensor, here of shape {image.shape}, is"
+                " (C, H, W) already; expected was an image (H, W) or (H, W, C), as it is before"
+                " ToTensor"
+            )
+        return channels_last
 
     def __call__(self, image: Any, channels_last: bool | None = None) -> Any:
         """One image, a Tensor, an array or a PIL image, as a Tensor in memory of its own.
@@ -49,7 +65,7 @@ class Transform:
         `channels_last` is given where it is known. Raises TypeError for what is no image.
         """
         if channels_last is None:
-            channels_last = self.layout(image)
+            channels_last = self.layout(image, None)
         images = _array(type(self).__name__, image)[None]
         return Tensor(transformed(self, images, default_generator.split(), channels_last)[0])
 
@@ -103,15 +119,6 @@ def _check_pictures(name: str, images: Array) -> None:
         )
 
 
-def _refuse_tensor(name: str, image: Any) -> None:
-    """Before ToTensor: refuse a Tensor that is (C, H, W) already."""
-    if isinstance(image, Tensor) and image.ndim > 2 and is_floating(image.dtype):
-        raise TypeError(
-            f"{name}: a floating-point Tensor, here of shape {image.shape}, is (C, H, W) already;"
-            " expected was an image (H, W) or (H, W, C), as it is before ToTensor"
-        )
-
-
 class Compose(Transform):
     """Transforms one after another. Other functions among them are called image by image.
 
@@ -142,42 +149,42 @@ class Compose(Transform):
         return self.in_layout(images, rng, None)
 
     def in_layout(self, images: Array, rng: Generator, channels_last: bool | None) -> Any:
-        steps, device = self._steps(), Tensor(images).device
-        if channels_last is None and _makes_tensors(self):
-            channels_last = True
-        samples: list[Any] | None = None  # what a function has made of each image
-        for step in steps:
-            if not _at_once(step):
-                samples = [step(x) for x in (map(Tensor, images) if samples is None else samples)]
-            else:
-                if samples is not None:
-                    for x in samples:
-                        channels_last = _layout_of_foreign(step, x, channels_last)
-                    arrays = [Tensor(_array(type(step).__name__, x)) for x in samples]
-                    images, samples = collate(arrays).to(device).array, None
-                images = transformed(step, images, rng, channels_last)
-            if _makes_tensors(step):
-                channels_last = False
-        if samples is None:
-            return images
-        together = collate(samples)
-        return together.array if isinstance(together, Tensor) else together
+        done = self._through(images, rng, channels_last)
+        if isinstance(done, list):
+            done = collate(done)
+        return done.array if isinstance(done, Tensor) else done
 
     def __call__(self, image: Any, channels_last: bool | None = None) -> Any:
-        steps, foreign = self._steps(), channels_last is None
+        done = self._through([image], default_generator.split(), channels_last)
+        return done[0] if isinstance(done, list) else Tensor(done[0])
+
+    def _through(self, images: Any, rng: Generator, channels_last: bool | None) -> Any:
+        """What the steps make of images: an array (N, …), or a list where functions stand last.
+
+        They come in either form, too. What is in a list no transform here has made.
+        """
+        device = None if isinstance(images, list) else Tensor(images).device
+        layout_is_given = channels_last is not None
         if channels_last is None and _makes_tensors(self):
             channels_last = True
-        for step in steps:
+        for step in self._steps():
             if not _at_once(step):
-                image = step(image)
-            else:
-                if foreign:
-                    channels_last = _layout_of_foreign(step, image, channels_last)
-                image = step(image, channels_last)
-            foreign = not _at_once(step)
+                images = [step(x) for x in _listed(images)]
+                layout_is_given = False
+                continue
+            if isinstance(images, list):
+                for x in () if layout_is_given else images:
+                    channels_last = step.layout(x, channels_last)
+                stacked = collate([Tensor(_array(type(step).__name__, x)) for x in images])
+                images = (stacked if device is None else stacked.to(device)).array
+            images = transformed(step, images, rng, channels_last)
             if _makes_tensors(step):
                 channels_last = False
-        return image
+        return images
+
+
+def _listed(images: Any) -> Iterable[Any]:
+    return images if isinstance(images, list) else map(Tensor, images)
 
 
 def _makes_tensors(step: Any) -> bool:
@@ -186,30 +193,14 @@ def _makes_tensors(step: Any) -> bool:
     return isinstance(step, ToTensor) or any(map(_makes_tensors, inner))
 
 
-def _layout_of_foreign(step: Any, image: Any, channels_last: bool | None) -> bool | None:
-    """Whether the channels are last in an image that no transform here has made.
-
-    Raises TypeError, naming the next transform, for a Tensor that needs no ToTensor.
-    """
-    if isinstance(image, Image.Image):
-        return True
-    if channels_last:
-        _refuse_tensor(type(step).__name__, image)
-    return channels_last
-
-
 class ToTensor(Transform):
     """Images (H, W) or (H, W, C) as Tensors (C, H, W): uint8, 0 … 255, as float32, 0 … 1.
 
     Images of all other types are not scaled and keep their type, as in torchvision.
     """
 
-    def layout(self, image: Any) -> bool:
-        _refuse_tensor("ToTensor", image)
-        return True
-
-    def batch(self, images: Array, rng: Generator) -> Array:
-        return self.in_layout(images, rng, True)
+    def layout(self, image: Any, channels_last: bool | None) -> bool | None:
+        return super().layout(image, True if channels_last is None else channels_last)
 
     def in_layout(self, images: Array, rng: Generator, channels_last: bool | None) -> Array:
         if channels_last is False:
@@ -237,12 +228,6 @@ class Normalize(Transform):
             raise ArgumentError(f"Normalize: std must not be 0, got {std!r}")
         if not all(map(math.isfinite, self.mean + self.std)):
             raise ArgumentError(f"Normalize: infinite numbers in mean {mean!r} or std {std!r}")
-
-    def layout(self, image: Any) -> bool:
-        return isinstance(image, Image.Image)
-
-    def batch(self, images: Array, rng: Generator) -> Array:
-        return self.in_layout(images, rng, False)
 
     def in_layout(self, images: Array, rng: Generator, channels_last: bool | None) -> Array:
         if channels_last or not is_floating(images.dtype):
@@ -318,16 +303,14 @@ class Geometric(Transform):
         """What the transform makes of images (N, …, H, W), a new array (N, …, H', W')."""
         raise NotImplementedError(f"{type(self).__name__} defines no planes")
 
-    def layout(self, image: Any) -> bool | None:
-        if isinstance(image, host.ArrayType) and image.ndim > 2 and is_floating(image.dtype):
+    def layout(self, image: Any, channels_last: bool | None) -> bool | None:
+        floating = isinstance(image, host.ArrayType) and is_floating(image.dtype)
+        if channels_last is None and floating and image.ndim > 2:
             raise ArgumentError(
                 f"{type(self).__name__}: a floating-point array of shape {image.shape} may be"
                 " (H, W, C) or (C, H, W); use ToTensor first, or a Tensor (C, H, W)"
             )
-        return None
-
-    def batch(self, images: Array, rng: Generator) -> Array:
-        return self.in_layout(images, rng, None)
+        return super().layout(image, channels_last)
 
     def in_layout(self, images: Array, rng: Generator, channels_last: bool | None) -> Array:
         name = type(self).__name__
