@@ -68,7 +68,7 @@ def _left(monitor: Monitor) -> int:
     """The step of the first look that found the loss better than guessing, and so from then on."""
     step = 0
     for each in reversed(monitor.looks):
-        if each.loss >= monitor.ceiling(each):
+        if each.loss >= each.ceiling:
             break
         step = each.step
     return step

@@ -17,19 +17,7 @@ from minicnn import Tensor, nn, no_grad
 from minicnn.backends import backend_of
 
 from .fit import LOSS, Row, Training
-from .schema import (
-    Misfit,
-    by_name,
-    choice,
-    exactly,
-    items,
-    maybe,
-    number,
-    record,
-    text,
-    truth,
-    whole,
-)
+from .schema import Misfit, choice, exactly, items, maybe, number, record, text, truth, whole
 
 EARLY = 500  # the steps during which a look is taken
 EVERY = 25  # so many steps, and later at each epoch's end
@@ -38,6 +26,7 @@ MARGIN = 0.02  # nats below ln(classes) from which on a loss is better than gues
 PLATEAU = 50  # steps without that are a plateau: 45 seconds of article on two cores
 PATIENCE = 1000  # and so many mean that it is stuck
 FINDINGS = ("plateau", "left", "silent", "stuck", "dead", "diverged")
+ADVICE = "--init kaiming_centred --max-norm 1, another --seed, or --on-stuck reinit"
 
 
 @dataclass(frozen=True)
@@ -54,6 +43,11 @@ class Look:
     equal_predictions: bool  # the same class for every image
     not_finite: str  # the first layer with NaN or infinity, "" if there is none
 
+    @property
+    def ceiling(self) -> float:
+        """The loss below which a network does better than guessing."""
+        return math.log(self.classes) - MARGIN
+
     def row(self) -> Row:
         """The figures of an epoch, flat: `dead:0.1` is the share of dead units of layer 0.1."""
         kinds = ("dead", "gradient_norm", "weight_norm")
@@ -62,10 +56,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Finding:
-    """What there is to say, in plain words.
-
-    `kind` is one of FINDINGS.
-    """
+    """What there is to say, in plain words; `kind` is one of FINDINGS."""
 
     kind: str
     text: str
@@ -89,25 +80,21 @@ def look(model: nn.Module, images: Tensor, step: int, loss: float) -> Look:
     """Take the images through the network, layer by layer, without dropout; read the gradients."""
     modes = [module.training for module in model.modules()]
     model.eval()
-    dead, gradients, weights = {}, {}, {}
-    not_finite = ""
+    dead, gradients, weights, not_finite = {}, {}, {}, ""
     x = images
     with no_grad():
         for path, layer in leaves(model):
             x = layer(x)
-            parameters = list(layer.parameters())
-            if parameters:
-                weights[path] = _norm([p.array for p in parameters])
-                gradients[path] = _norm(
-                    [p.grad_array for p in parameters if p.grad_array is not None]
-                )
             if isinstance(layer, nn.ReLU):
                 dead[path] = float(_silent(x).mean())
-            for source, arrays in (
-                ("weights", [p.array for p in parameters]),
-                ("output", [x.array]),
-            ):
-                if not not_finite and not _finite(arrays):
+            parameters = [p.array for p in layer.parameters()]
+            if parameters:
+                weights[path] = _norm(parameters)
+                gradients[path] = _norm(
+                    [p.grad_array for p in layer.parameters() if p.grad_array is not None]
+                )
+            for source, arrays in (("weights", parameters), ("output", [x.array])):
+                if not not_finite and not all(map(_finite, arrays)):
                     not_finite = f"the {source} of layer {path}, {layer!r}"
     for module, mode in zip(model.modules(), modes, strict=True):
         module.training = mode
@@ -119,7 +106,7 @@ def look(model: nn.Module, images: Tensor, step: int, loss: float) -> Look:
         gradient_norm=gradients,
         weight_norm=weights,
         classes=int(x.shape[1]),
-        dead_logits=int(((x.array == 0).all(axis=0)).sum()),
+        dead_logits=int(_silent(x).sum()),
         equal_predictions=bool((answers == answers[0]).all().item()),
         not_finite=not_finite,
     )
@@ -130,8 +117,8 @@ def _silent(x: Tensor) -> Any:
     return (x.array == 0).all(axis=(0, *range(2, x.ndim)))
 
 
-def _finite(arrays: list[Any]) -> bool:
-    return all(bool(backend_of(array).xp.isfinite(array).all()) for array in arrays)
+def _finite(array: Any) -> bool:
+    return bool(backend_of(array).xp.isfinite(array).all())
 
 
 def _norm(arrays: list[Any]) -> float:
@@ -168,16 +155,16 @@ class Monitor:
 
     def check_state(self, state: Any, steps: int) -> None:
         """Raise Misfit, which names the field, if it is not from `state()` after so many steps."""
-        layers = list(leaves(self.training.model))
-        silent = by_name([path for path, m in layers if isinstance(m, nn.ReLU)], number(0, 1))
-        trained = [path for path, m in layers if any(True for _ in m.parameters())]
-        norms = by_name(trained, number(0, finite=False))
+        layers = dict(leaves(self.training.model))
+        relus = [path for path, layer in layers.items() if isinstance(layer, nn.ReLU)]
+        trained = [path for path, layer in layers.items() if list(layer.parameters())]
+        norms = record(dict.fromkeys(trained, number(0, finite=False)))
         *_, bias = self.training.model.parameters()
         classes = int(bias.shape[0])
         look = {
             "step": whole(1, steps),
             "loss": LOSS,
-            "dead": silent,
+            "dead": record(dict.fromkeys(relus, number(0, 1))),
             "gradient_norm": norms,
             "weight_norm": norms,
             "classes": exactly(classes),
@@ -185,14 +172,13 @@ class Monitor:
             "equal_predictions": truth,
             "not_finite": text(1000),
         }
-        record(
-            {
-                "looks": items(record(look), most=steps),
-                "plateau_since": maybe(whole(0, steps)),
-                "told": items(choice(*FINDINGS), most=len(FINDINGS)),
-                "total": LOSS,
-            }
-        )(state, "state.monitor")
+        fields = {
+            "looks": items(record(look), most=steps),
+            "plateau_since": maybe(whole(0, steps)),
+            "told": items(choice(*FINDINGS), most=len(FINDINGS)),
+            "total": LOSS,
+        }
+        record(fields)(state, "state.monitor")
         last = 0
         for i, each in enumerate(state["looks"]):
             whole(last + 1, steps)(each["step"], f"state.monitor.looks[{i}].step")
@@ -235,14 +221,10 @@ class Monitor:
         self.total = total
         return new
 
-    def ceiling(self, look: Look) -> float:
-        """The loss below which a network does better than guessing."""
-        return math.log(look.classes) - MARGIN
-
     def _tell(self, look: Look) -> Finding | None:
-        if look.loss < self.ceiling(look):
-            waited, self.plateau_since = self.plateau_since, None
-            if waited is not None and self.told[-1:] == ["plateau"]:
+        if look.loss < look.ceiling:
+            was_on, self.plateau_since = self.plateau_since is not None, None
+            if was_on and self.told[-1:] == ["plateau"]:
                 self.told.append("left")
                 text = f"Step {look.step}: off the plateau: the loss is {look.loss:.3f}."
                 return Finding("left", text)
@@ -271,59 +253,61 @@ def diagnose(look: Look, waited: int, silent: int, lr: float) -> Finding | None:
 
     `silent` is for how many steps there have been classes whose logit is 0 for every image.
     """
-    ceiling = math.log(look.classes)
+    step, gentler = f"Step {look.step}:", f"--lr {lr / 5:g}"
     if look.not_finite or not math.isfinite(look.loss):
         where = look.not_finite or "none of the layers, by now"
         return Finding(
             "diverged",
-            f"Step {look.step}: diverged. The loss is {look.loss:g}; the first NaN or infinity is"
-            f" in {where}. Usually the steps were too long, each overshooting further than the"
-            f" last: try --lr {lr / 5:g}, or --max-norm 1.",
+            f"{step} diverged. The loss is {look.loss:g}; the first NaN or infinity is in {where}."
+            " Usually the steps were too long, each overshooting further than the last: try"
+            f" {gentler}, or --max-norm 1.",
         )
-    advice = "--init kaiming_centred --max-norm 1, another --seed, or --on-stuck reinit"
     for path, share in look.dead.items():
         if share == 1:
             return Finding(
                 "dead",
-                f"Step {look.step}: dead. Every unit of the ReLU {path} gives 0 for every image, so"
-                " no gradient gets past it, and no layer before it can learn again. Usually a step"
-                " was too long, or the initial weights too small: try"
-                f" --lr {lr / 5:g}, or {advice}.",
+                f"{step} dead. Every unit of the ReLU {path} gives 0 for every image, so no"
+                " gradient gets past it, and no layer before it can learn again. Usually a step"
+                f" was too long, or the initial weights too small: try {gentler}, or {ADVICE}.",
             )
-    logits = f"{look.dead_logits} of the {look.classes} logits"
-    if look.dead_logits:
-        logits += f" (layer {list(look.dead)[-1]})"
     if waited >= PLATEAU:
-        seen = [
-            f"the loss is {look.loss:.3f}, and to guess gives ln {look.classes} = {ceiling:.3f}"
-        ]
-        if look.dead_logits:
-            seen.append(f"{logits} are 0 for every image, and their classes learn nothing")
-        if look.equal_predictions:
-            seen.append("all predictions are equal")
-        weakest = min(look.gradient_norm, key=lambda path: look.gradient_norm[path])
-        seen.append(
-            f"the smallest gradient is layer {weakest}'s, {look.gradient_norm[weakest]:.1e}"
+        what = _plateau(look, waited)
+        text = (
+            f"{step} a plateau: {what} This is no death yet: gradients still reach every layer,"
+            f" and many runs get away after some hundred steps. If it lasts, try {ADVICE}."
         )
-        what = f"after {waited} steps {'; '.join(seen)}."
-        if waited >= PATIENCE:
-            return Finding("stuck", f"Step {look.step}: stuck: {what} Try {advice}.")
-        return Finding(
-            "plateau",
-            f"Step {look.step}: a plateau: {what} This is no death yet: gradients still reach every"
-            f" layer, and many runs get away after some hundred steps. If it lasts, try {advice}.",
-        )
-    if silent >= PLATEAU:
+        finding = Finding("plateau", text)
+    elif silent >= PLATEAU:
         what = (
-            f"{logits} have been 0 for every image for {silent} steps. A ReLU that gives 0 passes"
-            " no gradient, so their classes learn nothing."
+            f"{_silent_logits(look)} have been 0 for every image for {silent} steps. A ReLU that"
+            " gives 0 passes no gradient, so their classes learn nothing."
         )
-        if silent >= PATIENCE:
-            return Finding("stuck", f"Step {look.step}: stuck: {what} Try {advice}.")
-        return Finding(
-            "silent",
-            f"Step {look.step}: silent classes: {what} Usually the first steps were too long, or"
-            " the initial weights made all images look alike. If it lasts, try"
-            f" --lr {lr / 5:g}, or {advice}.",
+        text = (
+            f"{step} silent classes: {what} Usually the first steps were too long, or the initial"
+            f" weights made all images look alike. If it lasts, try {gentler}, or {ADVICE}."
         )
-    return None
+        finding = Finding("silent", text)
+    else:
+        return None
+    if (waited if finding.kind == "plateau" else silent) < PATIENCE:
+        return finding
+    return Finding("stuck", f"{step} stuck: {what} Try {ADVICE}.")
+
+
+def _plateau(look: Look, waited: int) -> str:
+    """What is seen where the loss is no better than guessing."""
+    guess = math.log(look.classes)
+    seen = [f"the loss is {look.loss:.3f}, and to guess gives ln {look.classes} = {guess:.3f}"]
+    if look.dead_logits:
+        seen.append(
+            f"{_silent_logits(look)} are 0 for every image, and their classes learn nothing"
+        )
+    if look.equal_predictions:
+        seen.append("all predictions are equal")
+    weakest, norm = min(look.gradient_norm.items(), key=lambda each: each[1])
+    seen.append(f"the smallest gradient is layer {weakest}'s, {norm:.1e}")
+    return f"after {waited} steps {'; '.join(seen)}."
+
+
+def _silent_logits(look: Look) -> str:
+    return f"{look.dead_logits} of the {look.classes} logits (layer {list(look.dead)[-1]})"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 from minicnn import nn
@@ -21,17 +22,10 @@ def lenet(classes: int = 10, image_size: int = 28) -> nn.Sequential:
     """
     last = (image_size // 2 - 4) // 2
     return nn.Sequential(
-        nn.Conv2d(1, 6, 5, padding=2),
-        nn.Sigmoid(),
-        nn.AvgPool2d(2, stride=2),  # (N, 6, 14, 14)
-        nn.Conv2d(6, 16, 5),
-        nn.Sigmoid(),
-        nn.AvgPool2d(2, stride=2),  # (N, 16, 5, 5)
-        nn.Flatten(),
-        nn.Linear(16 * last * last, 120),
-        nn.Sigmoid(),
-        nn.Linear(120, 84),
-        nn.Sigmoid(),
+        *(nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2, stride=2)),  # (N, 6, 14, 14)
+        *(nn.Conv2d(6, 16, 5), nn.Sigmoid(), nn.AvgPool2d(2, stride=2)),  # (N, 16, 5, 5)
+        *(nn.Flatten(), nn.Linear(16 * last * last, 120), nn.Sigmoid()),
+        *(nn.Linear(120, 84), nn.Sigmoid()),
         nn.Linear(84, classes),
     )
 
@@ -70,28 +64,17 @@ def _alexnet(
     first: nn.Conv2d, widths: Sequence[int], window: int, pooled: int, hidden: int, classes: int
 ) -> nn.Sequential:
     a, b, c, d = widths
+    halving = partial(nn.MaxPool2d, window, stride=2)
     features = [
-        first,
-        nn.ReLU(),
-        nn.MaxPool2d(window, stride=2),  # 27×27 pixels from 224×224
-        nn.Conv2d(a, b, 5, padding=2),
-        nn.ReLU(),
-        nn.MaxPool2d(window, stride=2),  # 13×13
-        nn.Conv2d(b, c, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(c, d, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(d, d, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(window, stride=2),  # 6×6
+        *(first, nn.ReLU(), halving()),  # 27×27 pixels from 224×224
+        *(nn.Conv2d(a, b, 5, padding=2), nn.ReLU(), halving()),  # 13×13
+        *(nn.Conv2d(b, c, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(c, d, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(d, d, 3, padding=1), nn.ReLU(), halving()),  # 6×6
     ]
     classifier = [
-        nn.Dropout(0.5),
-        nn.Linear(d * pooled * pooled, hidden),
-        nn.ReLU(),
-        nn.Dropout(0.5),
-        nn.Linear(hidden, hidden),
-        nn.ReLU(),
+        *(nn.Dropout(0.5), nn.Linear(d * pooled * pooled, hidden), nn.ReLU()),
+        *(nn.Dropout(0.5), nn.Linear(hidden, hidden), nn.ReLU()),
         nn.Linear(hidden, classes),
     ]
     return _network(features, pooled, classifier)
@@ -120,12 +103,8 @@ def vgg(widths: Widths, classes: int = 1000, in_channels: int = 3) -> nn.Sequent
             features += [nn.Conv2d(in_channels, width, 3, padding=1), nn.ReLU()]
             in_channels = width
     classifier = [
-        nn.Linear(in_channels * 7 * 7, 4096),
-        nn.ReLU(),
-        nn.Dropout(0.5),
-        nn.Linear(4096, 4096),
-        nn.ReLU(),
-        nn.Dropout(0.5),
+        *(nn.Linear(in_channels * 7 * 7, 4096), nn.ReLU(), nn.Dropout(0.5)),
+        *(nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(0.5)),
         nn.Linear(4096, classes),
     ]
     return _network(features, 7, classifier)
