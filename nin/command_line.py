@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import reprlib
 import textwrap
 from collections.abc import Callable
 from dataclasses import Field, fields
@@ -23,8 +22,8 @@ from minicnn.console import UsageError as UsageError
 from minicnn.console import printable as printable
 from minicnn.console import run as run
 
-from . import settings
 from .presets import PRESETS, Preset
+from .schema import One
 
 STUCK = 3
 
@@ -55,25 +54,14 @@ class Parser(console.Parser):
         )
 
 
-def at_least(
-    least: float, kind: Callable[[str], Any], above: bool = False, most: float = 10**9
-) -> Callable[[str], Any]:
-    """An argument type: a number of this kind that is at least (or above) `least`, at most `most`.
-
-    The default for `most` is more than any flag has a use for.
-    """
+def argument(check: One) -> Callable[[str], Any]:
+    """An argument type: the value that a text stands for, if that is one of these."""
 
     def parse(text: str) -> Any:
         try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not (least < value <= most if above else least <= value <= most):
-            what = "a whole number" if kind is int else "a number"
-            bound = f"{'above' if above else 'of at least'} {least}"
-            bound += f" and at most {most:,}" if value > most else ""
-            raise argparse.ArgumentTypeError(f"must be {what} {bound}, got {reprlib.repr(text)}")
-        return value
+            return check.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
 
     return parse
 
@@ -89,25 +77,15 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     """A flag for each setting of a preset; one that is not given is not in the namespace."""
     group = parser.add_argument_group("settings, each by default the preset's")
     for setting in fields(Preset):
-        flag = "--" + setting.name.replace("_", "-")
+        flag, check = "--" + setting.name.replace("_", "-"), setting.metadata["check"]
         text = f"{setting.metadata['help']} ({_defaults(setting)})".replace("%", "%%")
         common: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text}
         if setting.type == "bool":
             group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
         elif setting.type == "str":
-            group.add_argument(flag, choices=setting.metadata["choices"], **common)
+            group.add_argument(flag, choices=check.choices, **common)
         else:
-            group.add_argument(flag, type=_parser_of(setting), metavar="N", **common)
-
-
-def _parser_of(setting: Field[Any]) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        try:
-            return settings.parse(setting, text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return parse
+            group.add_argument(flag, type=argument(check), metavar="N", **common)
 
 
 def _defaults(setting: Field[Any]) -> str:

@@ -13,7 +13,6 @@ from typing import Any
 from minicnn import files
 
 from .presets import PRESETS, Preset
-from .settings import check
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -50,12 +49,6 @@ def read_whole(path: Path) -> Preset:
     Raises ConfigError.
     """
     settings = _settings(path)
-    try:
-        for each in fields(Preset):
-            if each.name in settings:
-                check(each, settings[each.name])
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from None
     for each in fields(Preset):
         if each.name not in settings:
             raise ConfigError(f"{path}: {each.name} is missing")

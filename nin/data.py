@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, replace
 
 from minicnn.backends import Array
-from minicnn.console import printable
+from minicnn.console import UsageError, printable
 from minicnn.utils.data import Dataset, Subset
 from minicnn.vision import datasets
 
@@ -32,21 +32,21 @@ def load(preset: Preset, directory: str | os.PathLike[str] = "data") -> tuple[Da
     """The data, transformed as the preset says, and the preset with its `dataset` settled.
 
     Fashion-MNIST is looked for in `directory` first. Where `dataset` is "auto" and Fashion-MNIST is
-    nowhere to be had, a line on stderr says so, and silhouettes take its place. Raises DatasetError
+    nowhere to be had, a line on stderr says so, and silhouettes take its place. Raises UsageError
     if what was asked for can't be had, or is broken.
     """
-    train, test = preset.transform(train=True), preset.transform(train=False)
+    transforms = preset.transform(train=True), preset.transform(train=False)
     name, source = preset.dataset, "drawn by this program"
-    training: datasets.FashionMNIST | Silhouettes
-    testing: datasets.FashionMNIST | Silhouettes
+    train: datasets.FashionMNIST | Silhouettes
+    test: datasets.FashionMNIST | Silhouettes
     if name != "silhouettes":
         try:
-            training = datasets.FashionMNIST(directory, True, train, download=True)
-            testing = datasets.FashionMNIST(directory, False, test, download=True)
-            name, source = "fashion-mnist", training.source
-        except datasets.DatasetNotFound as error:
-            if name == "fashion-mnist":
-                raise
+            train = datasets.FashionMNIST(directory, True, transforms[0], download=True)
+            test = datasets.FashionMNIST(directory, False, transforms[1], download=True)
+            name, source = "fashion-mnist", train.source
+        except datasets.DatasetError as error:
+            if name == "fashion-mnist" or not isinstance(error, datasets.DatasetNotFound):
+                raise UsageError(str(error)) from None
             print(
                 "Fashion-MNIST can't be had here, so this is done on silhouettes:"
                 f" {printable(error)}",
@@ -54,13 +54,13 @@ def load(preset: Preset, directory: str | os.PathLike[str] = "data") -> tuple[Da
             )
             name = "silhouettes"
     if name == "silhouettes":
-        training, testing = Silhouettes(True, train), Silhouettes(False, test)
+        train, test = Silhouettes(True, transforms[0]), Silhouettes(False, transforms[1])
     data = Data(
         NAMES[name],
         source,
-        _first(training, preset.limit_train),
-        _first(testing, preset.limit_test),
-        testing.data.array[: preset.limit_test or None],
+        _first(train, preset.limit_train),
+        _first(test, preset.limit_test),
+        test.data.array[: preset.limit_test or None],
     )
     return data, replace(preset, dataset=name)
 

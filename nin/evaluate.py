@@ -11,13 +11,13 @@ from typing import Any
 from minicnn import log_softmax
 from minicnn.backends import host
 from minicnn.utils.data import DataLoader, Dataset
-from minicnn.vision.datasets import DatasetError
 from minicnn.vision.image_dataset import CLASSES
 
 from . import command_line, drawing, table, trained
 from . import data as datasets
-from .command_line import Failure, UsageError, at_least, path, printable
+from .command_line import Failure, argument, path, printable
 from .fit import Batches, batches_for
+from .schema import whole
 from .table import Column
 
 xp = host.xp
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     add("run", type=path, metavar="RUN", help="directory of a training")
     add("--json", action="store_true", help="print JSON (default: tables)")
     add("--out", type=path, help="directory for the pictures (default: RUN)")
-    add("--limit-test", type=at_least(1, int), metavar="N", help="first N images (default: all)")
+    add("--limit-test", type=argument(whole(1)), metavar="N", help="first N images (default: all)")
     add("--data-dir", type=path, default="data", help="where Fashion-MNIST is (default: data)")
     parser.add_backend()
     return parser
@@ -160,10 +160,7 @@ def evaluate(args: argparse.Namespace) -> int:
     model, preset = trained.network(args.run, device)
     if args.limit_test:
         preset = replace(preset, limit_test=args.limit_test)
-    try:
-        data, _ = datasets.load(preset, args.data_dir)
-    except DatasetError as error:
-        raise UsageError(str(error)) from None
+    data, _ = datasets.load(preset, args.data_dir)
     out.mkdir(parents=True, exist_ok=True)
     logp, truth = probabilities(batches_for(model, preset), data.test)
     if xp.isnan(logp).any():

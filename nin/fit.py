@@ -177,7 +177,7 @@ class Training:
                 cycle_momentum=False,
             )
         if preset.lr_scheduler == "MultiStepLR":
-            milestones = [round(share * steps) for share in preset.milestones]
+            milestones = [round(fraction * steps) for fraction in preset.milestones]
             return lr_scheduler.MultiStepLR(self.optimizer, milestones, preset.gamma)
         return None
 

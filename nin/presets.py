@@ -10,13 +10,13 @@ from minicnn.arguments import ArgumentError
 from minicnn.vision import transforms
 
 from .networks import NETWORKS
+from .schema import choice, number, numbers, truth, whole
 from .settings import check, setting
 
 DATASETS = ("auto", "fashion-mnist", "silhouettes")
 INITS = ("default", "xavier_uniform", "kaiming_normal", "kaiming_centred")
 SCHEDULES = ("constant", "OneCycleLR", "MultiStepLR")
-MANY = 10**9  # images, or epochs: more than anybody waits for
-LARGE = 1_000_000  # and of what float32 can still add up
+LARGE = 1_000_000  # of what float32 can still add up: more than anybody has a use for
 
 
 @dataclass(frozen=True)
@@ -26,38 +26,38 @@ class Preset:
     Raises ArgumentError, naming the setting, for a value that it can't have.
     """
 
-    network: str = setting("quick", "network", choices=tuple(NETWORKS))
-    init: str = setting("default", "initial weights", choices=INITS)
+    network: str = setting("quick", "network", choice(*NETWORKS))
+    init: str = setting("default", "initial weights", choice(*INITS))
     last_bias: float = setting(
-        0.0, "the classes' biases start at this; 0 for as init says", far=LARGE
+        0.0, "the classes' biases start at this; 0 for as init says", number(-LARGE, LARGE)
     )
     dataset: str = setting(
-        "auto", "auto is fashion-mnist, or silhouettes if that can't be had", choices=DATASETS
+        "auto", "auto is fashion-mnist, or silhouettes if that can't be had", choice(*DATASETS)
     )
-    limit_train: int = setting(0, "use the first N training images; 0 for all", least=0, far=MANY)
-    limit_test: int = setting(0, "use the first N test images; 0 for all", least=0, far=MANY)
-    image_size: int = setting(28, "images are resized to this", least=1, far=512)
-    mean: float = setting(0.0, "and normalised to (x - mean) / std", far=LARGE)
-    std: float = setting(1.0, "see --mean", least=1e-6, far=LARGE)
-    flip: bool = setting(False, "mirror training images at random")
-    shift: int = setting(0, "shift training images by up to so many pixels", least=0, far=27)
-    batch_size: int = setting(64, "images in a step", least=1, far=MANY)
-    epochs: int = setting(10, "passes over the training images", least=1, far=MANY)
-    seed: int = setting(0, "of all random choices", least=0, far=2**63 - 1)
+    limit_train: int = setting(0, "use the first N training images; 0 for all", whole(0))
+    limit_test: int = setting(0, "use the first N test images; 0 for all", whole(0))
+    image_size: int = setting(28, "images are resized to this", whole(1, 512))
+    mean: float = setting(0.0, "and normalised to (x - mean) / std", number(-LARGE, LARGE))
+    std: float = setting(1.0, "see --mean", number(1e-6, LARGE))
+    flip: bool = setting(False, "mirror training images at random", truth)
+    shift: int = setting(0, "shift training images by up to so many pixels", whole(0, 27))
+    batch_size: int = setting(64, "images in a step", whole(1))
+    epochs: int = setting(10, "passes over the training images", whole(1))
+    seed: int = setting(0, "of all random choices", whole(0, 2**63 - 1))
     lr: float = setting(
-        0.1, "learning rate, the largest if there is a schedule", above=0, far=LARGE
+        0.1, "learning rate, the largest if there is a schedule", number(above=0, most=LARGE)
     )
-    momentum: float = setting(0.0, "of SGD", least=0, far=1)
-    nesterov: bool = setting(False, "Nesterov's momentum")
-    weight_decay: float = setting(0.0, "of SGD", least=0, far=LARGE)
-    max_norm: float = setting(0.0, "clip gradients to this norm; 0 for none", least=0, far=LARGE)
-    lr_scheduler: str = setting("constant", "schedule of the learning rate", choices=SCHEDULES)
-    pct_start: float = setting(0.1, "OneCycleLR: share of the steps that rise", least=0, most=1)
+    momentum: float = setting(0.0, "of SGD", number(0, 1))
+    nesterov: bool = setting(False, "Nesterov's momentum", truth)
+    weight_decay: float = setting(0.0, "of SGD", number(0, LARGE))
+    max_norm: float = setting(0.0, "clip gradients to this norm; 0 for none", number(0, LARGE))
+    lr_scheduler: str = setting("constant", "schedule of the learning rate", choice(*SCHEDULES))
+    pct_start: float = setting(0.1, "OneCycleLR: fraction of the steps that rise", number(0, 1))
     milestones: tuple[float, ...] = setting(
-        (), "MultiStepLR: shares of the training after which lr falls", above=0, most=1
+        (), "MultiStepLR: fractions of the training after which lr falls", numbers(above=0, most=1)
     )
-    gamma: float = setting(0.1, "MultiStepLR: to this share", above=0, most=1)
-    micro_batch: int = setting(32, "images that a CPU thread takes at a time", least=1, far=MANY)
+    gamma: float = setting(0.1, "MultiStepLR: to this fraction", number(above=0, most=1))
+    micro_batch: int = setting(32, "images that a CPU thread takes at a time", whole(1))
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -1,7 +1,8 @@
-"""What data that is read back may be: checks that are put together as the data is.
+"""Checks: which values there may be, said once for flags, for TOML and for files read back.
 
 A check is called with a value and with the words that say where it stands, and returns the value,
-or raises Misfit. Nothing is converted, and nothing is filled in.
+or raises Misfit. Nothing is converted, and nothing is filled in. Checks are put together as the
+data is.
 """
 
 from __future__ import annotations
@@ -9,83 +10,129 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from minicnn.arguments import ArgumentError
+
 Check = Callable[[Any, str], Any]
+MANY = 10**9  # images, steps or minutes: more than anybody waits for
+FAR = 1_000_000  # a bound this far from 0 is only spoken of to who goes past it
 
 
-class Misfit(ValueError):
-    """A value that can't be what was written; the message says where it stands, in one line."""
+class Misfit(ArgumentError):
+    """A value that can't be there; the message says where it stands, in one line."""
 
 
 def refuse(where: str, expected: str, value: Any) -> NoReturn:
     raise Misfit(f"{where} must be {expected}, got {reprlib.repr(value)}")
 
 
-def whole(least: int, most: int) -> Check:
+@dataclass(frozen=True)
+class One:
+    """The check of one value: its type, what is true of it, and the words for that."""
+
+    kind: type
+    holds: Callable[[Any], bool]
+    words: Callable[[Any], str]  # to somebody who wanted this value
+    choices: tuple[str, ...] = ()  # of a text, if these are all
+
+    def fits(self, value: Any) -> bool:
+        return type(value) is self.kind and self.holds(value)
+
+    def __call__(self, value: Any, where: str) -> Any:
+        if not self.fits(value):
+            refuse(where, self.words(value), value)
+        return value
+
+    def parse(self, text: str) -> Any:
+        """The value that a text, such as a flag's, stands for; raises ValueError for none."""
+        value: Any = text
+        try:
+            if self.kind is tuple:
+                value = tuple(float(part) for part in text.split(",") if part)
+            elif self.kind in (int, float):
+                value = self.kind(text)
+        except ValueError:
+            pass
+        if not self.fits(value):
+            raise ValueError(f"must be {self.words(value)}, got {reprlib.repr(text)}")
+        return value
+
+
+def _bounds(value: Any, least: float, above: float, most: float) -> str:
+    """The bounds in words, those that are far away only where this value is past them."""
+    given = value if isinstance(value, (int, float)) else 0
+    said = []
+    if above > -math.inf:
+        said.append(f"above {_said(above)}")
+    elif least > -FAR or given < least:
+        said.append(f"of at least {_said(least)}")
+    if most < FAR or given > most:
+        said.append(f"{'' if said else 'of '}at most {_said(most)}")
+    return " and ".join(said)
+
+
+def _said(bound: float) -> str:
+    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
+
+
+def whole(least: int, most: int = MANY) -> One:
     """A whole number in these bounds."""
 
-    def check(value: Any, where: str) -> Any:
-        if type(value) is not int or not least <= value <= most:
-            refuse(where, f"a whole number from {least} to {most}", value)
-        return value
+    def words(value: Any) -> str:
+        return f"a whole number {_bounds(value, least, -math.inf, most)}"
 
-    return check
+    return One(int, lambda value: least <= value <= most, words)
 
 
-def number(least: float = -math.inf, most: float = math.inf, finite: bool = True) -> Check:
+def number(
+    least: float = -math.inf,
+    most: float = math.inf,
+    *,
+    above: float = -math.inf,
+    finite: bool = True,
+) -> One:
     """A number in these bounds; if not `finite`, NaN and infinity are such numbers too."""
 
-    def check(value: Any, where: str) -> Any:
-        if type(value) is not float or not (
-            least <= value <= most if math.isfinite(value) else not finite
-        ):
-            bounds = [f"at least {least:g}"] if least > -math.inf else []
-            bounds += [f"at most {most:g}"] if most < math.inf else []
-            refuse(where, " ".join(["a number", " and ".join(bounds)]).strip(), value)
-        return value
+    def holds(value: float) -> bool:
+        return least <= value <= most and value > above if math.isfinite(value) else not finite
 
-    return check
+    def words(value: Any) -> str:
+        return f"a number {_bounds(value, least, above, most)}".strip()
+
+    return One(float, holds, words)
 
 
-def truth(value: Any, where: str) -> Any:
-    """True or false."""
-    if type(value) is not bool:
-        refuse(where, "true or false", value)
-    return value
+def numbers(least: float = -math.inf, most: float = math.inf, *, above: float = -math.inf) -> One:
+    """A tuple of numbers in these bounds, each of a text's after a comma."""
+    each = number(least, most, above=above)
+
+    def words(value: Any) -> str:
+        return f"a list of numbers {_bounds(None, least, above, most)}".strip()
+
+    return One(tuple, lambda values: all(map(each.fits, values)), words)
 
 
-def text(most: int) -> Check:
+def text(most: int) -> One:
     """A text of at most so many characters."""
-
-    def check(value: Any, where: str) -> Any:
-        if type(value) is not str or len(value) > most:
-            refuse(where, f"a text of at most {most} characters", value)
-        return value
-
-    return check
+    words = f"a text of at most {most} characters"
+    return One(str, lambda value: len(value) <= most, lambda _: words)
 
 
-def choice(*texts: str) -> Check:
+def choice(*texts: str) -> One:
     """One of these texts."""
-
-    def check(value: Any, where: str) -> Any:
-        if type(value) is not str or value not in texts:
-            refuse(where, "one of " + ", ".join(texts), value)
-        return value
-
-    return check
+    words = "one of " + ", ".join(texts)
+    return One(str, lambda value: value in texts, lambda _: words, texts)
 
 
-def exactly(expected: Any, reason: str = "") -> Check:
+def exactly(expected: Any, reason: str = "") -> One:
     """This very value, of this very type."""
+    words = f"{expected!r}{reason}"
+    return One(type(expected), lambda value: bool(value == expected), lambda _: words)
 
-    def check(value: Any, where: str) -> Any:
-        if type(value) is not type(expected) or value != expected:
-            refuse(where, f"{expected!r}{reason}", value)
-        return value
 
-    return check
+truth = One(bool, lambda _: True, lambda _: "true or false")
 
 
 def maybe(check: Check) -> Check:
@@ -105,8 +152,8 @@ def items(check: Check, least: int = 0, most: int = 10**6) -> Check:
     return check_all
 
 
-def record(fields: Mapping[str, Check]) -> Check:
-    """An object with these fields, all of them and no others."""
+def record(fields: Mapping[str, Any]) -> Check:
+    """An object with these fields, all of them and no others, and the check of each."""
 
     def check(value: Any, where: str) -> Any:
         if type(value) is not dict:

@@ -21,17 +21,16 @@ import minicnn
 from minicnn import backends, context
 from minicnn.arguments import ArgumentError
 from minicnn.parallel import available_cores
-from minicnn.vision.datasets import DatasetError
 
 from . import command_line, config
 from . import data as datasets
 from .checkpoint import CheckpointError, State
-from .command_line import DEVICES, Failure, UsageError, at_least, path, printable
+from .command_line import DEVICES, Failure, UsageError, argument, path, printable
 from .fit import Training
 from .presets import PRESETS, Preset
 from .progress import Progress
 from .run import THREADS, Run, RunError
-from .schema import Misfit
+from .schema import MANY, Misfit, number, whole
 from .tensorboard import Board
 from .watch import Interrupted, Signals, Stuck, Watch
 
@@ -76,12 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--threads",
-        type=at_least(1, int, most=THREADS),
+        type=argument(whole(1, THREADS)),
         help="worker threads on the CPU (default: one for each core)",
     )
     add(
         "--blas-threads",
-        type=at_least(1, int, most=THREADS),
+        type=argument(whole(1, THREADS)),
         help="threads for the matrix products of each worker thread (default: 1)",
     )
     add(
@@ -93,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--checkpoint-minutes",
-        type=at_least(0, float, above=True),
+        type=argument(number(above=0, most=MANY)),
         default=10.0,
         metavar="N",
         help="a checkpoint every N minutes, beside that after each epoch (default: 10)",
@@ -110,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--log-interval",
-        type=at_least(0, int),
+        type=argument(whole(0)),
         default=0,
         metavar="N",
         help="a line on stderr every N steps; 0 for none (default: 0)",
@@ -207,7 +206,7 @@ def _begin(
         preset.try_network()
     except ArgumentError as error:
         raise UsageError(f"--image-size: {error}") from None
-    data, preset = _load(args, preset)
+    data, preset = datasets.load(preset, args.data_dir)
     environment = {
         "backend": backend,
         "library": _describe_backend(backend),
@@ -240,7 +239,7 @@ def _resume(
         raise Failure(f"--resume: {error}") from None
     if state is not None:
         run.restarted(state[1])
-    data, _ = _load(args, run.preset)
+    data, _ = datasets.load(run.preset, args.data_dir)
     for name, images in (("training_images", data.train), ("test_images", data.test)):
         if run.environment[name] != len(images):
             raise Failure(
@@ -248,13 +247,6 @@ def _resume(
                 f" {run.environment[name]:,}, but there are {len(images):,}"
             )
     return run, data, state
-
-
-def _load(args: argparse.Namespace, preset: Preset) -> tuple[datasets.Data, Preset]:
-    try:
-        return datasets.load(preset, args.data_dir)
-    except DatasetError as error:
-        raise UsageError(str(error)) from None
 
 
 def _start(args: argparse.Namespace, run: Run, data: datasets.Data, signals: Signals) -> Watch:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from minicnn.arguments import ArgumentError
-from nin import networks, settings, train
+from nin import networks, train
 from nin.presets import PRESETS, Preset
 
 from . import noise
@@ -56,7 +56,7 @@ EDGES["int"] += ["-0", "٣", "1_0", " 1 ", "0x10"]
 
 def values(name):
     setting = SETTINGS[name]
-    return EDGES.get(setting.type, [*setting.metadata["choices"], "x", ""])
+    return EDGES.get(setting.type, [*setting.metadata["check"].choices, "x", ""])
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -72,7 +72,7 @@ def test_a_text_is_a_value_in_the_settings_type_or_refused_in_one_line(name):
 
 def parsed(name, text):
     try:
-        return settings.parse(SETTINGS[name], text), ""
+        return SETTINGS[name].metadata["check"].parse(text), ""
     except ValueError as error:
         return None, str(error)
 
@@ -186,10 +186,10 @@ def test_images_that_a_network_can_not_take_are_refused_before_a_directory_is_ma
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("share", ["0", "1e-300", "0.3", "0.999", "1"])
-def test_a_cycle_of_any_rise_goes_to_its_end_and_can_be_resumed(capsys, tmp_path, share):
+@pytest.mark.parametrize("fraction", ["0", "1e-300", "0.3", "0.999", "1"])
+def test_a_cycle_of_any_rise_goes_to_its_end_and_can_be_resumed(capsys, tmp_path, fraction):
     flags = ["--limit-train", "5", "--limit-test", "1", "--batch-size", "2", "--epochs", "2"]
-    flags += ["--pct-start", share, "--out", str(tmp_path / "run")]
+    flags += ["--pct-start", fraction, "--out", str(tmp_path / "run")]
     assert train.main(flags) == 0
     assert train.main(["--resume", str(tmp_path / "run")]) == 0
     capsys.readouterr()

@@ -11,11 +11,10 @@ from typing import Any
 import minicnn
 from minicnn import context
 from minicnn.parallel import available_cores
-from minicnn.vision.datasets import DatasetError
 
 from .. import command_line
-from ..command_line import UsageError, at_least, path
-from ..run import RunError
+from ..command_line import UsageError, argument, path
+from ..schema import whole
 from .report import Report
 
 PROG = "python -m nin.study"
@@ -47,7 +46,7 @@ def _parser(name: str, study: Any) -> command_line.Parser:
     parser.add_backend()
     parser.add_argument(
         "--seed",
-        type=at_least(0, int, most=2**63 - 1),
+        type=argument(whole(0, 2**63 - 1)),
         default=0,
         help="of all random choices (default: 0)",
     )
@@ -74,8 +73,6 @@ def _run(name: str, study: Any, args: argparse.Namespace) -> int:
         minicnn.manual_seed(args.seed)
         with context.using(conv_algorithm="auto"):  # as nin.train does
             study.run(args, report)
-    except (RunError, DatasetError) as error:  # what a flag names is not there, or can't be used
-        raise UsageError(str(error)) from None
     finally:
         report.close()
     return command_line.DONE

@@ -19,8 +19,9 @@ from typing import Any
 from minicnn import nn
 
 from .. import drawing
-from ..command_line import at_least
+from ..command_line import argument
 from ..presets import PRESETS
+from ..schema import whole
 from ..table import Column
 from . import trial
 from .report import Report
@@ -161,11 +162,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     questions = parser.add_argument_group("questions", "all of them unless some are given")
     for flag, (text, _) in QUESTIONS.items():
         questions.add_argument(f"--{flag}", action="store_true", help=text)
-    whole = at_least(1, int, most=10_000)
+    count = argument(whole(1, 10_000))
     trial.add_data(parser, IMAGES, "60,000 images, 5 epochs, 3 seeds (default: small)")
-    parser.add_argument("--epochs", type=whole, help="default: 2; --full: 5")
+    parser.add_argument("--epochs", type=count, help="default: 2; --full: 5")
     parser.add_argument(
-        "--seeds", type=whole, metavar="N", help="--seed and the N-1 after it (1; --full: 3)"
+        "--seeds", type=count, metavar="N", help="--seed and the N-1 after it (1; --full: 3)"
     )
 
 

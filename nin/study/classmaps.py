@@ -19,7 +19,8 @@ from minicnn.utils.data import DataLoader, Dataset
 from minicnn.vision.image_dataset import CLASSES
 
 from .. import drawing, trained
-from ..command_line import Failure, UsageError, at_least, path
+from ..command_line import Failure, UsageError, argument, path
+from ..schema import whole
 from ..table import Column
 from . import trial
 from .report import Report
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=path, metavar="RUN", help="directory of a training")
     trial.add_data(parser, IMAGES, "look at the whole test set")
     parser.add_argument(
-        "--wrong", type=at_least(1, int, most=100), default=5, help="mistakes to show (default: 5)"
+        "--wrong", type=argument(whole(1, 100)), default=5, help="mistakes to show (default: 5)"
     )
 
 

@@ -15,8 +15,9 @@ import minicnn
 from minicnn import nn
 
 from .. import drawing, networks
-from ..command_line import at_least
+from ..command_line import argument
 from ..presets import PRESETS
+from ..schema import MANY, number
 from ..table import Column
 from . import classics, trial
 from .memory import allocated
@@ -74,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--seconds",
-        type=at_least(0, float, above=True),
+        type=argument(number(above=0, most=MANY)),
         help="of training for each network (default: 20; --full: 300)",
     )
 

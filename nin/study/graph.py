@@ -13,8 +13,9 @@ import minicnn
 from minicnn import Tensor, nn
 
 from .. import drawing
-from ..command_line import at_least
+from ..command_line import argument
 from ..presets import PRESETS
+from ..schema import whole
 from ..table import Column
 from . import tape
 from .report import Report
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("preset", metavar="PRESET", choices=PRESETS, help=", ".join(PRESETS))
     parser.add_argument(
         "--batch-size",
-        type=at_least(1, int, most=256),
+        type=argument(whole(1, 256)),
         default=8,
         help="images in the step (default: 8)",
     )

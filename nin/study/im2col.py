@@ -16,7 +16,8 @@ from minicnn.backends import Array, backend_of
 from minicnn.backends.windows import Window
 
 from .. import drawing
-from ..command_line import UsageError, at_least
+from ..command_line import UsageError, argument
+from ..schema import whole
 from ..table import Column
 from . import heatmap
 from .report import Report
@@ -62,11 +63,11 @@ BACKWARD = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add, whole = parser.add_argument, at_least(1, int)
-    add("--size", type=whole, default=5, help="height and width of the image (default: 5)")
-    add("--kernel", type=whole, default=3, help="height and width of the filter (default: 3)")
-    add("--stride", type=whole, default=2, help="pixels from window to window (default: 2)")
-    add("--padding", type=at_least(0, int), default=1, help="zeros on each side (default: 1)")
+    add, count = parser.add_argument, argument(whole(1))
+    add("--size", type=count, default=5, help="height and width of the image (default: 5)")
+    add("--kernel", type=count, default=3, help="height and width of the filter (default: 3)")
+    add("--stride", type=count, default=2, help="pixels from window to window (default: 2)")
+    add("--padding", type=argument(whole(0)), default=1, help="zeros on each side (default: 1)")
 
 
 def unroll(x: Tensor, w: Tensor, stride: int, padding: int) -> Steps:

@@ -20,10 +20,11 @@ from minicnn.backends import Array, threads
 from minicnn.operations.winograd import FixedFilters
 from minicnn.parallel import available_cores
 
-from ..command_line import at_least
+from ..command_line import argument
 from ..fit import batches_for
 from ..health import leaves
 from ..presets import PRESETS, Preset
+from ..schema import whole
 from ..table import Column
 from . import tape
 from .memory import allocated
@@ -72,7 +73,7 @@ class Layer(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("preset", metavar="PRESET", choices=PRESETS, help=", ".join(PRESETS))
     parser.add_argument(
-        "--steps", type=at_least(1, int, most=10_000), default=5, help="steps to time (default: 5)"
+        "--steps", type=argument(whole(1, 10_000)), default=5, help="steps to time (default: 5)"
     )
 
 

@@ -17,10 +17,11 @@ from minicnn import nn
 from minicnn.utils.data import DataLoader, Subset
 
 from .. import data as datasets
-from ..command_line import at_least, path
+from ..command_line import argument, path
 from ..data import Data
 from ..fit import Training, evaluate
 from ..presets import DATASETS, Preset
+from ..schema import whole
 
 SEEN = 5000  # training images on which a trained network is tested too
 
@@ -60,11 +61,11 @@ def add_data(parser: argparse.ArgumentParser, images: Images, full: str) -> None
     add("--full", action="store_true", help=full)
     for part, n in images.items():
         text = f"use the first N {part} images (default: {n}; --full: all)"
-        add(f"--limit-{part}", type=at_least(1, int), metavar="N", help=text)
+        add(f"--limit-{part}", type=argument(whole(1)), metavar="N", help=text)
 
 
 def load(args: argparse.Namespace, images: Images, preset: Preset) -> tuple[Data, Preset]:
-    """The data that the flags ask for, and the preset with them. Raises DatasetError."""
+    """The data that the flags ask for, and the preset with them. Raises UsageError."""
     limits: dict[str, Any] = {
         f"limit_{part}": getattr(args, f"limit_{part}") or (0 if args.full else n)
         for part, n in images.items()
