@@ -7,6 +7,7 @@ stays float32 whatever Python number it meets, and int64 · float32 is float32.
 
 from __future__ import annotations
 
+from functools import reduce
 from math import isfinite
 from numbers import Integral
 from typing import Any
@@ -94,15 +95,18 @@ def _promote(a: DType, b: DType) -> DType:
 
 def result_type(*operands: Any) -> DType:
     """The element type of an operation's result, for operands that are arrays or numbers."""
+    with_axes: list[DType] = []
+    without: list[DType] = []
+    numbers: list[DType] = []
+    for x in operands:
+        if not hasattr(x, "dtype"):
+            numbers.append(dtype_of_number(x))
+        else:
+            (with_axes if x.ndim else without).append(x.dtype)
     result: DType = None
-    with_axes = [x.dtype for x in operands if getattr(x, "ndim", 0) > 0]
-    without = [x.dtype for x in operands if getattr(x, "ndim", None) == 0]
-    numbers = [dtype_of_number(x) for x in operands if not hasattr(x, "dtype")]
     for group in (with_axes, without, numbers):
         if group:
-            best = group[0]
-            for dtype in group[1:]:
-                best = _promote(best, dtype)
+            best = reduce(_promote, group)
             if result is None or kind(best) > kind(result):
                 result = best
     return result

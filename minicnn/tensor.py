@@ -6,16 +6,17 @@ import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from numbers import Number
+from math import prod
 from typing import Any, NamedTuple
 from weakref import ref
 
-from . import autograd, backends
-from .arguments import ArgumentError, ArgumentTypeError, number, whole
+from . import autograd, backends, elementwise
+from .arguments import ArgumentError, ArgumentTypeError
 from .autograd import Node, Variable, changed_in_place
+from .axes import axes_of, axis_of, sizes_of
 from .backends import Array, as_array, backend_of
 from .backends.layout import memory_order
-from .device import device
+from .device import device as Device
 from .dtype import (
     DType,
     as_dtype,
@@ -26,16 +27,16 @@ from .dtype import (
     int64,
     is_floating,
     kind,
-    result_type,
     uint8,
-    wrapped,
 )
-from .grad_mode import is_grad_enabled
+from .elementwise import compare, converted, floating, not_bool, operand
+from .grad_mode import is_grad_enabled, no_grad
 from .indexing import steps
 from .operations import arithmetic, matrix, shape
 from .versions import owner
 
 Dim = int | tuple[int, ...] | list[int] | None
+Binary = Callable[["Tensor", Any], "Tensor"]
 
 
 class MaxResult(NamedTuple):
@@ -43,6 +44,36 @@ class MaxResult(NamedTuple):
 
     values: Tensor
     indices: Tensor
+
+
+def _operators(symbol: str, compute: elementwise.Operator) -> tuple[Binary, Binary, Binary]:
+    """The methods of an operator, `x + y`, `y + x` where y is no Tensor, and `x += y`."""
+
+    def forward(self: Tensor, other: Any) -> Tensor:
+        return compute(self, other)
+
+    def reflected(self: Tensor, other: Any) -> Tensor:
+        return compute(other, self)
+
+    def in_place(self: Tensor, other: Any) -> Tensor:
+        with no_grad():
+            result = compute(self, other)
+        return self._in_place(f"{symbol}=", result, other)
+
+    forward.__doc__ = f"self {symbol} other, elementwise."
+    reflected.__doc__ = f"other {symbol} self, elementwise."
+    in_place.__doc__ = f"self {symbol}= other, elementwise, for a tensor without history."
+    return forward, reflected, in_place
+
+
+def _comparison(symbol: str, function: elementwise.Operator) -> Binary:
+    """The method of a comparison."""
+
+    def method(self: Tensor, other: Any) -> Tensor:
+        return compare(function, self, other)
+
+    method.__doc__ = f"self {symbol} other, elementwise: bools."
+    return method
 
 
 class Tensor(Variable):
@@ -120,7 +151,7 @@ class Tensor(Variable):
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the length of one axis."""
-        return self.shape if dim is None else self.shape[_axis("size", self, dim)]
+        return self.shape if dim is None else self.shape[axis_of("size", self, dim)]
 
     @property
     def ndim(self) -> int:
@@ -137,8 +168,8 @@ class Tensor(Variable):
         return self.array.dtype
 
     @property
-    def device(self) -> device:
-        return device(backend_of(self.array).device_type)
+    def device(self) -> Device:
+        return Device(backend_of(self.array).device_type)
 
     @property
     def is_leaf(self) -> bool:
@@ -320,31 +351,27 @@ class Tensor(Variable):
 
     # --- other types and places ------------------------------------------------------------------
 
-    def to(self, *targets: Any, dtype: Any = None, device: Any = None, **ignored: Any) -> Tensor:
-        """This tensor on another device or in another dtype; itself if it is there already."""
-        ignored.pop("non_blocking", None)
-        if ignored:
-            raise TypeError(f"to(): unsupported argument {sorted(ignored)[0]!r}")
+    def to(
+        self, *targets: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False
+    ) -> Tensor:
+        """This tensor on another device or in another dtype; itself if it is there already.
+
+        `non_blocking` changes nothing.
+        """
         for target in targets:
             if isinstance(target, Tensor):
                 dtype, device = target.dtype, target.device
-            elif isinstance(target, (str, _device)):
+            elif isinstance(target, (str, Device)):
                 device = target
             elif not isinstance(target, bool):  # that is PyTorch's non_blocking
                 dtype = target
         moved = self
         if device is not None:
-            source, there = backend_of(self.array), _device(device).backend
+            source, there = backend_of(self.array), Device(device).backend
             if there is not source:
-                backends.refuse_capture(f"to({str(_device(device))!r})")
+                backends.refuse_capture(f"to({str(Device(device))!r})")
                 moved = arithmetic.to_device(moved, source, there)
-        if dtype is not None and moved.dtype != dtype:
-            dtype = as_dtype("to", dtype)
-            if is_floating(dtype) and is_floating(moved.dtype):
-                return arithmetic.cast(moved, dtype)
-            with backend_of(moved.array).quiet():
-                return Tensor(moved.array.astype(dtype))
-        return moved
+        return moved if dtype is None else converted(moved, as_dtype("to", dtype))
 
     def cpu(self) -> Tensor:
         return self.to("cpu")
@@ -380,35 +407,67 @@ class Tensor(Variable):
 
     # --- arithmetic ------------------------------------------------------------------------------
 
-    def __add__(self, other: Any) -> Tensor:
-        return _binary(arithmetic.add, self, other)
+    __add__, __radd__, __iadd__ = _operators("+", elementwise.add)
+    __sub__, __rsub__, __isub__ = _operators("-", elementwise.subtract)
+    __mul__, __rmul__, __imul__ = _operators("*", elementwise.multiply)
+    __truediv__, __rtruediv__, __itruediv__ = _operators("/", elementwise.divide)
+    __pow__, __rpow__, __ipow__ = _operators("**", elementwise.power)
+    __and__, __rand__, __iand__ = _operators("&", elementwise.bitwise_and)
+    __or__, __ror__, __ior__ = _operators("|", elementwise.bitwise_or)
+    __xor__, __rxor__, __ixor__ = _operators("^", elementwise.bitwise_xor)
 
-    def __radd__(self, other: Any) -> Tensor:
-        return _binary(arithmetic.add, other, self)
+    __eq__ = _comparison("==", operator.eq)  # type: ignore[assignment]
+    __ne__ = _comparison("!=", operator.ne)  # type: ignore[assignment]
+    __lt__ = _comparison("<", operator.lt)
+    __le__ = _comparison("<=", operator.le)
+    __gt__ = _comparison(">", operator.gt)
+    __ge__ = _comparison(">=", operator.ge)
 
-    def __sub__(self, other: Any) -> Tensor:
-        return _binary(arithmetic.subtract, _no_bool("-", self), other)
+    def __hash__(self) -> int:
+        return id(self)
 
-    def __rsub__(self, other: Any) -> Tensor:
-        return _binary(arithmetic.subtract, other, _no_bool("-", self))
+    def eq(self, other: Any) -> Tensor:
+        """self == other, elementwise: bools."""
+        return self == other
 
-    def __mul__(self, other: Any) -> Tensor:
-        return _binary(arithmetic.multiply, self, other)
+    def __neg__(self) -> Tensor:
+        return arithmetic.negative(not_bool("-", self))
 
-    def __rmul__(self, other: Any) -> Tensor:
-        return _binary(arithmetic.multiply, other, self)
+    def __invert__(self) -> Tensor:
+        if is_floating(self.dtype):
+            raise TypeError(f"~: expected bools or whole numbers, got {self.dtype}")
+        return Tensor(~self.array)
 
-    def __truediv__(self, other: Any) -> Tensor:
-        return _binary(arithmetic.divide, self, other, floating=True)
+    def __abs__(self) -> Tensor:
+        return self.abs()
 
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return _binary(arithmetic.divide, other, self, floating=True)
+    def abs(self) -> Tensor:
+        """The elements without their sign. The derivative at 0 is 0."""
+        return arithmetic.absolute(not_bool("abs", self))
 
-    def __pow__(self, other: Any) -> Tensor:
-        return _power(self, other)
+    def exp(self) -> Tensor:
+        """e to the power of each element."""
+        return arithmetic.exp(floating(self))
 
-    def __rpow__(self, other: Any) -> Tensor:
-        return _power(other, self)
+    def log(self) -> Tensor:
+        """The natural logarithm of each element."""
+        return arithmetic.log(floating(self))
+
+    def sqrt(self) -> Tensor:
+        """The square root of each element."""
+        return arithmetic.sqrt(floating(self))
+
+    def relu(self) -> Tensor:
+        """max(x, 0) of each element x. The derivative at 0 is 0."""
+        return arithmetic.relu(not_bool("relu", self))
+
+    def sigmoid(self) -> Tensor:
+        """1 / (1 + exp(-x)) of each element x."""
+        return arithmetic.sigmoid(floating(self))
+
+    def matmul(self, other: Tensor) -> Tensor:
+        """The product of matrices, vectors and stacks of matrices, `self @ other`."""
+        return self @ other
 
     def __matmul__(self, other: Tensor) -> Tensor:
         if not isinstance(other, Tensor):
@@ -418,60 +477,9 @@ class Tensor(Variable):
             raise ArgumentError(f"@: shapes {self.shape} and {other.shape} do not fit")
         if self.dtype != other.dtype:
             raise ArgumentError(f"@: {self.dtype} and {other.dtype}; .to(dtype) converts one")
-        return _binary(matrix.matmul, self, other)
-
-    def __neg__(self) -> Tensor:
-        return arithmetic.negative(_no_bool("-", self))
-
-    def __abs__(self) -> Tensor:
-        return self.abs()
-
-    def abs(self) -> Tensor:
-        return arithmetic.absolute(_no_bool("abs", self))
-
-    def exp(self) -> Tensor:
-        return arithmetic.exp(_floating(self))
-
-    def log(self) -> Tensor:
-        return arithmetic.log(_floating(self))
-
-    def sqrt(self) -> Tensor:
-        return arithmetic.sqrt(_floating(self))
-
-    def relu(self) -> Tensor:
-        return arithmetic.relu(_no_bool("relu", self))
-
-    def sigmoid(self) -> Tensor:
-        return arithmetic.sigmoid(_floating(self))
-
-    def matmul(self, other: Tensor) -> Tensor:
-        return self @ other
+        return elementwise.binary(matrix.matmul, self, other)
 
     # Changing a tensor in place is for values without history: parameters under no_grad, counters.
-
-    def __iadd__(self, other: Any) -> Tensor:
-        return self._in_place("+=", self.detach() + _detached(other), other)
-
-    def __isub__(self, other: Any) -> Tensor:
-        return self._in_place("-=", self.detach() - _detached(other), other)
-
-    def __imul__(self, other: Any) -> Tensor:
-        return self._in_place("*=", self.detach() * _detached(other), other)
-
-    def __itruediv__(self, other: Any) -> Tensor:
-        return self._in_place("/=", self.detach() / _detached(other), other)
-
-    def __ipow__(self, other: Any) -> Tensor:
-        return self._in_place("**=", self.detach() ** _detached(other), other)
-
-    def __iand__(self, other: Any) -> Tensor:
-        return self._in_place("&=", self.detach() & _detached(other), other)
-
-    def __ior__(self, other: Any) -> Tensor:
-        return self._in_place("|=", self.detach() | _detached(other), other)
-
-    def __ixor__(self, other: Any) -> Tensor:
-        return self._in_place("^=", self.detach() ^ _detached(other), other)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(value, Tensor):
@@ -483,7 +491,7 @@ class Tensor(Variable):
                 backends.refuse_capture("[…] = of an array on the host")
             new = backend.from_host(value)
         else:
-            new = fitting("[…] =", _operand("[…] =", value), self.dtype)
+            new = fitting("[…] =", operand("[…] =", value), self.dtype)
         *before, last = steps(self.array, index)
         with self._changing("[…] =", value) as array:
             for step in before:
@@ -500,7 +508,7 @@ class Tensor(Variable):
         """Every element this number, or that of a tensor without axes."""
         if isinstance(value, Tensor):
             return self._in_place("fill_", value.detach().reshape(()), value)
-        value = fitting("fill_", _operand("fill_", value), self.dtype)
+        value = fitting("fill_", operand("fill_", value), self.dtype)
         with self._changing("fill_") as array:
             array[...] = value
         return self
@@ -510,15 +518,6 @@ class Tensor(Variable):
         if not isinstance(other, Tensor):
             raise TypeError(f"copy_: expected a Tensor, got {type(other).__name__}")
         return self._in_place("copy_", other.detach().to(self.device), other)
-
-    def _refuse_history(self, name: str, *others: Any) -> None:
-        if is_grad_enabled() and any(
-            isinstance(t, Tensor) and t.requires_grad for t in (self, *others)
-        ):
-            raise RuntimeError(
-                f"{name}: a tensor that takes part in a gradient can't be changed in place; write"
-                " x = x + y for x += y, or use no_grad() if no gradient is meant"
-            )
 
     def _in_place(self, name: str, result: Tensor, other: Any) -> Tensor:
         if kind(result.dtype) > kind(self.dtype):
@@ -534,7 +533,11 @@ class Tensor(Variable):
     @contextmanager
     def _changing(self, name: str, *others: Any) -> Iterator[Array]:
         """The array, to be written into: refused where that would be wrong, and noted."""
-        self._refuse_history(name, *others)
+        if is_grad_enabled() and any(getattr(t, "needs_grad", False) for t in (self, *others)):
+            raise RuntimeError(
+                f"{name}: a tensor that takes part in a gradient can't be changed in place; write"
+                " x = x + y for x += y, or use no_grad() if no gradient is meant"
+            )
         if self._copy_of() is not None:
             raise RuntimeError(
                 f"{name}: this tensor is a copy, since images and filters are channels-last in"
@@ -547,55 +550,6 @@ class Tensor(Variable):
             raise RuntimeError(f"{name}: {error}") from None
         finally:
             changed_in_place(self.array, name)
-
-    # --- comparison ------------------------------------------------------------------------------
-
-    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return _compare("__eq__", self, other) if _comparable(other) else NotImplemented
-
-    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return _compare("__ne__", self, other) if _comparable(other) else NotImplemented
-
-    def __lt__(self, other: Any) -> Tensor:
-        return _compare("__lt__", self, other)
-
-    def __le__(self, other: Any) -> Tensor:
-        return _compare("__le__", self, other)
-
-    def __gt__(self, other: Any) -> Tensor:
-        return _compare("__gt__", self, other)
-
-    def __ge__(self, other: Any) -> Tensor:
-        return _compare("__ge__", self, other)
-
-    def eq(self, other: Any) -> Tensor:
-        return self == other
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __invert__(self) -> Tensor:
-        if is_floating(self.dtype):
-            raise TypeError(f"~: expected bools or whole numbers, got {self.dtype}")
-        return Tensor(~self.array)
-
-    def __and__(self, other: Any) -> Tensor:
-        return _bitwise("&", operator.and_, self, other)
-
-    def __rand__(self, other: Any) -> Tensor:
-        return _bitwise("&", operator.and_, self, other)
-
-    def __or__(self, other: Any) -> Tensor:
-        return _bitwise("|", operator.or_, self, other)
-
-    def __ror__(self, other: Any) -> Tensor:
-        return _bitwise("|", operator.or_, self, other)
-
-    def __xor__(self, other: Any) -> Tensor:
-        return _bitwise("^", operator.xor, self, other)
-
-    def __rxor__(self, other: Any) -> Tensor:
-        return _bitwise("^", operator.xor, self, other)
 
     def all(self) -> Tensor:
         """Whether no element is 0: a bool, or of uint8 a uint8, as in PyTorch."""
@@ -615,13 +569,13 @@ class Tensor(Variable):
         x = self.to(dtype) if dtype is not None else self
         if not is_floating(x.dtype):
             x = x.to(int64)
-        return shape.sum(x, _axes("sum", self, dim), keepdim)
+        return shape.sum(x, axes_of("sum", self, dim), keepdim)
 
     def mean(self, dim: Dim = None, keepdim: bool = False, *, dtype: DType = None) -> Tensor:
         x = self.to(dtype) if dtype is not None else self
         if not is_floating(x.dtype):
             raise RuntimeError(f"mean(): a {x.dtype} tensor has no mean; use .float().mean()")
-        return shape.mean(x, _axes("mean", self, dim), keepdim)
+        return shape.mean(x, axes_of("mean", self, dim), keepdim)
 
     def max(self, dim: int | Tensor | None = None, keepdim: bool = False) -> Any:
         """The largest element; along `dim`, (values, indices), the first of equal maxima."""
@@ -637,14 +591,14 @@ class Tensor(Variable):
         if not self.ndim:
             return MaxResult(shape.maximum_of_all(self), indices)
         # A copy, as the program may write into the one that it is given.
-        values = shape.take_along(self, indices.array.copy(), _axis("max", self, dim))
+        values = shape.take_along(self, indices.array.copy(), axis_of("max", self, dim))
         if keepdim:
             return MaxResult(values, indices)
         return MaxResult(values.squeeze(dim), indices.squeeze(dim))
 
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
         """Where the largest element stands, int64; the first of equal ones."""
-        axis = None if dim is None else _axis("argmax", self, dim)
+        axis = None if dim is None else axis_of("argmax", self, dim)
         if not (self.numel() if axis is None or not self.ndim else self.shape[axis]):
             raise IndexError(f"argmax(): shape {self.shape} has no elements along dim {dim}")
         return Tensor(self.array.argmax(axis=axis if self.ndim else None, keepdims=keepdim))
@@ -653,8 +607,8 @@ class Tensor(Variable):
 
     def reshape(self, *sizes: Any) -> Tensor:
         """The same elements in another shape; one size may be -1."""
-        target = _sizes("reshape", sizes)
-        if any(n < -1 for n in target):
+        target = sizes_of("reshape", sizes)
+        if min(target, default=0) < -1:
             raise ArgumentError(f"reshape: a size must be at least 0, or -1 once, got {target}")
         try:
             result: Tensor = shape.reshape(self, target)
@@ -682,31 +636,26 @@ class Tensor(Variable):
         """The axes from start_dim to end_dim, both included, as one."""
         if not self.ndim:
             return self.reshape(1)
-        start, end = _axis("flatten", self, start_dim), _axis("flatten", self, end_dim)
+        start, end = axis_of("flatten", self, start_dim), axis_of("flatten", self, end_dim)
         if start > end:
             raise RuntimeError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
-        length = 1
-        for n in self.shape[start : end + 1]:
-            length *= n
+        length = prod(self.shape[start : end + 1])
         return self.reshape(*self.shape[:start], length, *self.shape[end + 1 :])
 
     def squeeze(self, dim: int | None = None) -> Tensor:
         """Without the axes of length 1, or without axis `dim` if its length is 1."""
-        at = None if dim is None else _axis("squeeze", self, dim)
+        at = None if dim is None else axis_of("squeeze", self, dim)
         return self.reshape([n for i, n in enumerate(self.shape) if n != 1 or at not in (None, i)])
 
     def unsqueeze(self, dim: int) -> Tensor:
         """With a new axis of length 1 before axis `dim`."""
-        dim = whole("unsqueeze", "dim", dim)
-        if not -self.ndim - 1 <= dim <= self.ndim:
-            raise IndexError(f"unsqueeze: dim {dim} is out of range for shape {self.shape}")
-        at = dim % (self.ndim + 1)
+        at = axis_of("unsqueeze", self, dim, new=True)
         return self.reshape(*self.shape[:at], 1, *self.shape[at:])
 
     def permute(self, *dims: Any) -> Tensor:
         """The axes in another order."""
-        dims = _sizes("permute", dims)
-        order = tuple(_axis("permute", self, d) for d in dims)
+        dims = sizes_of("permute", dims)
+        order = tuple([axis_of("permute", self, d) for d in dims])
         if sorted(order) != list(range(self.ndim)):
             raise RuntimeError(f"permute: {dims} is no order of the axes of {self.shape}")
         result: Tensor = shape.permute(self, order)
@@ -716,7 +665,7 @@ class Tensor(Variable):
     def transpose(self, dim0: int, dim1: int) -> Tensor:
         """Two axes exchanged."""
         order = list(range(self.ndim))
-        a, b = _axis("transpose", self, dim0), _axis("transpose", self, dim1)
+        a, b = axis_of("transpose", self, dim0), axis_of("transpose", self, dim1)
         if self.ndim:
             order[a], order[b] = b, a
         return self.permute(order)
@@ -743,127 +692,3 @@ class Tensor(Variable):
     def __reversed__(self) -> Tensor:
         """The elements along the first axis, last one first."""
         return self[::-1] if self.ndim else self
-
-
-_device = device  # `device` is a property inside the class
-
-
-def _operand(name: str, x: Any) -> Any:
-    """A Tensor as it is, and any real number as Python's own."""
-    if isinstance(x, Tensor):
-        return x
-    try:
-        return number(x)
-    except TypeError:
-        raise TypeError(
-            f"{name}: expected a Tensor or a number beside a Tensor, got"
-            f" {type(x).__module__}.{type(x).__qualname__}; minicnn.tensor(…) makes one"
-        ) from None
-
-
-def _binary(function: Callable[..., Tensor], x: Any, y: Any, floating: bool = False) -> Tensor:
-    """Apply an elementwise operation to operands brought to the one type of the result."""
-    name = function.__name__
-    x, y = _operand(name, x), _operand(name, y)
-    dtype = result_type(*(v.array if isinstance(v, Tensor) else v for v in (x, y)))
-    if floating and not is_floating(dtype):
-        dtype = float32
-    try:
-        return function(
-            *(v.to(dtype) if isinstance(v, Tensor) else wrapped(name, v, dtype) for v in (x, y))
-        )
-    except ValueError as error:
-        if isinstance(x, Tensor) and isinstance(y, Tensor) and "broadcast" in str(error):
-            raise ArgumentError(f"{name}: shapes {x.shape} and {y.shape} do not fit") from error
-        raise ArgumentError(f"{name}: {error}") from error
-
-
-def _power(x: Any, y: Any) -> Tensor:
-    x, y = _operand("power", x), _operand("power", y)
-    dtype = result_type(*(v.array if isinstance(v, Tensor) else v for v in (x, y)))
-    if is_floating(dtype):
-        return _binary(arithmetic.power, x, y)
-    if not kind(dtype):
-        raise ArgumentError("power: of bools is not supported; use .long()")
-    if not isinstance(y, Tensor) and y < 0:
-        raise ArgumentError("power: whole numbers have no negative powers; use .float()")
-    if not isinstance(y, Tensor) and wrapped("power", y, dtype) != y:
-        raise ArgumentError(f"power: the exponent {y} does not fit into {dtype}")
-    return _binary(arithmetic.integer_power, x, y)
-
-
-def _compare(name: str, x: Tensor, other: Any) -> Tensor:
-    y = _operand(name.strip("_"), other)
-    dtype = result_type(x.array, y.array if isinstance(y, Tensor) else y)
-    if isinstance(y, Tensor):
-        autograd.common_backend(name.strip("_"), x, y)
-    a = x.array.astype(dtype, copy=False)
-    b = y.array.astype(dtype, copy=False) if isinstance(y, Tensor) else y
-    try:
-        return Tensor(backend_of(a).xp.asarray(getattr(operator, name)(a, b)))
-    except ValueError:
-        raise ArgumentError(
-            f"{name.strip('_')}: shapes {a.shape} and {b.shape} do not fit"
-        ) from None
-
-
-def _comparable(other: Any) -> bool:
-    """Whether == compares elements, or refuses to; None and texts just are something else."""
-    return isinstance(other, Number) or hasattr(other, "__array__")
-
-
-def _bitwise(name: str, function: Callable[..., Any], x: Tensor, other: Any) -> Tensor:
-    y = _operand(name, other)
-    dtype = result_type(x.array, y.array if isinstance(y, Tensor) else y)
-    if is_floating(dtype):
-        raise ArgumentTypeError(f"{name}: expected bools or whole numbers, got {dtype}")
-    if isinstance(y, Tensor):
-        autograd.common_backend(name, x, y)
-        y = y.array.astype(dtype, copy=False)
-    else:
-        y = wrapped(name, y, dtype)
-    try:
-        return Tensor(function(x.array.astype(dtype, copy=False), y))
-    except ValueError:
-        raise ArgumentError(f"{name}: shapes {x.shape} and {y.shape} do not fit") from None
-
-
-def _no_bool(name: str, x: Tensor) -> Tensor:
-    if not kind(x.dtype):
-        raise ArgumentError(f"{name}: of bools is not supported; ~ is their opposite, ^ differs")
-    return x
-
-
-def _floating(x: Tensor) -> Tensor:
-    return x if is_floating(x.dtype) else x.to(float32)
-
-
-def _detached(x: Any) -> Any:
-    return x.detach() if isinstance(x, Tensor) else x
-
-
-def _sizes(name: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:
-    """f(2, 3), f((2, 3)) and f([2, 3]) all mean (2, 3)."""
-    if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
-        sizes = tuple(sizes[0])
-    return tuple(whole(name, "a size", n) for n in sizes)
-
-
-def _axis(name: str, x: Tensor, dim: int) -> int:
-    dim = whole(name, "dim", dim)
-    if not -x.ndim <= dim < x.ndim and not (x.ndim == 0 and dim in (0, -1)):
-        raise IndexError(f"{name}: dim {dim} is out of range for shape {x.shape}")
-    return dim % x.ndim if x.ndim else 0
-
-
-def _axes(name: str, x: Tensor, dim: Dim) -> Any:
-    """`dim` as NumPy's axis, checked."""
-    if dim is None:
-        return None
-    if not isinstance(dim, (tuple, list)):
-        axis = _axis(name, x, dim)
-        return axis if x.ndim else None
-    axes = tuple(_axis(name, x, d) for d in dim)
-    if len(set(axes)) < len(axes):
-        raise RuntimeError(f"{name}: dim {tuple(dim)} names an axis twice")
-    return axes if axes and x.ndim else None

@@ -16,14 +16,14 @@ LAYERS = [
     {"grad_mode"},
     {"versions"},
     {"autograd", "random"},
-    {"indexing", "operations"},
-    {"tensor"},
+    {"axes", "indexing", "operations"},
+    {"elementwise", "tensor"},
     {"functional", "creation"},
     {"nn", "serialization", "cuda", "utils"},
     {"optim", "vision", "gradcheck"},
     {"capture", "environment", "independence", "parallel", "__main__"},
 ]
-ANY_DEVICE = {"autograd", "tensor", "versions"}  # and operations
+ANY_DEVICE = {"autograd", "elementwise", "tensor", "versions"}  # and operations
 
 
 def imported(path: Path) -> list[str]:

@@ -1,0 +1,42 @@
+"""Axes and sizes as arguments: PyTorch's `dim` counted from 0, and sizes as they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .arguments import whole
+from .autograd import Variable
+
+
+def axis_of(name: str, x: Variable, dim: Any, new: bool = False) -> int:
+    """The axis of x that `dim` means, or of x with a `new` axis more.
+
+    A tensor without axes has the dims 0 and -1 all the same, as in PyTorch. Raises IndexError for
+    one out of range, and what `whole` raises.
+    """
+    dim = whole(name, "dim", dim)
+    count = x.array.ndim + new or 1
+    if not -count <= dim < count:
+        raise IndexError(f"{name}: dim {dim} is out of range for shape {x.array.shape}")
+    return int(dim % count)
+
+
+def axes_of(name: str, x: Variable, dim: Any) -> Any:
+    """The axes of x that `dim` means, one, several or None for all, as NumPy takes them."""
+    if dim is None:
+        return None
+    if not isinstance(dim, (tuple, list)):
+        axis = axis_of(name, x, dim)
+        return axis if x.array.ndim else None
+    axes = tuple([axis_of(name, x, d) for d in dim])
+    if len(set(axes)) < len(axes):
+        raise RuntimeError(f"{name}: dim {tuple(dim)} names an axis twice")
+    return axes if axes and x.array.ndim else None
+
+
+def sizes_of(name: str, sizes: tuple[Any, ...], least: int | None = None) -> tuple[int, ...]:
+    """f(2, 3), f((2, 3)) and f([2, 3]) all mean (2, 3)."""
+    if len(sizes) == 1 and isinstance(sizes[0], Iterable) and getattr(sizes[0], "ndim", 1) != 0:
+        sizes = tuple(sizes[0])
+    return tuple([whole(name, "a size", n, least) for n in sizes])
