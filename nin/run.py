@@ -51,15 +51,6 @@ class RunError(Failure):
     """A directory that does not hold what was expected of a run; the message names the file."""
 
 
-def default_directory(preset: str) -> Path:
-    """runs/<preset>-<time>, with a number behind it if that is taken. To claim it is to make it."""
-    base = Path("runs") / f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path, n = base, 2
-    while os.path.lexists(path):
-        path, n = base.with_name(f"{base.name}-{n}"), n + 1
-    return path
-
-
 def read_preset(directory: Path) -> Preset:
     """The settings that a run was made with. Raises RunError."""
     path = directory / CONFIG
@@ -165,7 +156,7 @@ class Run:
         Raises OSError, FileExistsError if the directory holds anything, or others use it.
         """
         if directory is None:
-            directory = _claim(preset.network)
+            directory = claim(preset.network)
         else:
             try:
                 directory.mkdir(parents=True)
@@ -270,15 +261,19 @@ class Run:
         minicnn.save(model.state_dict(), self.directory / MODEL, {"settings": settings})
 
 
-def _claim(network: str) -> Path:
-    """Make runs/<network>-<time>, or the next that is free."""
+def claim(name: str) -> Path:
+    """Make runs/<name>-<time>, with a number behind it if that is taken."""
+    base = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, n = base, 1
     while True:
-        path = default_directory(network)
         try:
             path.mkdir(parents=True)
+            return path
         except FileExistsError:
-            continue
-        return path
+            if not os.path.lexists(path):  # it is `runs` that is there, and no directory
+                raise
+        n += 1
+        path = base.with_name(f"{base.name}-{n}")
 
 
 def _refuse_contents(directory: Path) -> None:

@@ -12,7 +12,7 @@ from minicnn import atomic
 
 from .. import drawing, table
 from ..command_line import Failure, as_json, printable
-from ..run import default_directory
+from ..run import claim
 
 
 class Report:
@@ -24,19 +24,15 @@ class Report:
     """
 
     def __init__(self, directory: Path | None, name: str, settings: dict[str, Any]) -> None:
-        self.made = False
-        while not self.made:
-            wanted = directory or default_directory(name)
-            try:
-                wanted.mkdir(parents=True)
-                self.made = True
-            except FileExistsError:  # of two that begin at once, one made it
-                if directory is not None:
-                    break
-        for other in sorted(os.listdir(wanted)):
+        self.made = directory is None or not directory.exists()
+        if directory is None:
+            directory = claim(name)
+        else:
+            directory.mkdir(parents=True, exist_ok=True)
+        for other in sorted(os.listdir(directory)):
             if other.startswith((f"{name}.", f"{name}-")):
-                raise FileExistsError(f"{wanted} holds {other} already; choose another --out")
-        self.directory, self.name, self.settings = wanted, name, settings
+                raise FileExistsError(f"{directory} holds {other} already; choose another --out")
+        self.directory, self.name, self.settings = directory, name, settings
         self.written: list[str] = []
 
     def table(
