@@ -20,6 +20,7 @@ from minicnn.vision.image_dataset import CLASSES, ImageDataset
 xp = host.xp
 SIDE = 28
 SHEET = 1000  # images drawn together; a data set is cut from whole sheets
+NUMBERS = 64  # random numbers there are for one garment
 
 Outline = tuple[tuple[float, float], ...]  # convex, clockwise: x to the right, y down, -1 … 1
 
@@ -80,16 +81,18 @@ class Part(NamedTuple):
 def _paint(garment: list[Part], n: int, rng: Generator) -> Array:
     """n images of a garment, uint8 (n, 28, 28)."""
 
+    numbers = iter(host.uniform(rng.next_key(), (NUMBERS, n, 1, 1), "float32"))
+
     def vary(low: float, high: float) -> Array:
         """A random number for each image, to go with (n, 28, 28)."""
-        return low + (high - low) * host.uniform(rng.next_key(), (n, 1, 1), "float32")
+        return low + (high - low) * next(numbers)
 
     width, height = vary(9.0, 13.0), vary(9.5, 13.0)
     turn, shear, view = vary(-0.18, 0.18), vary(-0.14, 0.14), vary(-0.15, 0.15)
     left, top = 13.5 + vary(-1.8, 1.8), 13.5 + vary(-1.8, 1.8)
 
-    def pixel(x: Any, y: Any) -> tuple[Array, Array]:
-        """Where a point is in the image: a projective map, so that what is convex remains so."""
+    def pixels(x: Array, y: Array) -> tuple[Array, Array]:
+        """Where points are in the image: a projective map, so that what is convex remains so."""
         near = 1 + view * y
         x, y = x / near, y / near
         return left + width * (x + (shear - turn) * y), top + height * (y + turn * x)
@@ -100,8 +103,9 @@ def _paint(garment: list[Part], n: int, rng: Generator) -> Array:
         tone, there = vary(*part.tone), vary(0, 1) < part.chance
         start = part.outlines[0][0][1]
         for outline in part.outlines:
-            corners = [pixel(wide * x, start + high * (y - start)) for x, y in outline]
-            canvas += _cover(corners) * there * (tone - canvas)
+            x, y = xp.array(outline, "float32").T[:, :, None, None, None]  # (V, 1, 1, 1) each
+            x, y = pixels(wide * x, start + high * (y - start))
+            canvas += _cover(x, y) * there * (tone - canvas)
     canvas *= _cloth(vary) * vary(80, 230)
     noise = host.uniform(rng.next_key(), (n, SIDE, SIDE), "float32") - 0.5
     canvas += noise * (vary(2, 16) + canvas * vary(0.05, 0.35))
@@ -109,20 +113,20 @@ def _paint(garment: list[Part], n: int, rng: Generator) -> Array:
     return xp.where(vary(0, 1) < 0.5, images, images[:, :, ::-1])
 
 
-def _cover(corners: list[tuple[Array, Array]]) -> Array:
+def _cover(x: Array, y: Array) -> Array:
     """How much of each pixel lies within a convex outline, clockwise: (n, 28, 28), 0 … 1.
 
-    The signed distance to a convex outline is the least of those to its edges' lines, and a pixel
-    is half covered where that is 0.
+    The signed distance to a convex outline, whose corners x and y (V, n, 1, 1) are, is the least of
+    those to its edges' lines, and a pixel is half covered where that is 0.
     """
     column = xp.arange(SIDE, dtype="float32")
     row = column[:, None]
-    inside = xp.full((len(corners[0][0]), SIDE, SIDE), 0.5, "float32")
-    for (x, y), (next_x, next_y) in zip(corners, corners[1:] + corners[:1], strict=True):
-        dx, dy = next_x - x, next_y - y
-        length = xp.sqrt(dx * dx + dy * dy)
-        distance = dx / length * (row - y) - dy / length * (column - x)
-        xp.minimum(inside, distance, out=inside)
+    dx, dy = xp.roll(x, -1, axis=0) - x, xp.roll(y, -1, axis=0) - y
+    length = xp.sqrt(dx * dx + dy * dy)
+    down, across = dx / length * (row - y), dy / length * (column - x)
+    inside = xp.full((x.shape[1], SIDE, SIDE), 0.5, "float32")
+    for edge in range(len(x)):
+        xp.minimum(inside, down[edge] - across[edge], out=inside)
     return (inside + 0.5).clip(0, 1)
 
 
