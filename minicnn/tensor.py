@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from copy import deepcopy
 from math import prod
 from typing import Any, NamedTuple
-from weakref import ref
 
 from . import autograd, backends, elementwise
 from .arguments import ArgumentError, ArgumentTypeError
-from .autograd import Node, Variable, changed_in_place
+from .autograd import Node, Variable
 from .axes import axes_of, axis_of, sizes_of
 from .backends import Array, as_array, backend_of
-from .backends.layout import memory_order
 from .device import device as Device
-from .dtype import (
-    DType,
-    as_dtype,
-    bool_,
-    fitting,
-    float32,
-    float64,
-    int64,
-    is_floating,
-    kind,
-    uint8,
-)
+from .dtype import DType, as_dtype, bool_, fitting, float32, float64, int64, is_floating, uint8
 from .elementwise import compare, converted, floating, not_bool, operand
-from .grad_mode import is_grad_enabled, no_grad
+from .grad_mode import no_grad
 from .indexing import steps
 from .operations import arithmetic, matrix, shape
-from .versions import owner
+from .storage import Stored
 
 Dim = int | tuple[int, ...] | list[int] | None
 Binary = Callable[["Tensor", Any], "Tensor"]
@@ -58,7 +43,7 @@ def _operators(symbol: str, compute: elementwise.Operator) -> tuple[Binary, Bina
     def in_place(self: Tensor, other: Any) -> Tensor:
         with no_grad():
             result = compute(self, other)
-        return self._in_place(f"{symbol}=", result, other)
+        return self._assign(f"{symbol}=", result, other)
 
     forward.__doc__ = f"self {symbol} other, elementwise."
     reflected.__doc__ = f"other {symbol} self, elementwise."
@@ -76,7 +61,7 @@ def _comparison(symbol: str, function: elementwise.Operator) -> Binary:
     return method
 
 
-class Tensor(Variable):
+class Tensor(Stored):
     """An array, whether its gradient is wanted, that gradient, and the operation that made it.
 
     `Tensor(array)` takes an array of a backend as it is, without a copy; `minicnn.tensor` makes one
@@ -85,12 +70,6 @@ class Tensor(Variable):
 
     # NumPy leaves `array * tensor` to Tensor, which refuses it by name.
     __array_ufunc__ = None
-
-    # The engine keeps images and filters channels-last, which programs for PyTorch don't see. So a
-    # tensor knows whether its axes were exchanged by the program, and, if it is a copy where
-    # PyTorch has a view, of which memory: what is written into it would be missed there.
-    _permuted = False
-    _copy_of: Callable[[], Any] = staticmethod(lambda: None)
 
     def __init__(self, array: Array, requires_grad: bool = False) -> None:
         # Arithmetic on arrays without axes gives NumPy scalars: make them arrays again.
@@ -103,45 +82,6 @@ class Tensor(Variable):
         result = Tensor.__new__(Tensor)
         result.array, result.node, result.needs_grad = array, node, node is not None
         return result
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        """A leaf in memory of its own, with a copy of its gradient.
-
-        Raises RuntimeError for a tensor with a history, as that leads to leaves that are not
-        copied: their gradients would go elsewhere.
-        """
-        twin = type(self).__new__(type(self))
-        memo[id(self)], state = twin, self._state()
-        for array in (self.array, self.grad_array):  # CuPy's deepcopy writes by rows
-            if array is not None and id(array) not in memo:
-                memo[id(array)] = array.copy(order="K")
-        vars(twin).update(deepcopy(state, memo))
-        return twin
-
-    def _state(self) -> dict[str, Any]:
-        """What a copy takes over: not what is about the memory of this one."""
-        if self.node is not None:
-            raise RuntimeError(
-                f"a tensor with a history ({self.node}) can't be copied or pickled together with"
-                " it; use .detach()"
-            )
-        return {k: v for k, v in vars(self).items() if k not in ("grad_home", "_copy_of")}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What pickle takes, which writes rows: arrays along memory, and the way back."""
-        state = self._state()
-        for name in ("array", "grad_array"):
-            if state.get(name) is not None:
-                order, back = memory_order(state[name])
-                state[name] = state[name].transpose(order), back
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        for name in ("array", "grad_array"):
-            if state.get(name) is not None:
-                array, back = state[name]
-                setattr(self, name, array.transpose(back))
 
     # --- what it is ------------------------------------------------------------------------------
 
@@ -190,21 +130,13 @@ class Tensor(Variable):
 
     def __repr__(self) -> str:
         self._refuse_capture("the text")
-        text = backends.host.xp.array2string(
-            backend_of(self.array).to_host(self.array),
-            separator=", ",
-            prefix="tensor(",
-            precision=4,
-        )
+        values = backend_of(self.array).to_host(self.array)
+        text = backends.host.xp.array2string(values, separator=", ", prefix="tensor(", precision=4)
         dtype = "" if self.dtype in (float32, int64, bool_) else f", dtype={self.dtype}"
         where = "" if self.device.type == "cpu" else f", device='{self.device}'"
-        grad = (
-            f", grad_fn={self.node}"
-            if self.node
-            else ", requires_grad=True"
-            if self.requires_grad
-            else ""
-        )
+        grad = ", requires_grad=True" if self.requires_grad else ""
+        if self.node is not None:
+            grad = f", grad_fn={self.node}"
         return f"tensor({text}{dtype}{where}{grad})"
 
     # --- values out ------------------------------------------------------------------------------
@@ -242,7 +174,7 @@ class Tensor(Variable):
         return int(self.item())
 
     def __index__(self) -> int:
-        if kind(self.dtype) == 2 or self.numel() != 1:
+        if is_floating(self.dtype) or self.numel() != 1:
             what = f"a {self.dtype} tensor of shape {self.shape}"
             raise ArgumentTypeError(f"{what} can't be an index; only one whole number can")
         return int(self.item())
@@ -399,13 +331,7 @@ class Tensor(Variable):
         """
         return self if self.array.flags.c_contiguous or self._channels_last() else self.clone()
 
-    def _channels_last(self) -> bool:
-        """Whether this is in the engine's order, so that to a program it lies row by row."""
-        if self._permuted or self.ndim != 4:
-            return False
-        return bool(self.array.transpose(0, 2, 3, 1).flags.c_contiguous)
-
-    # --- arithmetic ------------------------------------------------------------------------------
+    # --- operators -------------------------------------------------------------------------------
 
     __add__, __radd__, __iadd__ = _operators("+", elementwise.add)
     __sub__, __rsub__, __isub__ = _operators("-", elementwise.subtract)
@@ -441,6 +367,18 @@ class Tensor(Variable):
     def __abs__(self) -> Tensor:
         return self.abs()
 
+    def __matmul__(self, other: Tensor) -> Tensor:
+        if not isinstance(other, Tensor):
+            raise TypeError(f"@: expected a Tensor, got {type(other).__name__}")
+        inner = other.shape[-2] if other.ndim > 1 else other.shape[0] if other.ndim else None
+        if not self.ndim or inner != self.shape[-1]:
+            raise ArgumentError(f"@: shapes {self.shape} and {other.shape} do not fit")
+        if self.dtype != other.dtype:
+            raise ArgumentError(f"@: {self.dtype} and {other.dtype}; .to(dtype) converts one")
+        return elementwise.binary(matrix.matmul, self, other)
+
+    # --- functions --------------------------------------------------------------------------------
+
     def abs(self) -> Tensor:
         """The elements without their sign. The derivative at 0 is 0."""
         return arithmetic.absolute(not_bool("abs", self))
@@ -469,45 +407,16 @@ class Tensor(Variable):
         """The product of matrices, vectors and stacks of matrices, `self @ other`."""
         return self @ other
 
-    def __matmul__(self, other: Tensor) -> Tensor:
-        if not isinstance(other, Tensor):
-            raise TypeError(f"@: expected a Tensor, got {type(other).__name__}")
-        inner = other.shape[-2] if other.ndim > 1 else other.shape[0] if other.ndim else None
-        if not self.ndim or inner != self.shape[-1]:
-            raise ArgumentError(f"@: shapes {self.shape} and {other.shape} do not fit")
-        if self.dtype != other.dtype:
-            raise ArgumentError(f"@: {self.dtype} and {other.dtype}; .to(dtype) converts one")
-        return elementwise.binary(matrix.matmul, self, other)
-
-    # Changing a tensor in place is for values without history: parameters under no_grad, counters.
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        if isinstance(value, Tensor):
-            autograd.common_backend("[…] =", self, value)
-            new = value.array
-        elif isinstance(value, backends.host.ArrayType):
-            backend = backend_of(self.array)
-            if backend is not backends.host:
-                backends.refuse_capture("[…] = of an array on the host")
-            new = backend.from_host(value)
-        else:
-            new = fitting("[…] =", operand("[…] =", value), self.dtype)
-        *before, last = steps(self.array, index)
-        with self._changing("[…] =", value) as array:
-            for step in before:
-                array = array[step]
-            if getattr(new, "ndim", 0) and new.shape[0] == 1:
-                while new.ndim > array[last].ndim and new.shape[0] == 1:
-                    new = new[0]  # leading axes of 1, as of one image for the place of one
-            array[last] = new
+    # --- values in -------------------------------------------------------------------------------
 
     def zero_(self) -> Tensor:
+        """Every element 0."""
         return self.fill_(0)
 
     def fill_(self, value: Any) -> Tensor:
         """Every element this number, or that of a tensor without axes."""
         if isinstance(value, Tensor):
-            return self._in_place("fill_", value.detach().reshape(()), value)
+            return self._assign("fill_", value.detach().reshape(()), value)
         value = fitting("fill_", operand("fill_", value), self.dtype)
         with self._changing("fill_") as array:
             array[...] = value
@@ -517,50 +426,7 @@ class Tensor(Variable):
         """The values of another tensor, broadcast to this one's shape."""
         if not isinstance(other, Tensor):
             raise TypeError(f"copy_: expected a Tensor, got {type(other).__name__}")
-        return self._in_place("copy_", other.detach().to(self.device), other)
-
-    def _in_place(self, name: str, result: Tensor, other: Any) -> Tensor:
-        if kind(result.dtype) > kind(self.dtype):
-            raise RuntimeError(f"{name}: a {result.dtype} result does not fit into {self.dtype}")
-        if not autograd.broadcasts(result.shape, self.shape):
-            raise RuntimeError(
-                f"{name}: a result of shape {result.shape} does not fit into {self.shape}"
-            )
-        with self._changing(name, other) as array:
-            array[...] = result.array
-        return self
-
-    @contextmanager
-    def _changing(self, name: str, *others: Any) -> Iterator[Array]:
-        """The array, to be written into: refused where that would be wrong, and noted."""
-        if is_grad_enabled() and any(getattr(t, "needs_grad", False) for t in (self, *others)):
-            raise RuntimeError(
-                f"{name}: a tensor that takes part in a gradient can't be changed in place; write"
-                " x = x + y for x += y, or use no_grad() if no gradient is meant"
-            )
-        if self._copy_of() is not None:
-            raise RuntimeError(
-                f"{name}: this tensor is a copy, since images and filters are channels-last in"
-                " memory, so that the one it was made from would stay as it is; write into that"
-            )
-        try:
-            with backend_of(self.array).quiet():
-                yield self.array
-        except (ValueError, OverflowError, TypeError) as error:
-            raise RuntimeError(f"{name}: {error}") from None
-        finally:
-            changed_in_place(self.array, name)
-
-    def all(self) -> Tensor:
-        """Whether no element is 0: a bool, or of uint8 a uint8, as in PyTorch."""
-        return self._truth(self.array.all())
-
-    def any(self) -> Tensor:
-        """Whether an element is not 0: a bool, or of uint8 a uint8, as in PyTorch."""
-        return self._truth(self.array.any())
-
-    def _truth(self, value: Any) -> Tensor:
-        return Tensor(value.astype(self.dtype) if self.dtype == uint8 else value)
+        return self._assign("copy_", other.detach().to(self.device), other)
 
     # --- reductions ------------------------------------------------------------------------------
 
@@ -572,6 +438,7 @@ class Tensor(Variable):
         return shape.sum(x, axes_of("sum", self, dim), keepdim)
 
     def mean(self, dim: Dim = None, keepdim: bool = False, *, dtype: DType = None) -> Tensor:
+        """The mean over all axes or over `dim`."""
         x = self.to(dtype) if dtype is not None else self
         if not is_floating(x.dtype):
             raise RuntimeError(f"mean(): a {x.dtype} tensor has no mean; use .float().mean()")
@@ -603,6 +470,17 @@ class Tensor(Variable):
             raise IndexError(f"argmax(): shape {self.shape} has no elements along dim {dim}")
         return Tensor(self.array.argmax(axis=axis if self.ndim else None, keepdims=keepdim))
 
+    def all(self) -> Tensor:
+        """Whether no element is 0: a bool, or of uint8 a uint8, as in PyTorch."""
+        return self._truth(self.array.all())
+
+    def any(self) -> Tensor:
+        """Whether an element is not 0: a bool, or of uint8 a uint8, as in PyTorch."""
+        return self._truth(self.array.any())
+
+    def _truth(self, value: Any) -> Tensor:
+        return Tensor(value.astype(self.dtype) if self.dtype == uint8 else value)
+
     # --- shape -----------------------------------------------------------------------------------
 
     def reshape(self, *sizes: Any) -> Tensor:
@@ -626,11 +504,6 @@ class Tensor(Variable):
         result = self.reshape(*sizes)
         result._note_copy_of(self)
         return result
-
-    def _note_copy_of(self, source: Tensor) -> None:
-        memory = owner(source.array)
-        if owner(self.array) is not memory:
-            self._copy_of = ref(memory)
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         """The axes from start_dim to end_dim, both included, as one."""

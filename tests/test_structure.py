@@ -17,13 +17,13 @@ LAYERS = [
     {"versions"},
     {"autograd", "random"},
     {"axes", "indexing", "operations"},
-    {"elementwise", "tensor"},
+    {"elementwise", "storage", "tensor"},
     {"functional", "creation"},
     {"nn", "serialization", "cuda", "utils"},
     {"optim", "vision", "gradcheck"},
     {"capture", "environment", "independence", "parallel", "__main__"},
 ]
-ANY_DEVICE = {"autograd", "elementwise", "tensor", "versions"}  # and operations
+ANY_DEVICE = {"autograd", "elementwise", "storage", "tensor", "versions"}  # and operations
 
 
 def imported(path: Path) -> list[str]:
