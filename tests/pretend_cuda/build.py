@@ -14,7 +14,9 @@ import re
 import shutil
 import subprocess
 import sysconfig
+import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -24,8 +26,10 @@ DIRECTORY = Path(os.environ.get("PRETEND_CUDA_BUILD", HERE.parents[1] / "build" 
 FLAGS = ["-std=c++17", "-fPIC", "-ffp-contract=off"]
 DEVICE = ["device.cpp", "threads.cpp", "sorting.cpp"]
 CUBLAS = ["cublas.cpp", "cublaslt.cpp", "product.cpp"]
-# Kernels: quickly compiled, and what is not called of CuPy's headers left out.
+# Kernels: quickly compiled, and what is not called of CuPy's headers left out. What they call of
+# libraries, Python has linked already.
 KERNEL_FLAGS = [*FLAGS, "-O1", "-w", "-fno-strict-aliasing", "-fvisibility=hidden"]
+KERNEL_LINK = ["-shared", "-nostdlib"]
 
 
 @cache
@@ -73,12 +77,22 @@ def _being_made(target: Path) -> Iterator[Path | None]:
         os.replace(draft, target)
 
 
-def _library(target: Path, arguments: Sequence[str | Path]) -> Path:
-    with _being_made(target) as draft:
+def _library(target: Path, sources: Sequence[Path], flags: Sequence[str], *linked: str) -> Path:
+    def checked(arguments: Sequence[str | Path]) -> None:
+        done = run([*FLAGS, *flags, *arguments])
+        if done.returncode:
+            raise RuntimeError(f"the pretend CUDA device does not compile:\n{done.stderr}")
+
+    with (
+        _being_made(target) as draft,
+        tempfile.TemporaryDirectory() as directory,
+        ThreadPoolExecutor() as threads,
+    ):
         if draft:
-            done = run([*FLAGS, "-Wall", "-Wextra", "-shared", "-o", draft, *arguments])
-            if done.returncode:
-                raise RuntimeError(f"the pretend CUDA device does not compile:\n{done.stderr}")
+            objects = [Path(directory, f"{source.stem}.o") for source in sources]
+            pairs = zip(sources, objects, strict=True)
+            list(threads.map(lambda pair: checked(["-c", pair[0], "-o", pair[1]]), pairs))
+            checked(["-shared", "-o", draft, *objects, *linked])
     return target
 
 
@@ -88,7 +102,8 @@ def device() -> Path:
     python = sysconfig.get_config_var("SOABI")  # of which Python it is for
     headers = f"-I{sysconfig.get_path('include')}"
     sources = [HERE / name for name in DEVICE]
-    return _library(DIRECTORY / f"device-{digest}-{python}.so", ["-O2", headers, *sources, "-ldl"])
+    flags = ["-O1", "-Wall", "-Wextra", headers]
+    return _library(DIRECTORY / f"device-{digest}-{python}.so", sources, flags, "-ldl")
 
 
 def cublas(binding: Path) -> Path:
@@ -116,7 +131,8 @@ def cublas(binding: Path) -> Path:
     versions.write_text(f"{soname} {{ global: cublas*; local: *; }};\n")
     linking = [f"-Wl,-soname,{soname}", f"-Wl,--version-script={versions}"]
     try:
-        return _library(target, ["-O3", *linking, *(HERE / name for name in CUBLAS), rest])
+        flags = ["-O3", "-Wall", "-Wextra"]
+        return _library(target, [*(HERE / name for name in CUBLAS), rest], flags, *linking)
     finally:
         rest.unlink()
         versions.unlink()

@@ -2,11 +2,12 @@
 // precompiled. One thread of a kernel is one call of its function; threads.cpp makes the calls, and
 // switches between the threads of a block where they wait for one another.
 #pragma once
+#include <cstddef>
+#undef _GLIBCXX_USE_STD_SPEC_FUNCS  // C++17's Bessel functions and the like: a third of all the time
 #include <algorithm>
 #include <cassert>
 #include <cfloat>
 #include <cmath>
-#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from . import build
 
@@ -53,6 +53,7 @@ class Program:
     """What CuPy's compiler.py calls a program: one source, compiled."""
 
     of_nvrtc: Any = None  # CuPy's own class, in whose place this is
+    compiled_for_all: ClassVar[set[frozenset[str]]] = set()  # names of kernels
 
     def __init__(
         self,
@@ -80,7 +81,8 @@ class Program:
         with tempfile.TemporaryDirectory() as directory:
             library, path = Path(directory, "kernel.so"), Path(directory, "kernel.cpp")
             path.write_text(source)
-            flags = [*build.kernel_flags(header, includes), *defines, "-shared", "-include", header]
+            flags = [*build.kernel_flags(header, includes), *defines, "-include", header]
+            flags += build.KERNEL_LINK
             done = build.run([*flags, "-o", library, path])
             if log_stream is not None:
                 log_stream.write(done.stderr)
@@ -91,10 +93,18 @@ class Program:
             return library.read_bytes(), mapping or None
 
     def compile_for_gpus(self, options: Any) -> None:
-        """Have NVRTC compile it, as CuPy would on a GPU. Raises CuPy's CompileException."""
+        """Have NVRTC compile it, as CuPy would on a GPU. Raises CuPy's CompileException.
+
+        For all of them when a kernel is first compiled, for the oldest with other types.
+        """
         from cupy_backends.cuda.libs import nvrtc
 
-        for architecture in set(ARCHITECTURES).intersection(nvrtc.getSupportedArchs()):
+        architectures = sorted(set(ARCHITECTURES).intersection(nvrtc.getSupportedArchs()))
+        names = frozenset(KERNEL.findall(self.src))
+        if names in self.compiled_for_all:
+            del architectures[1:]
+        self.compiled_for_all.add(names)
+        for architecture in architectures:
             others = [o for o in options if not o.startswith("-arch=")]
             program = self.of_nvrtc(self.src, self.name, (), (), self.name_expressions, "cubin")
             program.compile((*others, f"-arch=sm_{architecture}"))
