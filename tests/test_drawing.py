@@ -7,6 +7,7 @@ import sys
 import warnings
 
 import matplotlib
+import numpy as np
 import pytest
 
 from nin import drawing
@@ -79,6 +80,23 @@ def test_a_label_is_in_the_legend_also_with_an_underscore(tmp_path):
     for path, name in zip(pictures, ("_a", "_b"), strict=True):
         drawing.write(path, lambda name=name: line(drawing.label(name)))
     assert pictures[0].read_bytes() != pictures[1].read_bytes()
+
+
+def test_what_is_called_svg_is_one_that_says_nothing_of_time(tmp_path):
+    for name in ("a.svg", "b.svg"):
+        drawing.write(tmp_path / name, line)
+    text = (tmp_path / "a.svg").read_text()
+    assert text == (tmp_path / "b.svg").read_text()
+    assert ">a</text>" in text
+
+
+def test_blue_is_positive_red_negative_and_white_0():
+    figure = drawing.figure(1, 1)
+    image = drawing.signed(figure.subplots(), np.array([[-2.0, 0.0, 1.0]]))
+    (red, _, low), white, (other, _, blue) = image.to_rgba(image.get_array())[0, :, :3]
+    assert red > low
+    assert min(white) > 0.95
+    assert blue > other
 
 
 def test_a_backend_that_is_not_there_plays_no_part(tmp_path, monkeypatch):
