@@ -23,9 +23,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .. import grad_mode
 from ..arguments import real
-from ..backends import Array, backend_of, host
+from ..backends import Array, backend_of
 from ..dtype import float64
 from ..random import Generator, normal
 from ..tensor import Tensor
@@ -123,67 +125,19 @@ def gradcheck(
     if method not in ("central", "complex"):
         raise ValueError(f"gradcheck: method must be 'central' or 'complex', got {method!r}")
     eps = real("gradcheck", "eps", eps, above=0)
+    generator = Generator().manual_seed(seed).split()  # see _analytic
     with grad_mode.enable_grad():
-        return _compared(fn, inputs, eps, atol, rtol, method, seed)
-
-
-def _compared(
-    fn: Callable[..., Tensor],
-    inputs: list[Tensor],
-    eps: float,
-    atol: float,
-    rtol: float,
-    method: str,
-    seed: int,
-) -> Report:
-    copies = [x.array.copy() for x in inputs]
-    output = _call(fn, inputs)
-    for i, (x, before) in enumerate(zip(inputs, copies, strict=True)):
-        if not bool(((x.array == before) | (before != before)).all()):
-            raise ValueError(f"gradcheck: fn changed its input {i} in place; it may only read it")
-    again = _call(fn, inputs)
-    xp = backend_of(output.array).xp
-    if output.shape != again.shape or not bool(
-        ((output.array == again.array) | (output.array != output.array)).all()
-    ):
-        raise ValueError(
-            "gradcheck: fn gave two different results for the same inputs; seed what it draws, as"
-            " with minicnn.manual_seed inside fn"
-        )
-    # A stream of its own: inputs are often drawn with this seed, and with a v equal to the input x
-    # a gradient vᵀ x is symmetric, whether or not it should have been transposed.
-    generator = Generator().manual_seed(seed).split()
-    v = _normal(output.array, output.shape, generator)  # the fixed random tensor
-
-    found = output.gradients(Tensor(v)) if output.requires_grad else {}
-    gradients = [found.get(x, xp.zeros_like(x.array)) for x in inputs]
-
+        v, gradients = _analytic(fn, inputs, generator)
     comparisons = []
     with grad_mode.no_grad():
         values = _call(fn, inputs).array
         for number, (x, g) in enumerate(zip(inputs, gradients, strict=True)):
             for index, d in _directions(x, generator):
-                analytic = float((g * d).sum())
-
-                def moved(step: Any, number: int = number, d: Array = d) -> Array:
-                    arrays = [t.array for t in inputs]
-                    if method == "complex":
-                        arrays = [a.astype("complex128") for a in arrays]
-                    for place, other in enumerate(inputs):  # it may be given more than once
-                        if other is inputs[number]:
-                            arrays[place] = arrays[place] + step * d
-                    return _call(fn, [Tensor(a) for a in arrays]).array
-
+                f, analytic, kink = _along(fn, inputs, x, d), float((g * d).sum()), False
                 if method == "complex":
-                    numeric, kink = float((v * _imaginary(moved(1j * COMPLEX_STEP))).sum()), False
-                    numeric /= COMPLEX_STEP
+                    numeric = float((v * _imaginary(f(1j * COMPLEX_STEP))).sum()) / COMPLEX_STEP
                 else:
-
-                    def slopes(step: float, moved: Any = moved) -> tuple[Array, Array]:
-                        ahead, behind = moved(step) - values, values - moved(-step)
-                        return v * ahead / step, v * behind / step
-
-                    numeric, kink = _derivative(xp, slopes, eps, analytic)
+                    numeric, kink = _central_difference(f, values, v, eps, analytic)
                 comparisons.append(Comparison(number, index, analytic, numeric, kink))
 
     report = Report(tuple(comparisons))
@@ -197,6 +151,51 @@ def _compared(
             report,
         )
     return report
+
+
+def _analytic(
+    fn: Callable[..., Tensor], inputs: list[Tensor], generator: Generator
+) -> tuple[Array, list[Array]]:
+    """v, the fixed random tensor, and the gradients of its inner product with fn(*inputs).
+
+    It is drawn from a stream of its own: inputs are often drawn with the same seed, and with a v
+    equal to the input x a gradient vᵀ x is symmetric, whether or not it should be transposed.
+    """
+    copies = [x.array.copy() for x in inputs]
+    output = _call(fn, inputs)
+    for i, (x, before) in enumerate(zip(inputs, copies, strict=True)):
+        if not _same(before, x.array):
+            raise ValueError(f"gradcheck: fn changed its input {i} in place; it may only read it")
+    if not _same(output.array, _call(fn, inputs).array):
+        raise ValueError(
+            "gradcheck: fn gave two different results for the same inputs; seed what it draws, as"
+            " with minicnn.manual_seed inside fn"
+        )
+    v = _normal(output.array, output.shape, generator)
+    found = output.gradients(Tensor(v)) if output.requires_grad else {}
+    xp = backend_of(v).xp
+    return v, [found.get(x, xp.zeros_like(x.array)) for x in inputs]
+
+
+def _same(a: Array, b: Array) -> bool:
+    """Whether two arrays are equal, but for where the first is NaN."""
+    return a.shape == b.shape and bool(((a == b) | (a != a)).all())
+
+
+def _along(
+    fn: Callable[..., Tensor], inputs: list[Tensor], x: Tensor, d: Array
+) -> Callable[[complex], Array]:
+    """fn(*inputs) as a function of how far x, in each place where it stands, is moved along d."""
+
+    def moved(step: complex) -> Array:
+        dtype = "complex128" if isinstance(step, complex) else float64
+        arrays = [t.array.astype(dtype, copy=False) for t in inputs]
+        return _call(
+            fn,
+            [Tensor(a + step * d if t is x else a) for t, a in zip(inputs, arrays, strict=True)],
+        ).array
+
+    return moved
 
 
 def _check_inputs(inputs: Sequence[Any]) -> None:
@@ -238,31 +237,32 @@ def _imaginary(z: Array) -> Array:
 
 def _directions(x: Tensor, generator: Generator) -> list[tuple[tuple[int, ...] | None, Array]]:
     """Directions to move x along: each element, with its index, or random ones of norm 1."""
-    xp = backend_of(x.array).xp
-    directions: list[tuple[tuple[int, ...] | None, Array]] = []
-    if x.numel() <= ELEMENTWISE:
-        for flat in range(x.numel()):
-            d = xp.zeros(x.numel(), float64)
-            d[flat] = 1
-            index = tuple(map(int, host.xp.unravel_index(flat, x.shape)))
-            directions.append((index, d.reshape(x.shape)))
-    else:
-        for _ in range(DIRECTIONS):
-            d = _normal(x.array, x.shape, generator)
-            directions.append((None, d / xp.sqrt((d * d).sum())))
-    return directions
+    n, xp = x.numel(), backend_of(x.array).xp
+    if n <= ELEMENTWISE:
+        indices = (np.unravel_index(i, x.shape) for i in range(n))
+        return [
+            (tuple(map(int, index)), d)
+            for index, d in zip(indices, xp.eye(n).reshape(n, *x.shape), strict=True)
+        ]
+    drawn = (_normal(x.array, x.shape, generator) for _ in range(DIRECTIONS))
+    return [(None, d / xp.sqrt((d * d).sum())) for d in drawn]
 
 
-def _derivative(
-    xp: Any, slopes: Callable[[float], tuple[Array, Array]], eps: float, analytic: float
+def _central_difference(
+    f: Callable[[float], Array], values: Array, v: Array, eps: float, analytic: float
 ) -> tuple[float, bool]:
-    """The derivative, from the slopes to both sides for each output; and if there's a kink.
+    """The derivative at 0 of vᵀ f, where f is `values`; and if there's a kink.
 
-    Slopes that differ show a kink, unless they differ by less for a smaller step, which then
-    counts: the function is merely steep, or its kink is further away. Where an output has a kink,
-    any value between its two is right: of the values that the sum can then take, the one nearest to
-    `analytic` is returned.
+    Slopes to both sides that differ show a kink, unless they differ by less for a smaller step,
+    which then counts: the function is merely steep, or its kink is further away. Where an output
+    has a kink, any value between its two is right: of the values that the sum can then take, the
+    one nearest to `analytic` is returned.
     """
+    xp = backend_of(v).xp
+
+    def slopes(step: float) -> tuple[Array, Array]:
+        return v * (f(step) - values) / step, v * (values - f(-step)) / step
+
     ahead, behind = slopes(eps)
     centre = (ahead + behind) / 2
     corner = abs(ahead - behind) > KINK * xp.maximum(1, abs(centre))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from .. import backends, console, functional
 from ..backends import host
@@ -18,15 +19,9 @@ from . import GradcheckError, gradcheck
 from .cases import CASES, Case
 
 PROG = "python -m minicnn.gradcheck"
-DIFFERENCES, COMPLEX = 1e-6, 1e-12  # largest errors that pass
-TORCH64, TORCH32 = 1e-10, 1e-5
-
-
-def _dropout(x: Tensor) -> Tensor:
-    """Dropout with one mask for all calls."""
-    from ..operations.dropout import dropout
-
-    return dropout(x, 0.4, (1, 2), 0)
+NAMES = list(dict.fromkeys(case.name for case in CASES))
+# The columns of the table, and the largest errors that pass.
+LIMITS = {"differences": 1e-6, "complex": 1e-12, "torch f64": 1e-10, "torch f32": 1e-5}
 
 
 def _draw(case: Case) -> list[Any]:
@@ -48,7 +43,6 @@ def _tensors(arrays: list[Any], dtype: Any, where: device) -> list[Tensor]:
 
 def _against_torch(torch: Any, case: Case, arrays: list[Any], dtype: Any, where: device) -> float:
     """The largest ‖ours - PyTorch's‖ / ‖PyTorch's‖ over the output and all gradients."""
-    xp = host.xp
     ours = _tensors(arrays, dtype, where)
     theirs = [torch.tensor(a.astype(dtype), requires_grad=True) for a in arrays]
     y = case.function(functional, *ours)
@@ -56,16 +50,11 @@ def _against_torch(torch: Any, case: Case, arrays: list[Any], dtype: Any, where:
     g = normal((1, 1), y.shape, dtype)
     y.backward(Tensor(where.backend.from_host(g)))
     z.backward(torch.tensor(g))
-    pairs = [(y.detach(), z.detach())] + [
-        (a.grad, b.grad) for a, b in zip(ours, theirs, strict=True)
-    ]
-    worst = 0.0
-    for mine, other in pairs:
-        want = other.numpy().astype("float64")
-        got = mine.cpu().numpy().astype("float64")
-        scale = float(xp.linalg.norm(want)) or 1.0
-        worst = max(worst, float(xp.linalg.norm(got - want)) / scale)
-    return worst
+    want = [b.detach().numpy().astype("float64") for b in (z, *(x.grad for x in theirs))]
+    got = [a.detach().cpu().numpy().astype("float64") for a in (y, *(x.grad for x in ours))]
+    norm = np.linalg.norm
+    errors = [norm(a - b) / (norm(b) or 1) for a, b in zip(got, want, strict=True)]
+    return float(np.max(errors))  # NaN, if one is
 
 
 def _numerically(case: Case, inputs: list[Tensor], method: str) -> float:
@@ -80,46 +69,45 @@ def _numerically(case: Case, inputs: list[Tensor], method: str) -> float:
         return error.report.error
 
 
+def _errors(case: Case, where: device, torch: Any) -> dict[str, float]:
+    """The error of a case in each column that there is one for."""
+    arrays = _draw(case)
+    inputs = _tensors(arrays, float64, where)
+    errors = {"differences": _numerically(case, inputs, "central")}
+    if case.analytic:
+        errors["complex"] = _numerically(case, inputs, "complex")
+    if torch is not None and case.in_torch:
+        errors["torch f64"] = _against_torch(torch, case, arrays, float64, where)
+        errors["torch f32"] = _against_torch(torch, case, arrays, float32, where)
+    return errors
+
+
 def check(names: list[str], where: device, torch: Any, out: Callable[[str], None]) -> bool:
     """Print the table for the operations named, or all; whether every one passed."""
-    cases = [*CASES, Case("dropout", lambda F, x: _dropout(x), ((3, 4),))]
-    columns = ["differences", "complex", "torch f64", "torch f32"]
-    limits = [DIFFERENCES, COMPLEX, TORCH64, TORCH32]
-    out(f"{'operation':<20}" + "".join(f"{c:>13}" for c in columns))
+    out(f"{'operation':<20}" + "".join(f"{column:>13}" for column in LIMITS))
     passed = True
-    for name in names or list(dict.fromkeys(case.name for case in cases)):
-        worst: list[float | None] = [None] * len(columns)
-        for case in (c for c in cases if c.name == name):
-            arrays = _draw(case)
-            inputs = _tensors(arrays, float64, where)
-            errors: list[float | None] = [_numerically(case, inputs, "central"), None, None, None]
-            if case.analytic and name != "dropout":
-                errors[1] = _numerically(case, inputs, "complex")
-            if torch is not None and name != "dropout":  # PyTorch draws other masks
-                errors[2] = _against_torch(torch, case, arrays, float64, where)
-                errors[3] = _against_torch(torch, case, arrays, float32, where)
-            worst = [
-                b if a is None else a if b is None else max(a, b)
-                for a, b in zip(worst, errors, strict=True)
-            ]
-        good = all(
-            e is None or (math.isfinite(e) and e <= limit)
-            for e, limit in zip(worst, limits, strict=True)
-        )
+    for name in names or NAMES:
+        found = [_errors(case, where, torch) for case in CASES if case.name == name]
+        cells, good = "", True
+        for column, limit in LIMITS.items():
+            errors = [each[column] for each in found if column in each]
+            good &= all(error <= limit for error in errors)  # which NaN is not
+            cells += f"{np.max(errors):>13.1e}" if errors else f"{'–':>13}"
         passed &= good
-        cells = "".join(f"{'–' if e is None else f'{e:.1e}':>13}" for e in worst)
         out(f"{name:<20}{cells}  {'pass' if good else 'FAIL'}")
-    out(f"{'passes up to':<20}" + "".join(f"{limit:>13.0e}" for limit in limits))
+    out(f"{'passes up to':<20}" + "".join(f"{limit:>13.0e}" for limit in LIMITS.values()))
     return passed
 
 
-def _parser(names: Sequence[str]) -> console.Parser:
+def _parser() -> console.Parser:
     parser = console.Parser(
         prog=PROG,
         description="Compare every operation's gradients with central differences, the complex"
         " step and, where it is installed, PyTorch (float64 and float32).",
     )
-    parser.add_argument("operation", nargs="*", help=f"which to check (default: all): {names}")
+    parser.add_argument(
+        "operation", nargs="*", help=f"which to check (default: all): {', '.join(NAMES)}"
+    )
     parser.add_argument(
         "--backend", choices=("numpy", "cupy"), default="numpy", help="default: numpy"
     )
@@ -128,10 +116,9 @@ def _parser(names: Sequence[str]) -> console.Parser:
 
 def gradients(argv: Sequence[str] | None) -> int:
     """Do what the command line says; status 1 if some gradients are wrong."""
-    names = list(dict.fromkeys([*(case.name for case in CASES), "dropout"]))
-    args = _parser(names).parse_args(argv)
+    args = _parser().parse_args(argv)
     for name in args.operation:
-        if name not in names:
+        if name not in NAMES:
             raise console.UsageError(f"no operation {name!r}")
     where = device("cpu" if args.backend == "numpy" else "cuda")
     try:

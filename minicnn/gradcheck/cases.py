@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..operations.dropout import dropout
+
 Shape = tuple[int, ...]
 
 
@@ -21,6 +23,7 @@ class Case(NamedTuple):
     shapes: tuple[Shape, ...]
     positive: bool = False
     analytic: bool = True  # made of analytic operations, so that a complex step can be taken
+    in_torch: bool = True  # PyTorch computes the same
 
 
 IMAGES, SMALL = (2, 3, 7, 8), (1, 2, 5, 5)
@@ -29,6 +32,11 @@ IMAGES, SMALL = (2, 3, 7, 8), (1, 2, 5, 5)
 def _labels(F: Any, x: Any) -> Any:
     """Class 0 or 1 for every sample, in the library of x."""
     return (x.detach()[:, 0] > 0).long()
+
+
+def _dropout(x: Any) -> Any:
+    """Dropout with one mask for all calls, which PyTorch would draw otherwise."""
+    return dropout(x, 0.4, (1, 2), 0)
 
 
 CASES = (
@@ -90,4 +98,5 @@ CASES = (
         ((3, 4, 2),),
     ),
     Case("cross_entropy", lambda F, x, q: F.cross_entropy(x, q), ((3, 4), (3, 4))),
+    Case("dropout", lambda F, x: _dropout(x), ((3, 4),), analytic=False, in_torch=False),
 )
