@@ -35,13 +35,7 @@ from .operations.winograd import FixedFilters
 from .tensor import Tensor
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
-
-
-class _Thread(threading.local):
-    working = False  # whether it takes pieces through a model now
-
-
-_thread = _Thread()
+Sums = dict[Variable, Array]  # gradients by leaf, in memory that is theirs alone
 
 
 def available_cores() -> int:
@@ -51,22 +45,13 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-class Sums:
-    """Gradients added up by leaf, without touching the arrays that were handed in."""
-
-    def __init__(self) -> None:
-        self.totals: dict[Variable, Array] = {}
-        self._own: set[Variable] = set()  # whose total is an array made here
-
-    def add(self, contributions: dict[Variable, Array]) -> None:
-        for leaf, g in contributions.items():
-            if leaf in self._own:
-                self.totals[leaf] += g
-            elif leaf in self.totals:
-                self.totals[leaf] = self.totals[leaf] + g
-                self._own.add(leaf)
-            else:
-                self.totals[leaf] = g
+def _add(sums: Sums, gradients: dict[Variable, Array]) -> None:
+    """Add gradients to the sums, leaf by leaf."""
+    for leaf, g in gradients.items():
+        if leaf in sums:
+            sums[leaf] += g
+        else:  # a copy, as a VJP may hand on the array that it was given
+            sums[leaf] = g.copy(order="K")
 
 
 class MicroBatches:
@@ -116,55 +101,46 @@ class MicroBatches:
 
     def _run(
         self, work: Callable[[slice, Sums], Any], n: int, generator: random.Generator
-    ) -> tuple[list[list[Any]], Sums]:
-        """Call work(piece, sums) for all pieces of n images: the results of each thread, and what
-        all of them have added to their sums.
+    ) -> tuple[list[Any], Sums]:
+        """work(piece, sums) for all pieces of n images: the results in order, and the sums of all.
 
         Every piece draws from `generator` as it is, which moves on to where the last one ends.
         Raises what a piece raises, once all threads have stopped.
         """
+        if context.current().images is not None:
+            raise RuntimeError("MicroBatches: called by a model that runs in micro-batches itself")
         rounds = -(-n // (self.micro_batch * self.threads))
         count = max(1, min(n, rounds * self.threads))  # so that each thread gets as many images
         pieces = [slice(i * n // count, (i + 1) * n // count) for i in range(count)]
+        draws = [generator.clone() for _ in pieces]
         fixed = FixedFilters(p.array for p in self.model.parameters())
         inherited = replace(context.current(), threads=self.blas_threads, fixed_filters=fixed)
-        recording = is_grad_enabled()
-        after: list[random.Generator] = []
-        failed = threading.Event()
+        recording, failed = is_grad_enabled(), threading.Event()
+        results: list[Any] = [None] * count
 
-        def take(thread: int) -> tuple[list[Any], Sums]:
-            results, sums = [], Sums()
-            before, _thread.working = is_grad_enabled(), True
-            set_grad_enabled(recording)
-            try:
-                for piece in pieces[thread :: self.threads]:
-                    if failed.is_set():
-                        break
-                    draws, images = generator.clone(), piece.stop - piece.start
-                    with context.using(
-                        inherited, generator=draws, first_image=piece.start, images=images
-                    ):
-                        results.append(work(piece, sums))
-                    after.append(draws)
-                return results, sums
-            except BaseException:
-                failed.set()
-                raise
-            finally:
-                _thread.working = False
-                set_grad_enabled(before)
+        def take(thread: int) -> Sums:
+            sums: Sums = {}
+            for i in range(thread, count, self.threads):
+                if failed.is_set():
+                    break
+                first, images = pieces[i].start, pieces[i].stop - pieces[i].start
+                own = context.using(inherited, generator=draws[i], first_image=first, images=images)
+                try:
+                    with set_grad_enabled(recording), own:
+                        results[i] = work(pieces[i], sums)
+                except BaseException:
+                    failed.set()
+                    raise
+            return sums
 
-        if _thread.working:
-            raise RuntimeError("MicroBatches: called by a model that runs in micro-batches itself")
         pool, lock = self._pool_and_lock()
         with lock, cpu_threads.blas_threads(self.blas_threads):
-            done = cpu_threads.all_done(pool, take, range(self.threads))
-        for draws in after:
-            generator.catch_up(draws)
-        totals = Sums()
-        for _, sums in done:
-            totals.add(sums.totals)
-        return [results for results, _ in done], totals
+            totals, *others = cpu_threads.all_done(pool, take, range(self.threads))
+        for drawn in draws:
+            generator.catch_up(drawn)
+        for sums in others:
+            _add(totals, sums)
+        return results, totals
 
     def _check(self, x: Tensor) -> None:
         """Refuse a model whose images depend on one another, once for its layers and modes."""
@@ -189,9 +165,9 @@ class MicroBatches:
             loss, sums = self._sum_over_images(criterion, images, y, generator)  # type: ignore[arg-type]
         else:
             loss, sums = self._in_two_passes(criterion, images, y, generator)
-        if images is not x and images in sums.totals:
-            sums.add(x.gradients(Tensor(sums.totals.pop(images))))
-        add_to_leaves(sums.totals)
+        if images is not x and images in sums:
+            _add(sums, x.gradients(Tensor(sums.pop(images))))
+        add_to_leaves(sums)
         return loss
 
     def _sum_over_images(
@@ -212,11 +188,11 @@ class MicroBatches:
                 label_smoothing=criterion.label_smoothing,
             )
             g = creation.full((), factor, dtype=loss.dtype, device=loss.device)
-            sums.add(loss.gradients(g))
+            _add(sums, loss.gradients(g))
             return loss.item()
 
-        done, sums = self._run(work, len(x), generator)
-        value = sum(map(sum, done))
+        losses, sums = self._run(work, len(x), generator)
+        value = sum(losses)
         if not total:  # 0/0, or where labels are smoothed something over 0
             return (math.inf if value else math.nan), sums
         return value / total, sums
@@ -229,15 +205,15 @@ class MicroBatches:
         loss = criterion(outputs, y)
         if not isinstance(loss, Tensor):
             raise TypeError(f"MicroBatches: the criterion returned {type(loss).__name__}")
-        sums = Sums()
-        sums.add(loss.gradients())
-        g = sums.totals.pop(outputs, None)
+        sums: Sums = {}
+        _add(sums, loss.gradients())
+        g = sums.pop(outputs, None)
         if g is not None:
 
             def work(piece: slice, sums: Sums) -> None:
-                sums.add(self._outputs(x[piece]).gradients(Tensor(g[piece])))
+                _add(sums, self._outputs(x[piece]).gradients(Tensor(g[piece])))
 
-            sums.add(self._run(work, len(x), before)[1].totals)
+            _add(sums, self._run(work, len(x), before)[1])
         return loss.item(), sums
 
     def predict(self, x: Tensor) -> Tensor:
@@ -256,9 +232,8 @@ class MicroBatches:
 
     def _forward(self, x: Tensor, generator: random.Generator) -> Tensor:
         with no_grad():
-            done, _ = self._run(lambda piece, _: self._outputs(x[piece]), len(x), generator)
-        count = sum(map(len, done))
-        return creation.cat([done[i % self.threads][i // self.threads] for i in range(count)])
+            outputs, _ = self._run(lambda piece, _: self._outputs(x[piece]), len(x), generator)
+        return creation.cat(outputs)
 
 
 def _refuse_others(*tensors: Any) -> None:
