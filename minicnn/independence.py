@@ -13,9 +13,11 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
+
 from . import context, creation, random
 from .arguments import ArgumentError
-from .backends import backend_of, host, is_array
+from .backends import backend_of, is_array
 from .dtype import float64, is_floating, uint8
 from .grad_mode import no_grad
 from .nn.container import Sequential
@@ -143,7 +145,7 @@ def _draws(module: Module, images: Tensor) -> bool:
 
 
 def _states() -> tuple[Any, ...]:
-    of_numpy: Any = host.xp.random.get_state()
+    of_numpy: Any = np.random.get_state()
     return pythons.getstate(), of_numpy[1].tobytes(), of_numpy[2:]
 
 

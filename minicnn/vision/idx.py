@@ -15,7 +15,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from ..backends import Array, host
+import numpy as np
+
+from ..backends import Array
 from ..files import open_regular
 
 UINT8 = 0x08  # the type code of unsigned bytes, the only type that images and labels have
@@ -69,7 +71,7 @@ def _read(file: Any, shape: tuple[int, ...], sha256: str | None) -> Array:
         raise DatasetError(f"holds an array of shape {tuple(lengths)}, expected {shape}")
 
     # A byte more than there should be: gzip checks its CRC where it reaches the end.
-    array: Array = host.xp.empty(size + 1, "uint8")
+    array: Array = np.empty(size + 1, "uint8")
     found = file.readinto(array)
     if found < size:
         raise DatasetError(f"ends early: {size - found:,} bytes are missing")

@@ -21,6 +21,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from ..arguments import ArgumentError, real, whole
@@ -95,7 +96,7 @@ def _array(name: str, image: Any) -> Array:
                 f"{name}: a PIL image of mode {image.mode} holds places in a palette, no colours;"
                 ' use image.convert("RGB")'
             )
-        image = host.asarray(image.convert("L") if image.mode == "1" else image)
+        image = np.asarray(image.convert("L") if image.mode == "1" else image)
     try:
         if not hasattr(image, "dtype"):
             raise TypeError
@@ -257,7 +258,7 @@ class Normalize(Transform):
 def _planes(values: tuple[float, ...], dtype: Any) -> Array:
     """Numbers for channels as planes (C, 1, 1)."""
     with host.quiet():
-        return host.xp.array(values, dtype).reshape(-1, 1, 1)
+        return np.array(values, dtype).reshape(-1, 1, 1)
 
 
 def _several(values: Any) -> tuple[Any, ...]:
@@ -287,12 +288,11 @@ def resize_matrix(source: int, target: int, dtype: Any) -> Array:
     distance: a triangle of half-width 1. When shrinking, the triangle is widened by the factor, so
     that no pixel is passed over (antialiasing, as torchvision and Pillow do it).
     """
-    xp = host.xp
     scale = source / target
     reach = max(scale, 1.0)
-    centre = (xp.arange(target)[:, None] + 0.5) * scale  # (target, 1)
-    distance = (xp.arange(source) + 0.5 - centre) / reach  # (target, source)
-    weight = xp.maximum(0, 1 - abs(distance))
+    centre = (np.arange(target)[:, None] + 0.5) * scale  # (target, 1)
+    distance = (np.arange(source) + 0.5 - centre) / reach  # (target, source)
+    weight = np.maximum(0, 1 - abs(distance))
     return (weight / weight.sum(axis=1, keepdims=True)).astype(dtype)
 
 
@@ -304,7 +304,7 @@ class Geometric(Transform):
         raise NotImplementedError(f"{type(self).__name__} defines no planes")
 
     def layout(self, image: Any, channels_last: bool | None) -> bool | None:
-        floating = isinstance(image, host.ArrayType) and is_floating(image.dtype)
+        floating = isinstance(image, np.ndarray) and is_floating(image.dtype)
         if channels_last is None and floating and image.ndim > 2:
             raise ArgumentError(
                 f"{type(self).__name__}: a floating-point array of shape {image.shape} may be"
@@ -364,7 +364,7 @@ class Resize(Geometric):
         with backend.quiet():
             resized = rows @ (images.astype(dtype, order="C", copy=False) @ columns.T)
         if not is_floating(own):
-            limits = host.xp.iinfo(own)
+            limits = np.iinfo(own)
             resized = backend.xp.rint(resized).clip(limits.min, limits.max)
         return resized.astype(own, copy=False)
 

@@ -7,8 +7,9 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ...arguments import ArgumentError
-from ...backends import host
 from ...creation import stack, tensor
 from ...device import device as Device
 from ...device import get_default_device
@@ -77,7 +78,7 @@ class Subset(Dataset):
         if not isinstance(numbers, Iterable):
             raise TypeError(f"Subset: indices must be several numbers, got {indices!r}")
         checked = [sample_number("Subset", i, n) for i in numbers]
-        self.indices = host.asarray(checked, dtype="int64")
+        self.indices = np.asarray(checked, dtype="int64")
 
     @property
     def device(self) -> Device:
@@ -156,9 +157,9 @@ def as_tensor(values: Any) -> Tensor:
         return tensor(values, device="cpu")
     if getattr(values.dtype, "kind", "none") not in "biuf":
         raise TypeError(f"expected numbers, got {type(values).__name__} ({values.dtype})")
-    if isinstance(values, (host.ArrayType, host.xp.generic)):
+    if isinstance(values, (np.ndarray, np.generic)):
         # Of a subclass, such as a memory map, the array itself.
-        values = host.asarray(values, values.dtype.newbyteorder("="))
+        values = np.asarray(values, values.dtype.newbyteorder("="))
     return Tensor(values)
 
 

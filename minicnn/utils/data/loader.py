@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
+
 from ...arguments import ArgumentError, whole
-from ...backends import host
 from ...random import Generator, default_generator, permutation
 from .dataset import batch_of, device_of
 
@@ -69,7 +70,7 @@ class DataLoader:
         start = whole("DataLoader", "start", start, 0)
         generator = default_generator if self.generator is None else self.generator
         n = len(self.dataset)
-        order = permutation(generator.next_key(), n) if self.shuffle else host.xp.arange(n)
+        order = permutation(generator.next_key(), n) if self.shuffle else np.arange(n)
         rng = generator.split()
         if device := device_of(self.dataset):
             order = device.backend.from_host(order)
