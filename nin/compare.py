@@ -75,12 +75,14 @@ def summary(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def report(results: Sequence[dict[str, Any]]) -> str:
     """A table, and under it the settings in which the runs differ."""
     text = table.text(COLUMNS, results)
+    if not results[0]["settings"]:
+        return text
     wide = max(3, *(len(result["run"]) for result in results))
-    for i, result in enumerate(results):
-        if result["settings"]:
-            settings = ", ".join(f"{key} {value}" for key, value in result["settings"].items())
-            text += f"{'' if i else chr(10)}\n{result['run']:{wide}}  {settings}"
-    return text
+    lines = [text, ""]
+    for result in results:
+        settings = ", ".join(f"{key} {value}" for key, value in result["settings"].items())
+        lines.append(f"{result['run']:{wide}}  {settings}")
+    return "\n".join(lines)
 
 
 def compare(args: argparse.Namespace) -> int:

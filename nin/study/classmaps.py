@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import minicnn
 from minicnn import functional as F
@@ -32,16 +32,23 @@ python -m nin.study classmaps runs/mine --wrong 10
 """
 IMAGES = {"test": 2000}
 COLUMNS = (
-    Column("image", lambda s: f"{s['image']:>5}"),
+    Column("image", "image", ">5"),
     Column("is", lambda s: CLASSES[s["label"]]),
     Column("taken for", lambda s: CLASSES[s["guess"]]),
     Column("probability", "probability", ".3f"),
     Column("mean of its map", lambda s: s["maps"][s["guess"]].mean(), ".2f"),
     Column("of the right one", lambda s: s["maps"][s["label"]].mean(), ".2f"),
 )
-# A test image and what the network made of it: "image", its number; "maps" (classes, H', W');
-# "label" and "guess"; "probability", of the guess.
-Seen = dict[str, Any]
+
+
+class Seen(NamedTuple):
+    """A test image and what the network made of it."""
+
+    image: int
+    label: int
+    guess: int
+    probability: float  # of the guess
+    maps: Array  # (classes, H', W')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,13 +64,14 @@ def run(args: argparse.Namespace, report: Report) -> None:
     body, head = split(model)
     data, _ = trial.load(args, IMAGES, replace(preset, limit_train=1))
     seen = look(body, head, data.test, args.device)
-    surest = sorted(seen, key=lambda s: -s["probability"])
-    right = [s for s in surest if s["guess"] == s["label"]]
+    surest = sorted(seen, key=lambda s: -s.probability)
+    right = [s for s in surest if s.guess == s.label]
     print(f"{data.name}: {len(right):,} of {len(seen):,} test images right\n")
-    best = {s["label"]: s for s in reversed(right)}
+    best = {s.label: s for s in reversed(right)}
     chosen = [best[label] for label in sorted(best)]
-    mistakes = [s for s in surest if s["guess"] != s["label"]][: args.wrong]
-    report.table(COLUMNS, [*chosen, *mistakes])
+    mistakes = [s for s in surest if s.guess != s.label][: args.wrong]
+    shown = [s._asdict() for s in [*chosen, *mistakes]]
+    report.table(COLUMNS, shown)
     if not right:
         raise Failure(f"{args.run}: not one test image is right, so there is nothing to see")
     own, other = contrast(right)
@@ -80,7 +88,7 @@ def run(args: argparse.Namespace, report: Report) -> None:
             "right": len(right),
             "mean_of_own_map": own,
             "mean_of_other_maps": other,
-            "shown": [{**s, "maps": s["maps"].tolist()} for s in [*chosen, *mistakes]],
+            "shown": [{**each, "maps": each["maps"].tolist()} for each in shown],
         }
     )
 
@@ -109,22 +117,14 @@ def look(body: nn.Sequential, head: nn.Sequential, images: Dataset, device: Any)
             if not all(map(math.isfinite, p)):
                 raise Failure("the network's answers are NaN; the training diverged")
             guess = p.index(max(p))
-            found.append(
-                {
-                    "image": len(found),
-                    "label": label,
-                    "guess": guess,
-                    "probability": p[guess],
-                    "maps": own,
-                }
-            )
+            found.append(Seen(len(found), label, guess, p[guess], own))
     return found
 
 
 def contrast(seen: list[Seen]) -> tuple[float, float]:
     """The mean of the maps of the images' own classes, and that of all others."""
-    own = [float(s["maps"][s["label"]].mean()) for s in seen]
-    all_maps = [float(s["maps"].mean()) * len(s["maps"]) for s in seen]
+    own = [float(s.maps[s.label].mean()) for s in seen]
+    all_maps = [float(s.maps.mean()) * len(s.maps) for s in seen]
     others = sum(all_maps) - sum(own)
     return sum(own) / len(own), others / (len(own) * (len(CLASSES) - 1))
 
@@ -138,12 +138,12 @@ def draw(seen: list[Seen], images: Array, title: str) -> drawing.Figure:
     figure.suptitle(title)
     rows = figure.subplots(len(seen), 1 + len(CLASSES), squeeze=False)
     for row, s in zip(rows, seen, strict=True):
-        row[0].imshow(images[s["image"]], cmap="gray_r", vmin=0, vmax=255)
+        row[0].imshow(images[s.image], cmap="gray_r", vmin=0, vmax=255)
         row[0].spines[:].set_visible(True)
-        for label, (axes, class_map) in enumerate(zip(row[1:], s["maps"], strict=True)):
-            drawing.signed(axes, class_map, float(abs(s["maps"]).max()))
-            colour = "black" if label == s["label"] else "tab:blue"
-            framed = label in (s["label"], s["guess"])
+        for label, (axes, class_map) in enumerate(zip(row[1:], s.maps, strict=True)):
+            drawing.signed(axes, class_map, float(abs(s.maps).max()))
+            colour = "black" if label == s.label else "tab:blue"
+            framed = label in (s.label, s.guess)
             axes.spines[:].set(visible=framed, color=colour, linewidth=2)
     for axes in figure.axes:
         axes.set(xticks=[], yticks=[])
