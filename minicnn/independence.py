@@ -6,6 +6,7 @@ alone.
 
 from __future__ import annotations
 
+import pickle
 import random as pythons
 import time
 from collections import deque
@@ -133,20 +134,18 @@ def _draws(module: Module, images: Tensor) -> bool:
     """
 
     def moved(work: Callable[[], Any]) -> bool:
-        before = _states()
+        before = states()
         work()
-        return before != _states()
+        return before != states()
+
+    def states() -> bytes:
+        return pickle.dumps((pythons.getstate(), np.random.get_state()))
 
     return (
         moved(lambda: _run(module, images, 0))
         and not moved(lambda: time.sleep(0.01))
         and moved(lambda: _run(module, images, 0))
     )
-
-
-def _states() -> tuple[Any, ...]:
-    of_numpy: Any = np.random.get_state()
-    return pythons.getstate(), of_numpy[1].tobytes(), of_numpy[2:]
 
 
 def _equal(a: Tensor, b: Any, beside: Tensor) -> bool:

@@ -35,7 +35,7 @@ from .operations.winograd import FixedFilters
 from .tensor import Tensor
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
-Sums = dict[Variable, Array]  # gradients by leaf, in memory that is theirs alone
+Sums = dict[Variable, Array]  # gradients by leaf
 
 
 def available_cores() -> int:
@@ -45,13 +45,10 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _add(sums: Sums, gradients: dict[Variable, Array]) -> None:
-    """Add gradients to the sums, leaf by leaf."""
+def _add(sums: Sums, gradients: Sums) -> None:
+    """Add gradients to the sums, leaf by leaf; in new arrays, as these may be others' too."""
     for leaf, g in gradients.items():
-        if leaf in sums:
-            sums[leaf] += g
-        else:  # a copy, as a VJP may hand on the array that it was given
-            sums[leaf] = g.copy(order="K")
+        sums[leaf] = sums[leaf] + g if leaf in sums else g
 
 
 class MicroBatches:
@@ -205,8 +202,7 @@ class MicroBatches:
         loss = criterion(outputs, y)
         if not isinstance(loss, Tensor):
             raise TypeError(f"MicroBatches: the criterion returned {type(loss).__name__}")
-        sums: Sums = {}
-        _add(sums, loss.gradients())
+        sums = loss.gradients()
         g = sums.pop(outputs, None)
         if g is not None:
 
