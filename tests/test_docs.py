@@ -97,7 +97,7 @@ def state(path: Path) -> Iterator[str]:
     """What a module keeps for a whole process or thread.
 
     Names that functions set anew, caches, and what may be filled: objects that are made of nothing,
-    and dicts and lists but those of constants, whose names are of capitals.
+    and dicts and lists but those of constants, whose names are of capitals, and `__all__`.
     """
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
@@ -111,7 +111,7 @@ def state(path: Path) -> Iterator[str]:
             made = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
             bound = [n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)]
             if any(map(may_be_filled, made)):
-                yield from (name for name in bound if not name.isupper())
+                yield from (name for name in bound if not name.isupper() and name != "__all__")
 
 
 def may_be_filled(value: ast.expr | None) -> bool:

@@ -18,7 +18,7 @@ LAYERS = [
     {"autograd", "random"},
     {"axes", "indexing", "operations"},
     {"elementwise", "storage", "tensor"},
-    {"functional", "creation"},
+    {"creation", "functional", "methods"},
     {"nn", "serialization", "cuda", "utils"},
     {"optim", "vision", "gradcheck"},
     {"capture", "environment", "independence", "parallel", "__main__"},
