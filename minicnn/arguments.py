@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
-Pair = tuple[int, int]
+Pair = tuple[int, int]  # vertical, horizontal
+Size2 = int | Sequence[int]  # what is taken for one: a number stands for two
 
 
 class ArgumentError(RuntimeError, ValueError):
@@ -116,11 +118,50 @@ def pair(name: str, argument: str, value: Any, least: int) -> Pair:
 
     Raises ArgumentError, naming the argument, for anything else.
     """
-    both = tuple(value) if isinstance(value, (tuple, list, Sequence)) else (value, value)
+    whole_pair = type(value) is tuple and [*map(type, value)] == [int, int]
+    if whole_pair and min(value) >= least:  # mostly a layer's, which has been here before
+        return value
+    both = value if isinstance(value, (tuple, list, Sequence)) else (value, value)
     try:
-        first, second = (whole(name, argument, v, least) for v in both)
+        first, second = [whole(name, argument, v, least) for v in both]
     except ValueError as error:
         refused = ArgumentTypeError if isinstance(error, TypeError) else ArgumentError
         message = f"{name}: {argument} must be an int ≥ {least} or two, got {value!r}"
         raise refused(message) from None
     return first, second
+
+
+def size(name: str, argument: str, value: Any, least: int) -> Size2:
+    """What `pair` takes, but one number stays one."""
+    both = pair(name, argument, value, least)
+    return both if isinstance(value, Sequence) else both[0]
+
+
+def nonzero(name: str, argument: str, value: Any) -> int:
+    """A whole number other than 0. Raises what `whole` raises, and ArgumentError for 0."""
+    n = whole(name, argument, value)
+    if n == 0:
+        raise ArgumentError(f"{name}: {argument} must not be 0")
+    return n
+
+
+def conv_padding(name: str, argument: str, value: Any, stride: Pair = (1, 1)) -> str | Pair:
+    """A convolution's padding: "same" or "valid" as it is, and numbers as a pair.
+
+    Raises ArgumentError for anything else, and for "same" beside a stride.
+    """
+    if not isinstance(value, str):
+        return pair(name, argument, value, 0)
+    if value not in ("same", "valid"):
+        raise ArgumentError(f"{name}: {argument} must be 'same', 'valid' or numbers, got {value!r}")
+    if value == "same" and stride != (1, 1):
+        raise ArgumentError(f"{name}: {argument}='same' needs stride 1, got stride {stride}")
+    return value
+
+
+def checked(check: Callable[..., Any], **bounds: Any) -> dict[str, Any]:
+    """The metadata of a module's field that holds what `check(layer, name, value, **bounds)` gives.
+
+    None needs no check where it is the field's default.
+    """
+    return {"check": partial(check, **bounds)}

@@ -31,6 +31,7 @@ class Context:
     - `first_image` and `images`: of a batch that is cut into pieces, the number of the piece's
       first image, and how many it has; None for a whole batch. An image's dropout is that of its
       number.
+    - `skip_init`: whether new layers leave their parameters at 0, as `nn.utils.skip_init` does.
 
     Raises ValueError for another `conv_algorithm`.
     """
@@ -42,6 +43,7 @@ class Context:
     generator: Any = None
     first_image: int = 0
     images: int | None = None
+    skip_init: bool = False
 
     def __post_init__(self) -> None:
         if self.conv_algorithm not in CONV_ALGORITHMS:

@@ -6,21 +6,21 @@ computing, forward and derivative, is in `minicnn/operations/`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from . import backends, context, random
-from .arguments import ArgumentError, Pair, pair, real, whole
+import numpy as np
+
+from . import context, random
+from .arguments import ArgumentError, Size2, conv_padding, nonzero, pair, real, whole
 from .autograd import common_backend
+from .axes import axis_of
 from .backends import Array, backend_of, constant
-from .backends.windows import Window
+from .backends.windows import NO_PADS, Pads, Pair, Window
 from .dtype import float32, is_floating
-from .operations import arithmetic, convolution, matrix, pooling, winograd
+from .operations import convolution, matrix, pooling, winograd
 from .operations import dropout as _dropout
 from .operations import softmax as _softmax
 from .tensor import Tensor
-
-Size2 = int | Sequence[int]
 
 
 class ShapeError(ArgumentError):
@@ -44,72 +44,40 @@ def _tensor(name: str, argument: str, x: Any, *ndims: int) -> None:
         raise TypeError(
             f"{name}: {argument} must be a Tensor, got {type(x).__module__}.{type(x).__qualname__}"
         )
-    if ndims and x.ndim not in ndims:
+    if ndims and x.array.ndim not in ndims:
         axes = " or ".join(map(str, ndims))
         raise ShapeError(f"{name}: {argument} must have {axes} axes, got shape {x.shape}")
 
 
-def _same_type(name: str, *tensors: Tensor | None) -> None:
-    dtypes = {t.dtype for t in tensors if t is not None}
-    if len(dtypes) > 1 or not all(is_floating(d) for d in dtypes):
+def _same_type(name: str, first: Tensor, *others: Tensor | None) -> None:
+    dtypes = {first.array.dtype}
+    for other in others:
+        if other is not None:
+            dtypes.add(other.array.dtype)
+    if len(dtypes) > 1 or not is_floating(first.array.dtype):
         got = " and ".join(sorted(map(str, dtypes)))
         raise RuntimeError(
             f"{name}: tensors must share one floating-point type, got {got}; .float() converts"
         )
 
 
-def _bias(name: str, bias: Any, weight: Tensor) -> None:
+def _parameters(name: str, x: Tensor, weight: Tensor, bias: Any) -> None:
     if bias is not None:
         _tensor(name, "bias", bias, 1)
-        if bias.shape != weight.shape[:1]:
+        if bias.array.shape != weight.array.shape[:1]:
             raise ShapeError(f"{name}: bias {bias.shape} does not fit weight {weight.shape}")
+    _same_type(name, x, weight, bias)
 
 
-def conv_pads(padding: str | Size2, kernel: Pair, stride: Pair, dilation: Pair) -> Any:
-    """((top, bottom), (left, right)) of a convolution's padding argument."""
-    if isinstance(padding, str) and padding == "valid":
-        return (0, 0), (0, 0)
-    if isinstance(padding, str) and padding == "same":
-        if stride != (1, 1):
-            raise ArgumentError(f"conv2d: padding='same' needs stride 1, got stride {stride}")
-        reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-        return tuple((r // 2, r - r // 2) for r in reach)
-    if isinstance(padding, str):
-        raise ArgumentError(f"conv2d: padding must be 'same', 'valid' or numbers, got {padding!r}")
-    return tuple((p, p) for p in pair("conv2d", "padding", padding, 0))
-
-
-def _pool_window(
-    name: str, x: Tensor, window: Window, padding: Pair, ceil: bool
-) -> tuple[Window, Pair]:
-    """The window with the padding that a pooling needs, an overhang included; its output size."""
-    kernel, stride, dilation, _ = window
-    if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
-        raise ArgumentError(f"{name}: padding {padding} is more than half of kernel_size {kernel}")
-    pads, sizes = [], []
-    for length, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True):
-        reach = d * (k - 1) + 1
-        room = length + 2 * p - reach
-        size = (-(-room // s) if ceil else room // s) + 1
-        if ceil and (size - 1) * s >= length + p:
-            size -= 1  # a window must start inside the image or its first padding
-        if size < 1 or length < 1:
-            raise ShapeError(
-                f"{name}: kernel_size {kernel} (dilation {dilation}) is larger than the padded"
-                f" input {x.shape}"
-            )
-        pads.append((p, max(0, (size - 1) * s + reach - length - p)))
-        sizes.append(size)
-    return window._replace(pads=(pads[0], pads[1])), (sizes[0], sizes[1])
-
-
-def _batched(x: Tensor) -> Tensor:
-    return x if x.ndim == 4 else x.unsqueeze(0)
+def _images(name: str, input: Tensor) -> Tensor:
+    """input (N, C, H, W) as it is, and (C, H, W) as a batch of one."""
+    _tensor(name, "input", input, 3, 4)
+    return input if input.array.ndim == 4 else input.unsqueeze(0)
 
 
 def _like(y: Tensor, x: Tensor) -> Tensor:
     """y without the batch axis if x came without one."""
-    return y if x.ndim == 4 else y.squeeze(0)
+    return y if x.array.ndim == 4 else y.squeeze(0)
 
 
 # --- layers --------------------------------------------------------------------------------------
@@ -131,49 +99,59 @@ def conv2d(
     Raises ShapeError where shapes don't fit, ArgumentError for arguments out of range and
     NotImplementedError for groups other than 1.
     """
-    _tensor("conv2d", "input", input, 3, 4)
-    _tensor("conv2d", "weight", weight, 4)
+    name = "conv2d"
+    x = _images(name, input)
+    _tensor(name, "weight", weight, 4)
     if groups != 1:
         raise NotImplementedError(f"conv2d: groups must be 1, got {groups}")
-    x = _batched(input)
-    kernel = (weight.shape[2], weight.shape[3])
-    stride = pair("conv2d", "stride", stride, 1)
-    dilation = pair("conv2d", "dilation", dilation, 1)
-    pads = conv_pads(padding, kernel, stride, dilation)
-    if x.shape[1] != weight.shape[1]:
+    steps, spread = pair(name, "stride", stride, 1), pair(name, "dilation", dilation, 1)
+    around = conv_padding(name, "padding", padding, steps)
+    (_, channels, *size), (_, takes, kh, kw) = x.array.shape, weight.array.shape
+    if channels != takes:
         raise ShapeError(
-            f"conv2d: input {input.shape} has {x.shape[1]} channels, weight {weight.shape} takes"
-            f" {weight.shape[1]}"
+            f"conv2d: input {input.shape} has {channels} channels, weight {weight.shape} takes"
+            f" {takes}"
         )
-    _bias("conv2d", bias, weight)
-    _same_type("conv2d", input, weight, bias)
-    padded = tuple(n + sum(m) for n, m in zip(x.shape[2:], pads, strict=True))
-    reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
-    if any(n < r for n, r in zip(padded, reach, strict=True)):
+    _parameters(name, x, weight, bias)
+    window = Window((kh, kw), steps, spread, _pads(around, (kh, kw), spread))
+    pixels = window.output_size((size[0], size[1]))
+    if min(pixels) < 1:
+        reach = [d * (k - 1) + 1 for k, d in zip((kh, kw), spread, strict=True)]
+        padded = [n + sum(pads) for n, pads in zip(size, window.pads, strict=True)]
         raise ShapeError(
             f"conv2d: kernel {reach[0]}×{reach[1]} of weight {weight.shape} is larger than the"
             f" padded input {padded[0]}×{padded[1]} of {input.shape}"
         )
-    window = Window(kernel, stride, dilation, pads)
-    algorithm = winograd if _minimal_filtering(x, weight, window) else convolution
+    algorithm = winograd if _minimal_filtering(x, weight, window, pixels) else convolution
     return _like(algorithm.conv2d(x, weight, bias, window), input)
 
 
-def _minimal_filtering(x: Tensor, weight: Tensor, window: Window) -> bool:
+def _pads(padding: str | Pair, kernel: Pair, dilation: Pair) -> Pads:
+    if padding == "valid":
+        return NO_PADS
+    if isinstance(padding, str):  # "same": H×W stays
+        (kh, kw), (dh, dw) = kernel, dilation
+        rows, columns = dh * (kh - 1), dw * (kw - 1)
+        return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
+    p, q = padding
+    return (p, p), (q, q)
+
+
+def _minimal_filtering(x: Tensor, weight: Tensor, window: Window, pixels: Pair) -> bool:
     """Whether `Context.conv_algorithm` and the shapes are for Winograd's convolution.
 
     It can do square 3×3 and 5×5 filters at stride 1 in float32. "auto" takes it where the backend
     says that it takes less time.
     """
     algorithm = context.current().conv_algorithm
+    if algorithm == "im2col" or x.array.dtype != float32:
+        return False
     kernel, stride, dilation, _ = window
-    possible = kernel in ((3, 3), (5, 5)) and stride == dilation == (1, 1) and x.dtype == float32
-    if algorithm == "im2col" or not possible:
+    if kernel not in ((3, 3), (5, 5)) or not stride == dilation == (1, 1):
         return False
     if algorithm == "winograd":
         return True
-    pixels = window.output_size((x.shape[2], x.shape[3]))
-    return backend_of(x.array).filtering_gains(x.shape, weight.shape, pixels)
+    return backend_of(x.array).filtering_gains(x.array.shape, weight.array.shape, pixels)
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -185,8 +163,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             f"linear: input {input.shape} and weight {weight.shape} do not fit: expected"
             f" {weight.shape[1]} features"
         )
-    _bias("linear", bias, weight)
-    _same_type("linear", input, weight, bias)
+    _parameters("linear", input, weight, bias)
     return matrix.linear(input, weight, bias)
 
 
@@ -216,17 +193,11 @@ def max_pool2d(
     `stride` is kernel_size unless given. Padding counts as -inf. With `ceil_mode`, a last window
     that hangs over the edge counts too. Ties send their gradient to the first maximum.
     """
-    name = "max_pool2d"
-    _tensor(name, "input", input, 3, 4)
+    x = _images("max_pool2d", input)
+    _same_type("max_pool2d", x)
     if return_indices:
         raise NotImplementedError("max_pool2d: return_indices is not supported")
-    _same_type(name, input)
-    x = _batched(input)
-    kernel = pair(name, "kernel_size", kernel_size, 1)
-    step = kernel if stride is None else pair(name, "stride", stride, 1)
-    spread = pair(name, "dilation", dilation, 1)
-    window = Window(kernel, step, spread)
-    window, _ = _pool_window(name, x, window, pair(name, "padding", padding, 0), ceil_mode)
+    window = _pool_window("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
     return _like(pooling.max_pool2d(x, window), input)
 
 
@@ -244,44 +215,63 @@ def avg_pool2d(
     A window's sum is divided by its number of elements: with padding or, unless
     `count_include_pad`, without; or by `divisor_override`. An overhang is never counted.
     """
-    name = "avg_pool2d"
-    _tensor(name, "input", input, 3, 4)
-    _same_type(name, input)
+    x = _images("avg_pool2d", input)
+    _same_type("avg_pool2d", x)
     if divisor_override is not None:
-        divisor_override = whole(name, "divisor_override", divisor_override)
-        if divisor_override == 0:
-            raise ArgumentError("avg_pool2d: divisor_override must not be 0")
-    x = _batched(input)
-    kernel = pair(name, "kernel_size", kernel_size, 1)
-    step = kernel if stride is None else pair(name, "stride", stride, 1)
-    around = pair(name, "padding", padding, 0)
-    window, sizes = _pool_window(name, x, Window(kernel, step), around, ceil_mode)
+        divisor_override = nonzero("avg_pool2d", "divisor_override", divisor_override)
+    window = _pool_window("avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode)
     counted = (count_include_pad, divisor_override)
-    geometry = (x.shape[2:], kernel, step, around, sizes)
-    scale = constant(backend_of(x.array), _pool_scale, *geometry, *counted, x.dtype)
+    scale = constant(backend_of(x.array), _pool_scale, x.shape[2:], window, *counted, x.dtype)
     return _like(pooling.avg_pool2d(x, window, scale), input)
 
 
+def _pool_window(
+    name: str,
+    x: Tensor,
+    kernel_size: Size2,
+    stride: Size2 | None,
+    padding: Size2,
+    dilation: Size2,
+    ceil_mode: bool,
+) -> Window:
+    """The window of a pooling; where the last one hangs over, the padding there is larger."""
+    kernel = pair(name, "kernel_size", kernel_size, 1)
+    steps = kernel if stride is None else pair(name, "stride", stride, 1)
+    around, spread = pair(name, "padding", padding, 0), pair(name, "dilation", dilation, 1)
+    pads = []
+    for length, k, s, p, d in zip(x.shape[2:], kernel, steps, around, spread, strict=True):
+        if 2 * p > k:
+            raise ArgumentError(
+                f"{name}: padding {around} is more than half of kernel_size {kernel}"
+            )
+        reach = d * (k - 1) + 1
+        room = length + 2 * p - reach
+        count = (-(-room // s) if ceil_mode else room // s) + 1
+        if ceil_mode and (count - 1) * s >= length + p:
+            count -= 1  # a window must start inside the image or its first padding
+        if count < 1 or length < 1:
+            raise ShapeError(
+                f"{name}: kernel_size {kernel} (dilation {spread}) is larger than the padded"
+                f" input {x.shape}"
+            )
+        pads.append((p, max(0, (count - 1) * s + reach - length - p)))
+    return Window(kernel, steps, spread, (pads[0], pads[1]))
+
+
 def _pool_scale(
-    lengths: Pair,
-    kernel: Pair,
-    step: Pair,
-    around: Pair,
-    sizes: Pair,
-    count_include_pad: bool,
-    divisor: int | None,
-    dtype: Any,
+    size: Pair, window: Window, count_include_pad: bool, divisor: int | None, dtype: Any
 ) -> Array:
     """What a window's sum is multiplied by, for each window: (H', W', 1)."""
-    xp = backends.host.xp
+    sizes = window.output_size(size)
     if divisor is not None:
-        return xp.full((*sizes, 1), 1 / divisor, dtype)
+        return np.full((*sizes, 1), 1 / divisor, dtype)
     counts = []
-    for length, k, s, p, size in zip(lengths, kernel, step, around, sizes, strict=True):
+    kernel, stride, _, pads = window
+    for length, k, s, (p, _), n in zip(size, kernel, stride, pads, sizes, strict=True):
         first, last = (-p, length + p) if count_include_pad else (0, length)
-        starts = [i * s - p for i in range(size)]
+        starts = [i * s - p for i in range(n)]
         counts.append([min(start + k, last) - max(start, first) for start in starts])
-    rows, columns = (xp.array(c, dtype) for c in counts)
+    rows, columns = (np.array(c, dtype) for c in counts)
     return 1 / (rows[:, None, None] * columns[:, None])
 
 
@@ -297,9 +287,8 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     is global average pooling (Lin, Chen and Yan 2013, section 3.2).
     """
     name = "adaptive_avg_pool2d"
-    _tensor(name, "input", input, 3, 4)
-    _same_type(name, input)
-    x = _batched(input)
+    x = _images(name, input)
+    _same_type(name, x)
     both = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * 2
     if len(both) == 2:
         both = tuple(n if s is None else s for s, n in zip(both, x.shape[2:], strict=True))
@@ -340,64 +329,72 @@ def _class_axis(name: str, input: Tensor, dim: int | None) -> int:
     _same_type(name, input)
     if dim is None:
         raise ArgumentError(f"{name}: dim must be given; it is 1 for logits (N, C)")
-    dim = whole(name, "dim", dim)
-    if not -max(input.ndim, 1) <= dim < max(input.ndim, 1):
-        raise IndexError(f"{name}: dim {dim} is out of range for shape {input.shape}")
-    return dim
+    return axis_of(name, input, dim)
 
 
 def softmax(input: Tensor, dim: int | None = None) -> Tensor:
     """exp(x) / Σ exp(x) along `dim`."""
     axis = _class_axis("softmax", input, dim)
-    if not input.numel() or not input.ndim:
-        return input.exp() if input.ndim else arithmetic.exp(input - input)
+    if not input.ndim or not input.numel():
+        return (input - input).exp()
     return _softmax.softmax(input, axis)
 
 
 def log_softmax(input: Tensor, dim: int | None = None) -> Tensor:
     """log(softmax(x)), computed so that large logits do no harm."""
     axis = _class_axis("log_softmax", input, dim)
-    if not input.numel() or not input.ndim:
-        return input.exp() if input.ndim else input - input
+    if not input.ndim or not input.numel():
+        return input - input
     return _softmax.log_softmax(input, axis)
 
 
-def _reduce(name: str, losses: Tensor, reduction: str, total: Any) -> Tensor:
+def _loss_arguments(name: str, input: Any, target: Any, **deprecated: Any) -> tuple[Tensor, Tensor]:
+    """Logits (N, C, …) and their targets, also of one sample (C,).
+
+    Deprecated arguments have their places so that those after them have PyTorch's.
+    """
+    for argument, value in deprecated.items():
+        if value is not None:
+            raise TypeError(f"{name}: {argument} is not supported; reduction='mean' or 'sum' is")
+    _tensor(name, "input", input)
+    _tensor(name, "target", target)
+    common_backend(name, input, target)
+    _same_type(name, input)
+    if not input.ndim:
+        raise ShapeError(f"{name}: input must have a class axis, got shape {input.shape}")
+    return (input.unsqueeze(0), target.unsqueeze(0)) if input.ndim == 1 else (input, target)
+
+
+def _reduce(name: str, input: Tensor, losses: Tensor, reduction: str, total: Any) -> Tensor:
     """A batch's losses, or their sum, or that over `total`, the weight they stand for."""
     if reduction == "none":
-        return losses
+        return losses if input.ndim > 1 else losses.squeeze(0)
     if reduction not in ("sum", "mean"):
         raise ArgumentError(f"{name}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
     return losses.sum() if reduction == "sum" else _softmax.mean_loss(losses, total)
 
 
-def _refuse_deprecated(name: str, **arguments: Any) -> None:
-    """PyTorch's places for arguments that it has replaced: here so that the others keep theirs."""
-    for argument, value in arguments.items():
-        if value is not None:
-            raise TypeError(f"{name}: {argument} is not supported; reduction='mean' or 'sum' is")
-
-
-def _class_weights(name: str, weight: Tensor | None, classes: int, x: Tensor) -> Array | None:
+def _class_weights(name: str, weight: Tensor | None, x: Tensor) -> Tensor | None:
+    """The weights of the classes in such a shape that they go with x (N, C, …)."""
     if weight is None:
         return None
     _tensor(name, "weight", weight)
     common_backend(name, x, weight)
-    if weight.shape != (classes,):
+    if weight.shape != x.shape[1:2]:
         raise ShapeError(
-            f"{name}: weight {weight.shape} must have one element for {classes} classes"
+            f"{name}: weight {weight.shape} must have one element for {x.shape[1]} classes"
         )
     _same_type(name, x, weight)
-    return weight.array
+    return weight.reshape(1, -1, *[1] * (x.ndim - 2))
 
 
-def _weighted(q: Array, weights: Array | None) -> Array:
-    """q (N, C, …) times the weights (C,) of the classes; where q is 0, 0, whatever the weight."""
+def _weighted(q: Array, weights: Tensor | None) -> Array:
+    """q (N, C, …) times the weights of the classes; where q is 0, 0, whatever the weight."""
     if weights is None:
         return q
     backend = backend_of(q)
     with backend.quiet():
-        product = q * weights.reshape(1, -1, *[1] * (q.ndim - 2))
+        product = q * weights.array
     return backend.xp.where(q == 0, 0, product).astype(q.dtype)
 
 
@@ -438,26 +435,10 @@ def nll_loss(
     An index out of range is what it is in `cross_entropy`.
     """
     name = "nll_loss"
-    _refuse_deprecated(name, size_average=size_average, reduce=reduce)
-    _tensor(name, "input", input)
-    _tensor(name, "target", target)
-    common_backend(name, input, target)
-    _same_type(name, input)
-    if not input.ndim:
-        raise ShapeError(f"{name}: input must have a class axis, got shape {input.shape}")
-    if input.ndim == 1:
-        loss = nll_loss(
-            input.unsqueeze(0),
-            target.unsqueeze(0),
-            weight,
-            ignore_index=ignore_index,
-            reduction=reduction,
-        )
-        return loss.squeeze(0) if reduction == "none" else loss
-    x = input
-    hot = _one_hot(name, x, target, ignore_index)
-    q = _weighted(hot, _class_weights(name, weight, x.shape[1], x))  # (N, C, …)
-    return _reduce(name, _softmax.nll(x, Tensor(q)), reduction, q.sum())
+    x, y = _loss_arguments(name, input, target, size_average=size_average, reduce=reduce)
+    hot = _one_hot(name, x, y, ignore_index)
+    q = _weighted(hot, _class_weights(name, weight, x))  # (N, C, …)
+    return _reduce(name, input, _softmax.nll(x, Tensor(q)), reduction, q.sum())
 
 
 def cross_entropy(
@@ -479,53 +460,43 @@ def cross_entropy(
     to look at the indices would be to wait for it, loss and gradients are NaN instead.
     """
     name = "cross_entropy"
-    _refuse_deprecated(name, size_average=size_average, reduce=reduce)
-    _tensor(name, "input", input)
-    _tensor(name, "target", target)
-    common_backend(name, input, target)
-    _same_type(name, input)
-    if not input.ndim:
-        raise ShapeError(f"{name}: input must have a class axis, got shape {input.shape}")
-    label_smoothing = real(name, "label_smoothing", label_smoothing, least=0, most=1)
-    if input.ndim == 1:
-        loss = cross_entropy(
-            input.unsqueeze(0),
-            target.unsqueeze(0),
-            weight,
-            ignore_index=ignore_index,
-            reduction=reduction,
-            label_smoothing=label_smoothing,
-        )
-        return loss.squeeze(0) if reduction == "none" else loss
-    x, classes = input, input.shape[1]
-    weights = _class_weights(name, weight, classes, x)
-    q: Tensor
-    if is_floating(target.dtype):
-        if target.shape != x.shape:
-            raise ShapeError(f"{name}: probabilities {target.shape} for input {x.shape}")
-        _same_type(name, input, target)
-        if whole(name, "ignore_index", ignore_index) >= 0:
-            raise ArgumentError(f"{name}: ignore_index {ignore_index} goes with class indices only")
-        q = target
-        total: Any = x.numel() // max(classes, 1)
-    else:
-        hot = _one_hot(name, x, target, ignore_index)
-        total = _weighted(hot, weights).sum()
-        q = Tensor(hot)
-    if label_smoothing and classes:
-        q = q * (1 - label_smoothing) + label_smoothing / classes
-        if not is_floating(target.dtype):
-            q = q * Tensor((target.array != ignore_index)[:, None].astype(x.dtype))
-    if weight is not None and is_floating(target.dtype):
-        q = q * weight.reshape(1, -1, *[1] * (x.ndim - 2))
-    elif weight is not None:
-        if weight.requires_grad:
-            raise ArgumentError(f"{name}: weight requires grad, and has none beside class indices")
-        q = Tensor(_weighted(q.array, weights))
+    x, y = _loss_arguments(name, input, target, size_average=size_average, reduce=reduce)
+    weights, classes = _class_weights(name, weight, x), x.shape[1]
+    smoothing = real(name, "label_smoothing", label_smoothing, least=0, most=1)
+    of_target = _given_distribution if is_floating(y.dtype) else _indexed_distribution
+    q, total = of_target(name, x, y, weights, ignore_index, smoothing)  # (N, C, …)
     if not classes:
-        return _reduce(name, (x * x).sum(1), reduction, total)
-    # (N, C, …) as rows of C numbers
-    order, rest = (0, *range(2, x.ndim), 1), x.shape[:1] + x.shape[2:]
-    rows = [t.permute(order).reshape(-1, classes) if x.ndim > 2 else t for t in (x, q)]
-    losses = _softmax.cross_entropy(*rows)
-    return _reduce(name, losses.reshape(rest) if x.ndim > 2 else losses, reduction, total)
+        return _reduce(name, input, (x * x).sum(1), reduction, total)
+    if x.ndim == 2:
+        return _reduce(name, input, _softmax.cross_entropy(x, q), reduction, total)
+    order = (0, *range(2, x.ndim), 1)  # as rows of C numbers
+    rows = [t.permute(order).reshape(-1, classes) for t in (x, q)]
+    losses = _softmax.cross_entropy(*rows).reshape(x.shape[:1] + x.shape[2:])
+    return _reduce(name, input, losses, reduction, total)
+
+
+def _given_distribution(
+    name: str, x: Tensor, y: Tensor, weights: Tensor | None, ignore_index: int, smoothing: float
+) -> tuple[Tensor, Any]:
+    """q of `cross_entropy` for probabilities y, and what its mean divides by."""
+    if y.shape != x.shape:
+        raise ShapeError(f"{name}: probabilities {y.shape} for input {x.shape}")
+    _same_type(name, x, y)
+    if whole(name, "ignore_index", ignore_index) >= 0:
+        raise ArgumentError(f"{name}: ignore_index {ignore_index} goes with class indices only")
+    classes = max(x.shape[1], 1)
+    q = y * (1 - smoothing) + smoothing / classes if smoothing else y
+    return q if weights is None else q * weights, x.numel() // classes
+
+
+def _indexed_distribution(
+    name: str, x: Tensor, y: Tensor, weights: Tensor | None, ignore_index: int, smoothing: float
+) -> tuple[Tensor, Any]:
+    """q of `cross_entropy` for class indices y, and what its mean divides by."""
+    hot = q = _one_hot(name, x, y, ignore_index)
+    if weights is not None and weights.requires_grad:
+        raise ArgumentError(f"{name}: weight requires grad, and has none beside class indices")
+    if smoothing and x.shape[1]:
+        counts = (y.array != ignore_index)[:, None].astype(x.dtype)
+        q = (hot * (1 - smoothing) + smoothing / x.shape[1]) * counts
+    return Tensor(_weighted(q, weights)), _weighted(hot, weights).sum()

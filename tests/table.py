@@ -375,8 +375,8 @@ def layer(make):
         for name, value in zip(names, parameters, strict=True):
             path, _, own = name.rpartition(".")
             owner = dict(module.named_modules())[path]
-            del owner._parameters[own]
-            object.__setattr__(owner, own, value)
+            delattr(owner, own)
+            setattr(owner, own, value)
         return module(x)
 
     return call

@@ -16,7 +16,6 @@ from minicnn import functional as F
 from .arrays import array, tensor
 
 TF = torch.nn.functional
-OWN = {"conv_pads"}  # what layers use to check their arguments
 
 
 def functions():
@@ -39,7 +38,7 @@ BUILT_IN = {  # as PyTorch's documentation has them, where inspect can't look
 
 
 @pytest.mark.cpu
-@pytest.mark.parametrize("name", sorted(set(functions()) - OWN))
+@pytest.mark.parametrize("name", sorted(functions()))
 def test_a_position_means_what_it_means_in_pytorch(name):
     if name in BUILT_IN:
         theirs = BUILT_IN[name].split()

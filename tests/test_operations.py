@@ -182,7 +182,7 @@ def public_names():
             names.add(name)
     for name, value in vars(F).items():
         own = inspect.isfunction(value) and value.__module__ == F.__name__
-        if own and not name.startswith("_") and name not in ("pair", "conv_pads"):
+        if own and not name.startswith("_"):
             names.add(f"functional.{name}")
     for name, value in vars(nn).items():
         if inspect.isclass(value) and name not in NOT_LAYERS:

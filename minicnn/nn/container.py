@@ -86,4 +86,7 @@ class Sequential(Module):
         return list(self._modules)[i]
 
     def _renumber(self, modules: Iterable[Module | None]) -> None:
-        self._modules = {str(i): module for i, module in enumerate(modules)}
+        for name in self._modules:
+            delattr(self, name)
+        for i, module in enumerate(modules):
+            self.add_module(str(i), module)

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import math
-import threading
+
+import numpy as np
 
 from ..arguments import ArgumentError, real
-from ..backends import backend_of, host
+from ..backends import backend_of
 from ..dtype import is_floating
 from ..grad_mode import no_grad
 from ..random import Generator, Key, normal, source
 from ..tensor import Tensor
-
-
-class _Mode(threading.local):
-    skipping = False  # whether layers leave their parameters at 0: nn.utils.skip_init
-
-
-mode = _Mode()
 
 
 def _fans(tensor: Tensor) -> tuple[int, int]:
@@ -55,7 +49,7 @@ def uniform_(
     tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
     """Uniform on [a, b)."""
-    most = float(host.xp.finfo(tensor.dtype).max) if is_floating(tensor.dtype) else None
+    most = float(np.finfo(tensor.dtype).max) if is_floating(tensor.dtype) else None
     a = real("uniform_", "a", a, least=most and -most)
     b = real("uniform_", "b", b, least=a, most=most)
     width = real("uniform_", "b - a", b - a, most=most)

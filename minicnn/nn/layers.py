@@ -1,13 +1,28 @@
-"""The layers: each a `Module` around one function of `minicnn.functional`."""
+"""The layers: each a record of its arguments around one function of `minicnn.functional`.
+
+They are dataclasses, whose fields are checked whenever they are set: see `Module`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from .. import context
 from .. import functional as F
-from ..arguments import ArgumentError, pair, real, whole
+from ..arguments import (
+    ArgumentError,
+    Size2,
+    checked,
+    conv_padding,
+    nonzero,
+    pair,
+    real,
+    size,
+    whole,
+)
 from ..backends import Array
 from ..device import as_device
 from ..dtype import DType, float32, float64
@@ -16,19 +31,31 @@ from ..tensor import Tensor
 from . import init
 from .module import Module, Parameter
 
+# --- with parameters -----------------------------------------------------------------------------
 
-def _default_init(weight: Parameter, bias: Parameter | None) -> None:
-    """PyTorch's default: weight and bias uniform on ±1/√fan_in.
 
-    For the weight this is kaiming_uniform_ with slope √5: the gain √(2/6) cancels all but 1/√fan.
-    """
-    if init.mode.skipping:
-        return
-    init.kaiming_uniform_(weight, a=math.sqrt(5))
-    if bias is not None:
-        fan_in = math.prod(weight.shape[1:])
-        bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
-        init.uniform_(bias, -bound, bound)
+@dataclass(init=False, eq=False, repr=False)
+class _Affine(Module):
+    """A layer with a weight and perhaps a bias, which start uniform on ±1/√fan_in."""
+
+    weight: Parameter
+    bias: Parameter | None
+
+    def _make_parameters(self, shape: tuple[int, ...], bias: bool, device: Any, dtype: Any) -> None:
+        self.weight = _empty(shape, device, dtype)
+        self.register_parameter("bias", _empty(shape[:1], device, dtype) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new initial values."""
+        if context.current().skip_init:
+            return
+        # For the weight: with slope √5 the gain is √(2/6), which cancels all but 1/√fan_in.
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            fan_in = math.prod(self.weight.shape[1:])
+            bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
+            init.uniform_(self.bias, -bound, bound)
 
 
 def _empty(shape: tuple[int, ...], device: Any, dtype: DType) -> Parameter:
@@ -45,27 +72,30 @@ def _empty(shape: tuple[int, ...], device: Any, dtype: DType) -> Parameter:
     return Parameter(Tensor(array))
 
 
-def _size(name: str, argument: str, value: Any, least: int) -> F.Size2:
-    """An int, or two, at least `least`, as Python's own: one stays one, as it shows in the repr."""
-    both = pair(name, argument, value, least)
-    return both if isinstance(value, Sequence) else both[0]
-
-
-class Conv2d(Module):
+@dataclass(init=False, eq=False, repr=False)
+class Conv2d(_Affine):
     """`conv2d` with a weight (out_channels, in_channels, kh, kw) and a bias (out_channels,).
 
     Both start uniform on ±1/√(in_channels·kh·kw), as in PyTorch. `groups` other than 1 and
     `padding_mode` other than "zeros" raise NotImplementedError where PyTorch has them.
     """
 
+    in_channels: int = field(metadata=checked(whole, least=1))
+    out_channels: int = field(metadata=checked(whole, least=1))
+    # Set to a number or two, these are pairs.
+    kernel_size: Any = field(metadata=checked(pair, least=1))
+    stride: Any = field(metadata=checked(pair, least=1))
+    padding: Any = field(metadata=checked(conv_padding))
+    dilation: Any = field(metadata=checked(pair, least=1))
+
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: F.Size2,
-        stride: F.Size2 = 1,
-        padding: str | F.Size2 = 0,
-        dilation: F.Size2 = 1,
+        kernel_size: Size2,
+        stride: Size2 = 1,
+        padding: str | Size2 = 0,
+        dilation: Size2 = 1,
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
@@ -73,34 +103,20 @@ class Conv2d(Module):
         dtype: DType = None,
     ) -> None:
         super().__init__()
-        in_channels = whole("Conv2d", "in_channels", in_channels, 1)
-        out_channels = whole("Conv2d", "out_channels", out_channels, 1)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size, self.stride, self.dilation = kernel_size, stride, dilation
+        self.padding = conv_padding("Conv2d", "padding", padding, self.stride)
         groups = whole("Conv2d", "groups", groups)
         if groups != 1:
-            divides = groups > 0 and in_channels % groups == 0 and out_channels % groups == 0
+            divides = groups > 0 and self.in_channels % groups == self.out_channels % groups == 0
             error = NotImplementedError if divides else ArgumentError
             raise error(f"Conv2d: groups must be 1, got {groups}")
         if padding_mode != "zeros":
             exists = padding_mode in ("reflect", "replicate", "circular")
             error = NotImplementedError if exists else ArgumentError
             raise error(f"Conv2d: padding_mode must be 'zeros', got {padding_mode!r}")
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size = pair("Conv2d", "kernel_size", kernel_size, 1)
-        self.stride = pair("Conv2d", "stride", stride, 1)
-        self.dilation = pair("Conv2d", "dilation", dilation, 1)
-        F.conv_pads(padding, self.kernel_size, self.stride, self.dilation)  # refused here, or never
-        self.padding = (
-            padding if isinstance(padding, str) else pair("Conv2d", "padding", padding, 0)
-        )
-        self.weight = _empty((out_channels, in_channels, *self.kernel_size), device, dtype)
-        self.register_parameter("bias", _empty((out_channels,), device, dtype) if bias else None)
-        self.reset_parameters()
-
-    bias: Parameter | None
-
-    def reset_parameters(self) -> None:
-        """Draw new initial values."""
-        _default_init(self.weight, self.bias)
+        shape = self.out_channels, self.in_channels, *self.kernel_size
+        self._make_parameters(shape, bias, device, dtype)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation)
@@ -117,11 +133,15 @@ class Conv2d(Module):
         return text + ("" if self.bias is not None else ", bias=False")
 
 
-class Linear(Module):
+@dataclass(init=False, eq=False, repr=False)
+class Linear(_Affine):
     """`linear` with a weight (out_features, in_features) and a bias (out_features,).
 
     Both start uniform on ±1/√in_features, as in PyTorch.
     """
+
+    in_features: int = field(metadata=checked(whole, least=0))
+    out_features: int = field(metadata=checked(whole, least=0))
 
     def __init__(
         self,
@@ -132,18 +152,8 @@ class Linear(Module):
         dtype: DType = None,
     ) -> None:
         super().__init__()
-        in_features = whole("Linear", "in_features", in_features, 0)
-        out_features = whole("Linear", "out_features", out_features, 0)
         self.in_features, self.out_features = in_features, out_features
-        self.weight = _empty((out_features, in_features), device, dtype)
-        self.register_parameter("bias", _empty((out_features,), device, dtype) if bias else None)
-        self.reset_parameters()
-
-    bias: Parameter | None
-
-    def reset_parameters(self) -> None:
-        """Draw new initial values."""
-        _default_init(self.weight, self.bias)
+        self._make_parameters((self.out_features, self.in_features), bias, device, dtype)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.linear(input, self.weight, self.bias)
@@ -155,12 +165,14 @@ class Linear(Module):
         )
 
 
+# --- without -------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False, repr=False)
 class ReLU(Module):
     """max(x, 0). `inplace` is accepted: the result is the same, in a new tensor."""
 
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        self.inplace = inplace
+    inplace: bool = field(default=False, repr=False)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.relu(input)
@@ -173,64 +185,45 @@ class Sigmoid(Module):
         return F.sigmoid(input)
 
 
-class MaxPool2d(Module):
+@dataclass(eq=False, repr=False)
+class _Pool2d(Module):
+    kernel_size: Size2 = field(metadata=checked(size, least=1))
+    stride: Size2 | None = field(default=None, metadata=checked(size, least=1))
+    padding: Size2 = field(default=0, metadata=checked(size, least=0))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stride is None:
+            self.stride = self.kernel_size
+
+
+def _refused(layer: str, name: str, value: Any) -> bool:
+    if value:
+        raise NotImplementedError(f"{layer}: {name} is not supported")
+    return False
+
+
+@dataclass(eq=False, repr=False)
+class MaxPool2d(_Pool2d):
     """`max_pool2d` with the arguments given."""
 
-    def __init__(
-        self,
-        kernel_size: F.Size2,
-        stride: F.Size2 | None = None,
-        padding: F.Size2 = 0,
-        dilation: F.Size2 = 1,
-        return_indices: bool = False,
-        ceil_mode: bool = False,
-    ) -> None:
-        super().__init__()
-        if return_indices:
-            raise NotImplementedError("MaxPool2d: return_indices is not supported")
-        self.ceil_mode = ceil_mode
-        self.kernel_size = _size("MaxPool2d", "kernel_size", kernel_size, 1)
-        self.stride = (
-            self.kernel_size if stride is None else _size("MaxPool2d", "stride", stride, 1)
-        )
-        self.padding = _size("MaxPool2d", "padding", padding, 0)
-        self.dilation = _size("MaxPool2d", "dilation", dilation, 1)
+    dilation: Size2 = field(default=1, metadata=checked(size, least=1))
+    return_indices: bool = field(default=False, repr=False, metadata=checked(_refused))
+    ceil_mode: bool = False
 
     def forward(self, input: Tensor) -> Tensor:
         return F.max_pool2d(
             input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
         )
 
-    def extra_repr(self) -> str:
-        return (
-            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding},"
-            f" dilation={self.dilation}, ceil_mode={self.ceil_mode}"
-        )
 
-
-class AvgPool2d(Module):
+@dataclass(eq=False, repr=False)
+class AvgPool2d(_Pool2d):
     """`avg_pool2d` with the arguments given."""
 
-    def __init__(
-        self,
-        kernel_size: F.Size2,
-        stride: F.Size2 | None = None,
-        padding: F.Size2 = 0,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-        divisor_override: int | None = None,
-    ) -> None:
-        super().__init__()
-        self.kernel_size = _size("AvgPool2d", "kernel_size", kernel_size, 1)
-        self.stride = (
-            self.kernel_size if stride is None else _size("AvgPool2d", "stride", stride, 1)
-        )
-        self.padding, self.ceil_mode = _size("AvgPool2d", "padding", padding, 0), ceil_mode
-        if divisor_override is not None:
-            divisor_override = whole("AvgPool2d", "divisor_override", divisor_override)
-            if divisor_override == 0:
-                raise ArgumentError("AvgPool2d: divisor_override must not be 0")
-        self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
+    ceil_mode: bool = field(default=False, repr=False)
+    count_include_pad: bool = field(default=True, repr=False)
+    divisor_override: int | None = field(default=None, repr=False, metadata=checked(nonzero))
 
     def forward(self, input: Tensor) -> Tensor:
         return F.avg_pool2d(
@@ -243,81 +236,70 @@ class AvgPool2d(Module):
             self.divisor_override,
         )
 
-    def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+def _output_size(layer: str, name: str, value: Any) -> Any:
+    """A size of at least 0, or None, or two of these."""
+    if not isinstance(value, Sequence):
+        return None if value is None else whole(layer, name, value, 0)
+    sizes = tuple(None if n is None else whole(layer, name, n, 0) for n in value)
+    if len(sizes) != 2:
+        raise ArgumentError(f"{layer}: {name} must be one or two, got {value!r}")
+    return sizes
 
 
+@dataclass(eq=False, repr=False)
 class AdaptiveAvgPool2d(Module):
     """`adaptive_avg_pool2d` to a fixed output size; size 1 is global average pooling."""
 
-    def __init__(self, output_size: Any) -> None:
-        super().__init__()
-        one = not isinstance(output_size, Sequence)
-        sizes = [
-            None if size is None else whole("AdaptiveAvgPool2d", "output_size", size, 0)
-            for size in ([output_size] if one else output_size)
-        ]
-        if not one and len(sizes) != 2:
-            raise ArgumentError(
-                f"AdaptiveAvgPool2d: output_size must be one or two, got {output_size!r}"
-            )
-        self.output_size = sizes[0] if one else tuple(sizes)
+    output_size: Any = field(metadata=checked(_output_size))
 
     def forward(self, input: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(input, self.output_size)
 
-    def extra_repr(self) -> str:
-        return f"output_size={self.output_size}"
 
-
+@dataclass(eq=False, repr=False)
 class Dropout(Module):
     """`dropout` while training; nothing after `eval()`."""
 
-    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
-        super().__init__()
-        self.p, self.inplace = real("Dropout", "p", p, least=0, most=1), inplace
+    p: float = field(default=0.5, metadata=checked(real, least=0, most=1))
+    inplace: bool = field(default=False, repr=False)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout(input, self.p, self.training)
 
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
 
-
+@dataclass(eq=False, repr=False)
 class Flatten(Module):
     """The axes from start_dim to end_dim as one: by default all but the batch's."""
 
-    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        super().__init__()
-        self.start_dim = whole("Flatten", "start_dim", start_dim)
-        self.end_dim = whole("Flatten", "end_dim", end_dim)
+    start_dim: int = field(default=1, metadata=checked(whole))
+    end_dim: int = field(default=-1, metadata=checked(whole))
 
     def forward(self, input: Tensor) -> Tensor:
         return F.flatten(input, self.start_dim, self.end_dim)
 
-    def extra_repr(self) -> str:
-        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
 
-
+@dataclass(eq=False, repr=False)
 class Softmax(Module):
     """`softmax` along an axis."""
 
-    def __init__(self, dim: int | None = None) -> None:
-        super().__init__()
-        self.dim = None if dim is None else whole("Softmax", "dim", dim)
+    dim: int | None = field(default=None, metadata=checked(whole))
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softmax(input, self.dim)
 
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
 
-
+@dataclass(init=False, eq=False, repr=False)
 class CrossEntropyLoss(Module):
     """`cross_entropy` with the arguments given; `weight` (C,) is a buffer.
 
     `size_average` and `reduce`, which PyTorch has for old programs, raise NotImplementedError.
     """
+
+    weight: Tensor | None = field(repr=False)
+    ignore_index: int = field(repr=False, metadata=checked(whole))
+    reduction: str = field(repr=False)
+    label_smoothing: float = field(repr=False, metadata=checked(real))
 
     def __init__(
         self,
@@ -336,11 +318,8 @@ class CrossEntropyLoss(Module):
                     " reduction='mean', 'sum' or 'none' says the same"
                 )
         self.register_buffer("weight", weight)
-        self.ignore_index = whole("CrossEntropyLoss", "ignore_index", ignore_index)
-        self.reduction = reduction
-        self.label_smoothing = real("CrossEntropyLoss", "label_smoothing", label_smoothing)
-
-    weight: Tensor | None
+        self.ignore_index, self.reduction = ignore_index, reduction
+        self.label_smoothing = label_smoothing
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(

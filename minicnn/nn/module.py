@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import Field
 from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
 
 from ..arguments import ArgumentError
 from ..autograd import changed_in_place
@@ -22,7 +25,7 @@ class Parameter(Tensor):
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
         if not isinstance(data, Tensor):
-            raise TypeError(f"Parameter: expected a Tensor, got {_kind(data)}")
+            raise TypeError(f"Parameter: expected a Tensor, got {type(data).__name__}")
         super().__init__(data.array, requires_grad)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
@@ -54,28 +57,29 @@ class Module:
     A subclass calls `super().__init__()`, sets parameters and modules as attributes, and defines
     `forward`. Modules are called like functions.
 
-    What is set as an attribute is kept once: a parameter, a module, or a tensor that is part of the
-    state without being learnt (a buffer) in a registry of its kind, anything else as usual.
+    What is set as an attribute is one, whatever it is. Beside that, `_kinds` has the names of those
+    that belong to the tree or to the state, and what they are: Parameter, Module, or Tensor for a
+    tensor that is part of the state without being learnt (a buffer). Each may be None instead.
+
+    A module that is a record of its arguments is a dataclass, with eq=False and repr=False. A field
+    that is `arguments.checked` is so whenever it is set, by the constructor or later; the repr
+    shows the fields, but for those with repr=False.
     """
 
     training: bool
 
     def __init__(self) -> None:
+        self._kinds: dict[str, type] = {}
         self.training = True
-        self._parameters: dict[str, Parameter | None] = {}
-        self._buffers: dict[str, Tensor | None] = {}
-        self._modules: dict[str, Module | None] = {}
+
+    def __post_init__(self) -> None:
+        Module.__init__(self)
 
     # --- attributes ------------------------------------------------------------------------------
 
-    def _registry_of(self, name: str) -> str | None:
-        return next((r for r in _REGISTRIES if name in self.__dict__.get(r, ())), None)
-
     def __getattr__(self, name: str) -> Any:
-        registry = self._registry_of(name)
-        if registry is not None:
-            return self.__dict__[registry][name]
-        hint = "; call super().__init__() first" if name in _REGISTRIES else ""
+        """What there is is found without this."""
+        hint = "; call super().__init__() first" if name == "_kinds" else ""
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -83,44 +87,58 @@ class Module:
 
         Raises TypeError for anything else in the place of what is registered.
         """
-        registry = self._registry_of(name)
+        field = _fields(self).get(name)
+        if field and "check" in field.metadata and not value is field.default is None:
+            value = field.metadata["check"](type(self).__name__, name, value)
+        kind = self.__dict__.get("_kinds", {}).get(name)
         if isinstance(value, Parameter):
-            registry = "_parameters"
-        elif isinstance(value, Module) and registry != "_parameters":
-            registry = "_modules"
-        if registry is None:
+            kind = Parameter
+        elif isinstance(value, Module) and kind is not Parameter:
+            kind = Module
+        if kind is None:
             object.__setattr__(self, name, value)
         else:
-            self._register(registry, name, value, hasattr(type(self), name))
+            self._register(kind, name, value, hasattr(type(self), name))
 
     def __delattr__(self, name: str) -> None:
-        registry = self._registry_of(name)
-        if registry is None:
-            object.__delattr__(self, name)
-        else:
-            del self.__dict__[registry][name]
+        object.__delattr__(self, name)
+        self._kinds.pop(name, None)
 
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
+    def _of_kind(self, kind: type) -> dict[str, Any]:
+        return {name: self.__dict__[name] for name, k in self._kinds.items() if k is kind}
 
-    def _register(self, registry: str, name: str, value: Any, taken: bool | None = None) -> None:
-        kind, own = _REGISTRIES[registry], self.__dict__.get(registry)
+    @property
+    def _parameters(self) -> dict[str, Parameter | None]:
+        return self._of_kind(Parameter)
+
+    @property
+    def _buffers(self) -> dict[str, Tensor | None]:
+        return self._of_kind(Tensor)
+
+    @property
+    def _modules(self) -> dict[str, Module | None]:
+        return self._of_kind(Module)
+
+    def _register(self, kind: type, name: str, value: Any, taken: bool | None = None) -> None:
         where = f"{type(self).__name__}: {name}"
-        if own is None:
+        if "_kinds" not in self.__dict__:
             raise AttributeError(f"{where}: call super().__init__() before setting it")
         if not isinstance(name, str):
-            raise TypeError(f"{where}: a name must be a str, got {_kind(name)}")
+            raise TypeError(f"{where}: a name must be a str, got {type(name).__name__}")
         if not name or "." in name:
             raise KeyError(f"{where!r}: a name must not be empty or contain a dot")
-        if hasattr(self, name) and name not in own if taken is None else taken:
+        known = self._kinds.get(name) is kind
+        if hasattr(self, name) and not known if taken is None else taken:
             raise KeyError(f"{where}: there is an attribute of this name")
         if value is not None and not isinstance(value, kind):
-            raise TypeError(f"{where} must be a {kind.__name__} or None, got {_kind(value)}")
+            got = type(value).__name__
+            raise TypeError(f"{where} must be a {kind.__name__} or None, got {got}")
         if isinstance(value, Module) and any(module is self for module in value.modules()):
             raise ArgumentError(f"{where}: a module can't contain itself")
-        for other in (self.__dict__, *(self.__dict__[r] for r in _REGISTRIES if r != registry)):
-            other.pop(name, None)
-        own[name] = value
+        if not known:
+            self._kinds.pop(name, None)  # so that it comes last
+        self._kinds[name] = kind
+        self.__dict__[name] = value
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Set a parameter, or None where a layer goes without it, as for bias=False.
@@ -128,7 +146,7 @@ class Module:
         Like `register_buffer` and `add_module`, raises KeyError for a name that is empty, has a dot
         or is in use for something else, and TypeError for a value of another kind.
         """
-        self._register("_parameters", name, param)
+        self._register(Parameter, name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Set a tensor that is saved and moved with the module, but not learnt."""
@@ -137,11 +155,11 @@ class Module:
                 "register_buffer: persistent must be True; what is not to be saved can be a plain"
                 " attribute"
             )
-        self._register("_buffers", name, tensor)
+        self._register(Tensor, name, tensor)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Set a module, or None."""
-        self._register("_modules", name, module)
+        self._register(Module, name, module)
 
     def register_module(self, name: str, module: Module | None) -> None:
         """The same as `add_module`."""
@@ -199,12 +217,12 @@ class Module:
         return (module for _, module in self.named_modules(remove_duplicate=remove_duplicate))
 
     def _named(
-        self, registry: str, prefix: str, recurse: bool, remove_duplicate: bool
+        self, kind: type, prefix: str, recurse: bool, remove_duplicate: bool
     ) -> Iterator[tuple[str, Any]]:
         places = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
         seen: set[int] = set()
         for path, module in places if recurse else [(prefix, self)]:
-            for name, value in module.__dict__[registry].items():
+            for name, value in module._of_kind(kind).items():
                 if value is not None and id(value) not in seen:
                     if remove_duplicate:
                         seen.add(id(value))
@@ -214,7 +232,7 @@ class Module:
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
         """Every parameter once, with its (first) path; `recurse=False` for this module's own."""
-        return self._named("_parameters", prefix, recurse, remove_duplicate)
+        return self._named(Parameter, prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
@@ -223,7 +241,7 @@ class Module:
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Tensor]]:
         """Every buffer once, with its (first) path."""
-        return self._named("_buffers", prefix, recurse, remove_duplicate)
+        return self._named(Tensor, prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
@@ -244,8 +262,8 @@ class Module:
         """
         state = OrderedDict()
         for path, module in self.named_modules(remove_duplicate=False):
-            for registry in ("_parameters", "_buffers"):
-                for name, value in module._named(registry, path, False, False):
+            for kind in (Parameter, Tensor):
+                for name, value in module._named(kind, path, False, False):
                     state[prefix + name] = value.detach()
         return state
 
@@ -259,7 +277,9 @@ class Module:
         `strict`, if a name is missing or unexpected.
         """
         if not isinstance(state_dict, Mapping):
-            raise TypeError(f"load_state_dict: expected values by name, got {_kind(state_dict)}")
+            raise TypeError(
+                f"load_state_dict: expected values by name, got {type(state_dict).__name__}"
+            )
         if assign:
             raise NotImplementedError(
                 "load_state_dict: assign must be False: values are copied into the parameters"
@@ -340,19 +360,22 @@ class Module:
 
     def extra_repr(self) -> str:
         """What stands between the brackets of a layer's repr."""
-        return ""
+        shown = [field.name for field in _fields(self).values() if field.repr]
+        return ", ".join(f"{name}={getattr(self, name)}" for name in shown)
 
     def __repr__(self) -> str:
         name, extra = type(self).__name__, self.extra_repr()
         if not self._modules:
             return f"{name}({extra})"
-        lines = [f"  {line}" for line in extra.splitlines()] + [
-            f"  ({name}): " + repr(m).replace("\n", "\n  ") for name, m in self._modules.items()
-        ]
+        lines = extra.splitlines() + [f"({name}): {m!r}" for name, m in self._modules.items()]
+        lines = ["  " + line.replace("\n", "\n  ") for line in lines]
         return f"{name}(\n" + "\n".join(lines) + "\n)"
 
 
-_REGISTRIES: dict[str, type] = {"_parameters": Parameter, "_buffers": Tensor, "_modules": Module}
+def _fields(module: Module) -> dict[str, Field[Any]]:
+    """The arguments that a module is a record of, if it is one."""
+    found: dict[str, Field[Any]] = getattr(type(module), "__dataclass_fields__", {})
+    return found
 
 
 def zero_grad(parameters: Iterable[Tensor], set_to_none: bool) -> None:
@@ -365,10 +388,6 @@ def zero_grad(parameters: Iterable[Tensor], set_to_none: bool) -> None:
             changed_in_place(p.grad_array, "zero_grad")
 
 
-def _kind(thing: Any) -> str:
-    return type(thing).__name__
-
-
 def value_for(target: Tensor, value: Any) -> Array:
     """A value for a parameter: in memory of its own, on its device, of its type.
 
@@ -376,9 +395,9 @@ def value_for(target: Tensor, value: Any) -> Array:
     """
     try:
         if not isinstance(value, Tensor):
-            ours = is_array(value) or isinstance(value, host.ArrayType)
+            ours = is_array(value) or isinstance(value, np.ndarray)
             foreign = hasattr(value, "__array__") and not ours  # another library's
-            value = Tensor(as_array(host.asarray(value) if foreign else value))
+            value = Tensor(as_array(np.asarray(value) if foreign else value))
     except TypeError as error:
         raise ArgumentError(f"must be a Tensor or an array: {error}") from None
     if value.shape != target.shape:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .. import init
+from ... import context
 from ..module import Module
 
 M = TypeVar("M", bound=Module)
@@ -17,8 +17,5 @@ def skip_init(module_cls: Callable[..., M], *args: Any, **kwargs: Any) -> M:
     For a model that will be loaded, or only counted: on a CPU the zeros take no memory until
     something is written to them.
     """
-    before, init.mode.skipping = init.mode.skipping, True
-    try:
+    with context.using(skip_init=True):
         return module_cls(*args, **kwargs)
-    finally:
-        init.mode.skipping = before
