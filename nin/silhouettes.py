@@ -80,7 +80,6 @@ class Part(NamedTuple):
 
 def _paint(garment: list[Part], n: int, rng: Generator) -> Array:
     """n images of a garment, uint8 (n, 28, 28)."""
-
     numbers = iter(host.uniform(rng.next_key(), (NUMBERS, n, 1, 1), "float32"))
 
     def vary(low: float, high: float) -> Array:

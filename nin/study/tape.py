@@ -22,7 +22,7 @@ class Recorded:
 
     node: Node
     shape: tuple[int, ...]
-    inputs: list[Recorded | Tensor] = field(default_factory=list)
+    inputs: list[Any] = field(default_factory=list)  # Recorded, and Tensor for the leaves
     held: dict[int, int] = field(default_factory=dict)
 
     @property
@@ -36,18 +36,17 @@ def read(loss: Tensor) -> list[Recorded]:
     So `loss.backward()` is called, and uses up the tape.
     """
     found: dict[Node, Recorded] = {}
-    sources: dict[Node, list[Any]] = {}
 
     def watcher(node: Node, edge: Edge, g: Array) -> Array:
         recorded = found.setdefault(node, Recorded(node, tuple(g.shape)))
         recorded.held |= {address(a): owner(a).nbytes for a in arrays_held(edge.vjp)}
-        sources.setdefault(node, []).append(edge.source)
+        recorded.inputs.append(edge.source)
         return edge.vjp(g)
 
     with watching(watcher):
         loss.backward()
-    for node, recorded in found.items():
-        recorded.inputs = [found.get(source, source) for source in sources[node]]
+    for recorded in found.values():
+        recorded.inputs = [found.get(source, source) for source in recorded.inputs]
     return list(found.values())[::-1]
 
 
