@@ -1,6 +1,7 @@
 """Trainings that take little time: noise in place of images, and pictures that are not drawn.
 
-For tests of what is around a training. `install(setattr)` puts it in place of nin's own.
+For tests of what is around a training. `install(setattr)` puts both in place of nin's own,
+`without_pictures` the second alone.
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ def health(looks, title):
 
 def install(set_attribute):
     set_attribute(datasets, "load", load)
+    without_pictures(set_attribute)
+
+
+def without_pictures(set_attribute):
     set_attribute(curves, "epochs", epochs)
     set_attribute(curves, "health", health)
 

@@ -112,7 +112,7 @@ def test_the_gradient_has_the_inputs_type():
 # --- depth and memory ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("depth", [10_000, 100_000])
+@pytest.mark.parametrize("depth", [10_000, pytest.param(100_000, marks=pytest.mark.cpu)])
 def test_long_chains_do_not_meet_the_recursion_limit(depth):
     x = leaf(0.0)
     y = x
@@ -122,6 +122,7 @@ def test_long_chains_do_not_meet_the_recursion_limit(depth):
     assert x.grad.item() == 1
 
 
+@pytest.mark.cpu
 def test_a_long_record_that_is_never_walked_is_freed():
     y = leaf(0.0)
     for _ in range(100_000):

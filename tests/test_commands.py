@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from nin import compare, evaluate, predict, train
 from nin.picture import PictureError, read
 from nin.tensorboard import Board
 
+pytestmark = pytest.mark.cpu  # test_train_gpu.py has them on a GPU
 SMALL = ["--limit-train", "640", "--limit-test", "100", "--epochs", "1", "--no-progress"]
 
 
@@ -217,12 +219,11 @@ def test_tensorboard_gets_event_files(run):
     assert list((run / "tensorboard").glob("events.out.tfevents.*"))
 
 
-@pytest.mark.cpu
 def test_event_files_that_cannot_be_written_are_a_warning(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    board = Board(tmp_path, 0)
+    board = Board(tmp_path, SimpleNamespace(training=SimpleNamespace(epoch=1)))
     monkeypatch.setattr(board.writer, "add_scalar", full)
     with pytest.warns(UserWarning, match="event files could not be written: .*No space left"):
         board.add({"epoch": 1, "train_loss": 0.5})

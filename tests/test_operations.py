@@ -85,6 +85,7 @@ def test_float32_is_as_near_to_the_truth_as_pytorch(row):
     check()
 
 
+@pytest.mark.cpu  # on a device they equal PyTorch's, and gradcheck's command compares both
 @every_row
 def test_gradients_equal_finite_differences(row):
     @settings(max_examples=8)

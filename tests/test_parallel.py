@@ -234,6 +234,7 @@ def losses(draw):
     return criterion, probabilities and draw(st.booleans())
 
 
+@pytest.mark.cpu
 @pytest.mark.filterwarnings("ignore:.*threads on.*cores:UserWarning")
 @given(st.data())
 def test_micro_batches_are_the_whole_batch_for_any_model_and_loss(data):

@@ -79,6 +79,7 @@ def test_centred_filters_have_mean_0_and_the_variance_that_centred_relus_need():
     np.testing.assert_allclose(filters.var(1) * 100, 2 / (1 - 1 / np.pi), rtol=1e-5)
 
 
+@pytest.mark.cpu
 def test_the_relu_on_the_logits_of_paper_is_open_at_first():
     images = minicnn.rand(8, 1, 28, 28)
     for seed in range(3):

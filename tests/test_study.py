@@ -119,6 +119,7 @@ def test_what_cannot_be_done_is_one_line_status_2_and_leaves_nothing(capsys, tmp
     assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.cpu
 def test_a_study_is_not_written_over(capsys, tmp_path, on):
     assert study(capsys, tmp_path, "heads", *on)[0] == 0
     status, _, err, _ = study(capsys, tmp_path, "heads", *on)
@@ -348,6 +349,7 @@ def test_ablate_answers_what_is_asked(capsys, tmp_path, on):
     assert [row["seeds"] for row in numbers["rows"]] == [2, 2, 2]
 
 
+@pytest.mark.cpu
 def test_an_interrupted_ablation_keeps_what_is_done(capsys, tmp_path, monkeypatch):
     done = trial.Outcome("x", 0, 1, 1, 0.5, 0.6, 0.9, 0.8, 1.0, 0.1)
     outcomes = iter([done])
@@ -366,6 +368,7 @@ def test_an_interrupted_ablation_keeps_what_is_done(capsys, tmp_path, monkeypatc
     assert "80.00" in out
 
 
+@pytest.mark.cpu  # by what ablate trains with
 def test_compare_trains_three_networks(capsys, tmp_path, on):
     status, out, _, numbers = study(capsys, tmp_path, "compare", *SMALL, "--seconds", "0.3", *on)
     assert status == 0

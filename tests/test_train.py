@@ -21,6 +21,8 @@ from minicnn.vision import datasets
 from nin import networks, train
 from nin.presets import PRESETS
 
+from . import noise
+
 NAME = minicnn.backends.NAMES[minicnn.get_default_device().type]
 BACKEND = ["--backend", NAME]
 SMALL = ["--limit-train", "192", "--limit-test", "64", "--epochs", "2", "--no-progress", *BACKEND]
@@ -29,9 +31,14 @@ EPOCH_LINE = re.compile(
 )
 
 
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    noise.without_pictures(monkeypatch.setattr)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """One small training on the real data: its directory, and what it printed."""
+    """One small training on the real data, pictures and all: its directory, and what it printed."""
     out = tmp_path_factory.mktemp("run") / "quick"
     command = [sys.executable, "-m", "nin.train", *SMALL, "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -85,6 +92,7 @@ def test_metrics_hold_a_row_for_each_epoch(run):
     assert all(0 <= float(row["accuracy"]) <= 1 for row in rows)
 
 
+@pytest.mark.cpu
 def test_a_saved_config_runs_again_with_the_same_numbers(run, tmp_path, capsys):
     flags = ["--config", str(run[0] / "config.toml"), "--out", str(tmp_path / "again")]
     assert command(capsys, *flags, *BACKEND)[0] == 0
@@ -105,6 +113,7 @@ def test_print_config_is_what_a_run_saves(run, capsys):
     assert (status, out) == (0, (run[0] / "config.toml").read_text())
 
 
+@pytest.mark.cpu
 def test_a_dry_run_leaves_nothing_behind(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, out, _ = command(capsys, "--dry-run", *BACKEND)
@@ -112,6 +121,7 @@ def test_a_dry_run_leaves_nothing_behind(capsys, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.cpu
 def test_log_interval_gives_a_line_every_so_many_steps(capsys, tmp_path):
     flags = ["--epochs", "1", "--log-interval", "2", "--out", str(tmp_path / "run")]
     _, _, err = command(capsys, *SMALL, *flags)
@@ -205,6 +215,7 @@ def nowhere(monkeypatch, tmp_path):
     return tmp_path
 
 
+@pytest.mark.cpu
 def test_without_data_it_says_so_in_one_line_and_trains_on_silhouettes(nowhere, capsys):
     status, out, err = command(
         capsys, *SMALL, "--data-dir", str(nowhere), "--out", str(nowhere / "run")
@@ -238,6 +249,7 @@ def test_help_shows_every_default(capsys):
     assert [entry for entry in entries if "(default" not in " ".join(entry.split())] == []
 
 
+@pytest.mark.cpu  # test_train_gpu.py ends one on a GPU
 def test_ctrl_c_keeps_the_finished_epochs(tmp_path):
     out = tmp_path / "run"
     flags = ["--epochs", "1000", "--limit-train", "640", "--limit-test", "64", *BACKEND]

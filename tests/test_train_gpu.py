@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from minicnn import backends, context
-from nin import train
+from nin import evaluate, predict, train
 from nin.fit import Training
 from nin.health import Monitor
+
+from . import noise
 
 pytestmark = pytest.mark.cuda
 SMALL = ["--limit-train", "48", "--limit-test", "16", "--epochs", "2", "--batch-size", "16"]
 
 
 @pytest.fixture
-def run(tmp_path, capsys):
-    """The command in this process: exit status, stdout and stderr."""
+def run(tmp_path, capsys, monkeypatch):
+    """The command in this process, without pictures: exit status, stdout and stderr."""
+    noise.without_pictures(monkeypatch.setattr)
 
     def call(*flags):
         out = str(tmp_path / f"run{len(list(tmp_path.iterdir()))}")
@@ -77,6 +83,22 @@ def test_tf32_is_on_for_the_run_that_asks_for_it(run, monkeypatch):
     assert set(seen[len(seen) // 2 :]) == {False}
 
 
+def test_evaluation_and_prediction_are_those_of_a_cpu(run, tmp_path, capsys):
+    run()
+    (directory,) = tmp_path.iterdir()
+    Image.fromarray(np.arange(784, dtype=np.uint8).reshape(28, 28)).save(tmp_path / "image.png")
+    results = []
+    for backend in ("cupy", "numpy"):
+        flags = ["--backend", backend, "--json"]
+        assert evaluate.main([str(directory), *flags, "--out", str(tmp_path)]) == 0
+        evaluated = json.loads(capsys.readouterr().out)
+        assert predict.main([str(directory), str(tmp_path / "image.png"), *flags]) == 0
+        (predicted,) = json.loads(capsys.readouterr().out)
+        results.append(({"loss": evaluated["loss"]}, predicted["probabilities"]))
+    for on_gpu, on_cpu in zip(*results, strict=True):
+        assert on_gpu == pytest.approx(on_cpu, rel=1e-4)
+
+
 def test_tf32_needs_a_gpu(tmp_path, capsys):
     assert train.main(["--tf32", *SMALL, "--out", str(tmp_path / "run")]) == 2
     assert "--tf32" in capsys.readouterr().err
@@ -88,7 +110,7 @@ def test_out_of_memory_names_a_batch_size_that_fits(run, monkeypatch):
 
     def limited(x):
         if len(x) > most:
-            raise backend.OutOfMemoryError(x.nbytes, 0)
+            raise backend.xp.cuda.memory.OutOfMemoryError(x.nbytes, 0)
         return real(x)
 
     monkeypatch.setattr(backend, "relu", limited)
