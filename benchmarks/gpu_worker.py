@@ -62,7 +62,7 @@ class MiniCNN:
         training = Training(model, preset, data, data)
         if setting.what == "predict":
             model.eval()
-            return lambda: training.batches.predict(x)
+            return lambda: training.executor.predict(x)
         model.train()
         step = Captured(training.step, model, training.optimizer)
         return lambda: step(x, y)

@@ -14,6 +14,7 @@ import argparse
 import json
 import math
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 import minicnn
 from minicnn import context
 from nin import data
-from nin.fit import Training
+from nin.fit import Callback, Training
 from nin.health import Monitor
 from nin.presets import INITS, PRESETS, Preset
 
@@ -40,19 +41,18 @@ def watch(preset: Preset, train_set: Any, test_set: Any, steps: int) -> dict[str
     said: list[dict[str, Any]] = []
     start = time.perf_counter()
 
-    def after_step() -> None:
-        if finding := monitor.after_step():
-            seconds = round(time.perf_counter() - start, 1)
-            said.append({"kind": finding.kind, "seconds": seconds, "text": finding.text})
-            print(f"  {seconds} s: {finding.text}", flush=True)
-        if training.steps >= steps:
-            raise Enough
+    class Watch(Callback):
+        def on_batch(self, training: Training) -> None:
+            if finding := monitor.after_step():
+                seconds = round(time.perf_counter() - start, 1)
+                said.append({"kind": finding.kind, "seconds": seconds, "text": finding.text})
+                print(f"  {seconds} s: {finding.text}", flush=True)
+            if training.steps >= steps:
+                raise Enough
 
-    while True:
-        try:
-            training.train_epoch(after_step)
-        except Enough:
-            break
+    training.callbacks.append(Watch())
+    with suppress(Enough):
+        training.fit()
     last = monitor.looks[-1]
     return {
         "seed": preset.seed,

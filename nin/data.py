@@ -6,15 +6,20 @@ import os
 import sys
 from dataclasses import dataclass, replace
 
+import minicnn
 from minicnn.backends import Array
 from minicnn.console import UsageError, printable
-from minicnn.utils.data import Dataset, Subset
+from minicnn.utils.data import Subset
 from minicnn.vision import datasets
+from minicnn.vision.image_dataset import ImageDataset
 
 from .presets import Preset
 from .silhouettes import Silhouettes
 
 NAMES = {"fashion-mnist": "Fashion-MNIST", "silhouettes": "silhouettes"}
+
+
+Images = ImageDataset | Subset
 
 
 @dataclass
@@ -23,9 +28,13 @@ class Data:
 
     name: str
     source: str
-    train: Dataset
-    test: Dataset
+    train: Images
+    test: Images
     pictures: Array  # of the test set, as they are without any transform: (N, 28, 28) uint8
+
+    def to(self, device: minicnn.device) -> Data:
+        """With both sets on a device, where their batches are then made."""
+        return replace(self, train=self.train.to(device), test=self.test.to(device))
 
 
 def load(preset: Preset, directory: str | os.PathLike[str] = "data") -> tuple[Data, Preset]:
@@ -37,8 +46,8 @@ def load(preset: Preset, directory: str | os.PathLike[str] = "data") -> tuple[Da
     """
     transforms = preset.transform(train=True), preset.transform(train=False)
     name, source = preset.dataset, "drawn by this program"
-    train: datasets.FashionMNIST | Silhouettes
-    test: datasets.FashionMNIST | Silhouettes
+    train: ImageDataset
+    test: ImageDataset
     if name != "silhouettes":
         try:
             train = datasets.FashionMNIST(directory, True, transforms[0], download=True)
@@ -65,5 +74,5 @@ def load(preset: Preset, directory: str | os.PathLike[str] = "data") -> tuple[Da
     return data, replace(preset, dataset=name)
 
 
-def _first(dataset: Dataset, n: int) -> Dataset:
+def _first(dataset: ImageDataset, n: int) -> Images:
     return Subset(dataset, range(min(n, len(dataset)))) if n else dataset

@@ -16,7 +16,7 @@ from minicnn.vision.image_dataset import CLASSES
 from . import command_line, drawing, table, trained
 from . import data as datasets
 from .command_line import Failure, argument, path, printable
-from .fit import Batches, batches_for
+from .executors import Executor, executor_for
 from .schema import whole
 from .table import Column
 
@@ -54,12 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def probabilities(batches: Batches, dataset: Dataset, batch_size: int = 256) -> tuple[Any, Any]:
+def probabilities(executor: Executor, dataset: Dataset, batch_size: int = 256) -> tuple[Any, Any]:
     """log p of each class for each image, (N, C), and the true classes, (N,), in host memory."""
-    device = next(batches.model.parameters()).device
+    device = next(executor.model.parameters()).device
     logits, labels = [], []
     for images, truth in DataLoader(dataset, batch_size, num_workers=1):
-        outputs = batches.predict(images.to(device))
+        outputs = executor.predict(images.to(device))
         logits.append(log_softmax(outputs, 1).cpu().numpy())
         labels.append(truth.numpy())
     return xp.concatenate(logits), xp.concatenate(labels)
@@ -162,7 +162,7 @@ def evaluate(args: argparse.Namespace) -> int:
         preset = replace(preset, limit_test=args.limit_test)
     data, _ = datasets.load(preset, args.data_dir)
     out.mkdir(parents=True, exist_ok=True)
-    logp, truth = probabilities(batches_for(model, preset), data.test)
+    logp, truth = probabilities(executor_for(model, preset), data.test)
     if xp.isnan(logp).any():
         raise Failure(f"{args.run}: its network's answers are NaN; the training diverged")
     result = figures(logp, truth)

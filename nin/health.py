@@ -16,8 +16,9 @@ from typing import Any
 from minicnn import Tensor, nn, no_grad
 from minicnn.backends import backend_of
 
-from .fit import LOSS, Row, Training
+from .fit import Row, Training
 from .schema import Misfit, choice, exactly, items, maybe, number, record, text, truth, whole
+from .state import LOSS
 
 EARLY = 500  # the steps during which a look is taken
 EVERY = 25  # so many steps, and later at each epoch's end
@@ -194,11 +195,16 @@ class Monitor:
         self.plateau_since, self.told = state["plateau_since"], list(state["told"])
         self.total = state["total"]
 
+    def rows(self) -> list[Row]:
+        """The figures of all epochs, each with what was seen at its end."""
+        seen = {each.step: each.row() for each in self.looks}
+        batches = len(self.training.train_loader)
+        return [{**row, **seen[i * batches]} for i, row in enumerate(self.training.history, 1)]
+
     def after_step(self) -> Finding | None:
         """A look if it is time for one; what there is to say, which is said once."""
         training = self.training
-        loss = training.loss
-        broken = isinstance(loss, float) and not math.isfinite(loss) and "diverged" not in self.told
+        broken = training.diverged and "diverged" not in self.told
         early = training.steps <= EARLY or self.plateau_since is not None
         epoch_over = training.batch == len(training.train_loader)
         if broken or epoch_over or (early and training.steps % EVERY == 0):
@@ -212,7 +218,7 @@ class Monitor:
             return self.looks[-1]
         total, before, seen_before = training.total_loss(), 0.0, 0
         if self.looks:
-            epoch, _, seen = training.place(self.looks[-1].step)
+            epoch, _, seen = training.position(self.looks[-1].step)
             if epoch == training.epoch:
                 before, seen_before = self.total, seen
         loss = (total - before) / max(1, training.seen - seen_before)

@@ -14,7 +14,7 @@ from minicnn.vision.image_dataset import CLASSES
 
 from . import command_line, trained
 from .command_line import Failure, path, printable
-from .fit import batches_for
+from .executors import executor_for
 from .picture import as_text, read
 
 PROG = "python -m nin.predict"
@@ -54,7 +54,7 @@ def predict(args: argparse.Namespace) -> int:
     model, preset = trained.network(args.run, device)
     images = [read(image) for image in args.images]
     x = preset.transform(train=False).batch(host.xp.stack(images), Generator())
-    p = softmax(batches_for(model, preset).predict(Tensor(x).to(device)), 1).cpu()
+    p = softmax(executor_for(model, preset).predict(Tensor(x).to(device)), 1).cpu()
     if not host.xp.isfinite(p.numpy()).all():
         raise Failure(f"{args.run}: its network's answers are NaN; the training diverged")
     predictions = [

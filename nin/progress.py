@@ -1,17 +1,19 @@
-"""What is seen of an epoch under way."""
+"""What is seen of a training: messages and an epoch under way on stderr, results on stdout."""
 
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 
 from tqdm import tqdm
 
-from .fit import Training
+from .command_line import printable
+from .fit import Callback, Training
 
 
-class Progress:
+class Progress(Callback):
     """A bar on stderr, or a line every `interval` steps; the loss is fetched twice a second."""
 
     def __init__(self, hidden: bool, interval: int) -> None:
@@ -19,7 +21,7 @@ class Progress:
         self.bar: tqdm | None = None
         self.coming: Callable[[], float | None] | None = None  # the loss, on its way from a GPU
 
-    def after_step(self, training: Training) -> None:
+    def on_batch(self, training: Training) -> None:
         now = time.monotonic()
         if self.bar is None:
             self.bar, self.shown, self.seen = self._bar(training), now, 0
@@ -38,6 +40,19 @@ class Progress:
                 flush=True,
             )
 
+    def on_epoch(self, training: Training) -> None:
+        self.close()
+        row = training.history[-1]
+        print(
+            f"Epoch [{row['epoch']}/{training.preset.epochs}],"
+            f" Train Loss: {row['train_loss']:.4f},"
+            f" Test Loss: {row['test_loss']:.4f}, Acc: {100 * row['accuracy']:.2f}%",
+            flush=True,
+        )
+
+    def on_end(self, training: Training) -> None:
+        self.close()
+
     def _bar(self, training: Training) -> tqdm:
         return tqdm(
             total=len(training.train_loader.dataset),
@@ -53,3 +68,9 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+    def say(self, text: str) -> None:
+        """A message on stderr, in lines that a terminal holds, and not through the bar."""
+        self.close()
+        lines = textwrap.wrap(text, 79, subsequent_indent="  ", break_on_hyphens=False)
+        print(*map(printable, lines), sep="\n", file=sys.stderr, flush=True)

@@ -21,10 +21,11 @@ from minicnn.serialization import unpack
 from . import config, curves, drawing, lock
 from .checkpoint import MOST, Checkpoints
 from .command_line import DEVICES, Failure, as_json
-from .fit import FIGURES, Row
+from .fit import Row
 from .health import Look
 from .presets import Preset
 from .schema import Check, Misfit, choice, exactly, number, record, text, truth, whole
+from .state import FIGURES
 
 CONFIG, ENVIRONMENT, MODEL = "config.toml", "environment.json", "model.safetensors"
 METRICS, LINES, CURVES, HEALTH = "metrics.csv", "metrics.jsonl", "curves.png", "health.png"

@@ -7,17 +7,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .fit import Row
+from .fit import Callback, Row, Training
+from .health import Monitor
 
 
-class Board:
+class Board(Callback):
     """The figures of each epoch as scalars. Raises ImportError where tensorboardX is missing."""
 
-    def __init__(self, directory: Path, epochs_done: int) -> None:
+    def __init__(self, directory: Path, monitor: Monitor) -> None:
         from tensorboardX import SummaryWriter
 
         # What an interrupted epoch had written is dropped when the run goes on.
-        self.writer = SummaryWriter(str(directory / "tensorboard"), purge_step=epochs_done + 1)
+        first = monitor.training.epoch
+        self.monitor = monitor
+        self.writer = SummaryWriter(str(directory / "tensorboard"), purge_step=first)
+
+    def on_epoch(self, training: Training) -> None:
+        self.add(self.monitor.rows()[-1])
+
+    def on_end(self, training: Training) -> None:
+        self.close()
 
     def add(self, row: Row) -> None:
         """One epoch's row; `dead:0.1` becomes dead/0.1, so that layers share a section."""

@@ -22,17 +22,22 @@ from minicnn import backends, context
 from minicnn.arguments import ArgumentError
 from minicnn.parallel import available_cores
 
-from . import command_line, config
+from . import command_line, config, memory
 from . import data as datasets
 from .checkpoint import CheckpointError, State
 from .command_line import DEVICES, Failure, UsageError, argument, path, printable
+from .data import Data
+from .executors import executor_for
 from .fit import Training
+from .health import Monitor
 from .presets import PRESETS, Preset
 from .progress import Progress
 from .run import THREADS, Run, RunError
+from .saving import Saver
 from .schema import MANY, Misfit, number, whole
+from .signals import Interrupted, Signals
 from .tensorboard import Board
-from .watch import Interrupted, Signals, Stuck, Watch
+from .watch import Stuck, Watch
 
 PROG = "python -m nin.train"
 RESTARTS = 10  # of --on-stuck reinit
@@ -61,63 +66,39 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=path, help="directory for results (default: runs/<preset>-<time>)")
     add("--resume", type=path, metavar="RUN", help="go on with a run (default: begin one)")
     add("--dry-run", action="store_true", help="one step, one test, no files (default: train)")
-    add(
-        "--data-dir",
-        type=path,
-        default="data",
-        help="where to look for Fashion-MNIST first (default: data)",
+    text = "where to look for Fashion-MNIST first (default: data)"
+    add("--data-dir", type=path, default="data", help=text)
+    _add_computation(parser)
+    text = (
+        "if the training is stuck or diverges: say so and go on, stop, or start again with the next"
+        " seed (default: warn)"
     )
-    parser.add_backend()
-    add(
-        "--conv",
-        choices=("im2col", "winograd", "auto"),
-        help="convolution algorithm; auto is winograd where that is faster (default: auto)",
-    )
-    add(
-        "--threads",
-        type=argument(whole(1, THREADS)),
-        help="worker threads on the CPU (default: one for each core)",
-    )
-    add(
-        "--blas-threads",
-        type=argument(whole(1, THREADS)),
-        help="threads for the matrix products of each worker thread (default: 1)",
-    )
-    add(
-        "--on-stuck",
-        choices=("warn", "stop", "reinit"),
-        default="warn",
-        help="if the training is stuck or diverges: say so and go on, stop, or start again with the"
-        " next seed (default: warn)",
-    )
-    add(
-        "--checkpoint-minutes",
-        type=argument(number(above=0, most=MANY)),
-        default=10.0,
-        metavar="N",
-        help="a checkpoint every N minutes, beside that after each epoch (default: 10)",
-    )
-    add(
-        "--tf32",
-        action="store_true",
-        help="tensor cores on a GPU, 11 binary digits (default: float32)",
-    )
-    add(
-        "--no-graph",
-        action="store_true",
-        help="on a GPU, launch each kernel by itself (default: graphs)",
-    )
-    add(
-        "--log-interval",
-        type=argument(whole(0)),
-        default=0,
-        metavar="N",
-        help="a line on stderr every N steps; 0 for none (default: 0)",
-    )
+    add("--on-stuck", choices=("warn", "stop", "reinit"), default="warn", help=text)
+    text = "a checkpoint every N minutes, beside that after each epoch (default: 10)"
+    minutes = argument(number(above=0, most=MANY))
+    add("--checkpoint-minutes", type=minutes, default=10.0, metavar="N", help=text)
+    text = "a line on stderr every N steps; 0 for none (default: 0)"
+    add("--log-interval", type=argument(whole(0)), default=0, metavar="N", help=text)
     add("--tensorboard", action="store_true", help="event files, too (default: none)")
     add("--no-progress", action="store_true", help="no progress bar (default: one on a terminal)")
     command_line.add_settings(parser)
     return parser
+
+
+def _add_computation(parser: command_line.Parser) -> None:
+    """Where and how things are computed, which changes the last digits of a result at most."""
+    add, threads = parser.add_argument, argument(whole(1, THREADS))
+    parser.add_backend()
+    text = "convolution algorithm; auto is winograd where that is faster (default: auto)"
+    add("--conv", choices=("im2col", "winograd", "auto"), help=text)
+    text = "worker threads on the CPU (default: one for each core)"
+    add("--threads", type=threads, help=text)
+    text = "threads for the matrix products of each worker thread (default: 1)"
+    add("--blas-threads", type=threads, help=text)
+    text = "tensor cores on a GPU, 11 binary digits (default: float32)"
+    add("--tf32", action="store_true", help=text)
+    text = "on a GPU, launch each kernel by itself (default: graphs)"
+    add("--no-graph", action="store_true", help=text)
 
 
 def _settings(args: argparse.Namespace) -> Preset:
@@ -135,12 +116,11 @@ def _settings(args: argparse.Namespace) -> Preset:
 def _refuse_settings(args: argparse.Namespace) -> None:
     """Raise UsageError for flags that could not change a run that goes on."""
     fixed = ["preset", "config", "out", "dry_run", "backend", "conv", "threads", "blas_threads"]
-    fixed += ["tf32", "no_graph"]
-    names = [*fixed, *(each.name for each in fields(Preset))]
-    for name in names:
-        if getattr(args, name, None) not in (None, False) or (name in args and name not in fixed):
-            flag = "--" + name.replace("_", "-")
-            raise UsageError(f"--resume goes on with the run's own settings, without {flag}")
+    given = [name for name in (*fixed, "tf32", "no_graph") if getattr(args, name)]
+    given += [each.name for each in fields(Preset) if each.name in args]
+    for name in given:
+        flag = "--" + name.replace("_", "-")
+        raise UsageError(f"--resume goes on with the run's own settings, without {flag}")
 
 
 def _describe_backend(name: str) -> str:
@@ -161,7 +141,7 @@ def _say(*lines: str) -> None:
     print(*map(printable, lines), sep="\n", file=sys.stderr, flush=True)
 
 
-def _introduce(run: Run, training: Training, data: datasets.Data) -> None:
+def _introduce(run: Run, training: Training, data: Data) -> None:
     preset, environment = run.preset, run.environment
     lr = f"{preset.lr:g}"
     if preset.lr_scheduler != "constant":
@@ -190,9 +170,7 @@ def _introduce(run: Run, training: Training, data: datasets.Data) -> None:
         _say(f"Resuming in epoch {training.epoch}, after {training.steps:,} steps")
 
 
-def _begin(
-    args: argparse.Namespace, afterwards: ExitStack
-) -> tuple[Run, datasets.Data, State | None]:
+def _begin(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data]:
     """A new run, and its data."""
     preset, backend = _settings(args), args.backend or "numpy"
     if args.dry_run:
@@ -221,15 +199,12 @@ def _begin(
         "minicnn": minicnn.__version__,
     }
     try:
-        run = afterwards.enter_context(Run.create(args.out, preset, environment))
+        return afterwards.enter_context(Run.create(args.out, preset, environment)), data
     except OSError as error:
         raise UsageError(f"--out: {error}") from None
-    return run, data, None
 
 
-def _resume(
-    args: argparse.Namespace, afterwards: ExitStack
-) -> tuple[Run, datasets.Data, State | None]:
+def _resume(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data, State | None]:
     """A run that was begun, its data, and where it stopped: None before the first checkpoint."""
     _refuse_settings(args)
     try:
@@ -249,29 +224,32 @@ def _resume(
     return run, data, state
 
 
-def _start(args: argparse.Namespace, run: Run, data: datasets.Data, signals: Signals) -> Watch:
-    """The network of the run's settings at step 0, watched."""
+def _start(
+    args: argparse.Namespace, run: Run, data: Data, signals: Signals, state: State | None = None
+) -> Saver:
+    """The run's network in training, from step 0 or where it stopped, and what is done beside."""
     preset, environment = run.preset, run.environment
     device = command_line.device_of(environment["backend"])
     minicnn.manual_seed(preset.seed)
     try:
-        training = Training(
-            preset.build().to(device),
+        model = preset.build().to(device)
+        executor = executor_for(
+            model,
             preset,
-            data.train,
-            data.test,
             threads=environment["threads"],
             blas_threads=environment["blas_threads"],
             graph=environment["graph"],
         )
-        return Watch(
-            run,
-            training,
-            Progress(args.no_progress or not sys.stderr.isatty(), args.log_interval),
-            signals,
-            patient=args.on_stuck == "warn",
-            checkpoint_minutes=args.checkpoint_minutes,
-        )
+        there = data.to(device)
+        training = Training(model, preset, there.train, there.test, executor)
+        monitor = Monitor(training)
+        progress = Progress(args.no_progress or not sys.stderr.isatty(), args.log_interval)
+        saver = Saver(run, training, monitor, progress, args.checkpoint_minutes)
+        if state is not None:
+            saver.load(state)
+    except Misfit as error:
+        where = run.checkpoints.good
+        raise Failure(f"--resume: {where}: the checkpoint does not fit the run: {error}") from None
     except Exception as error:
         if not device.backend.out_of_memory(error):
             raise
@@ -280,39 +258,24 @@ def _start(args: argparse.Namespace, run: Run, data: datasets.Data, signals: Sig
         raise Failure(
             f"out of {memory} before the first step, with the network and {images}: {error}"
         ) from None
+    watch = Watch(run, monitor, progress, patient=args.on_stuck == "warn")
+    board = [Board(run.directory, monitor)] if args.tensorboard else []
+    # A step is looked at and saved before anything is said of it: the terminal may be gone.
+    training.callbacks += [watch, saver, *board, progress, signals]
+    return saver
 
 
-def _board(args: argparse.Namespace, run: Run, training: Training) -> Board | None:
-    if not args.tensorboard:
-        return None
-    return Board(run.directory, len(training.history))
-
-
-def _restart(args: argparse.Namespace, watch: Watch, data: datasets.Data) -> Watch:
+def _restart(args: argparse.Namespace, old: Saver, data: Data, signals: Signals) -> Saver:
     """The same training from its beginning with the next seed, and a record of that."""
-    run = watch.run
+    run = old.run
     run.preset = replace(run.preset, seed=run.preset.seed + 1)
     text = f"Starting again with seed {run.preset.seed}."
-    watch.say(text)
-    run.events.append({"kind": "reinit", "step": watch.training.steps, "text": text})
-    watch = _start(args, run, data, watch.signals)
-    if watch.save():
+    old.progress.say(text)
+    run.events.append({"kind": "reinit", "step": old.training.steps, "text": text})
+    saver = _start(args, run, data, signals)
+    if saver.save():
         run.write_config(run.preset)
-    return watch
-
-
-def _out_of_memory(training: Training) -> Failure:
-    size = training.preset.batch_size
-    if training.device.type == "cpu":
-        return Failure(f"out of memory with batches of {size}: try a smaller --micro-batch")
-    try:
-        fits = training.largest_batch()
-    except Exception as error:
-        if not training.device.backend.out_of_memory(error):
-            raise
-        fits = 0
-    advice = f"batches of {fits} fit: --batch-size {fits}" if fits else "not even one image fits"
-    return Failure(f"out of GPU memory with batches of {size}; {advice}")
+    return saver
 
 
 def train(args: argparse.Namespace) -> int:
@@ -323,98 +286,80 @@ def train(args: argparse.Namespace) -> int:
     if args.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise UsageError("--tensorboard needs tensorboardX: pip install 'minicnn[tensorboard]'")
     with ExitStack() as afterwards:
-        run, data, state = (_resume if args.resume else _begin)(args, afterwards)
-        environment = run.environment
-        afterwards.enter_context(
-            context.using(conv_algorithm=environment["conv"], tf32=environment["tf32"])
-        )
+        if args.resume:
+            run, data, state = _resume(args, afterwards)
+        else:
+            (run, data), state = _begin(args, afterwards), None
+        how = context.using(conv_algorithm=run.environment["conv"], tf32=run.environment["tf32"])
+        afterwards.enter_context(how)
         signals = afterwards.enter_context(Signals())
-        watch = _start(args, run, data, signals)
+        saver = _start(args, run, data, signals, state)
         if state is not None:
-            try:
-                watch.load(state)
-            except Misfit as error:
-                name = run.checkpoints.good
-                raise Failure(
-                    f"--resume: {name}: the checkpoint does not fit the run: {error}"
-                ) from None
             run.write_config(run.preset)
         run.forget_leftovers()
-        if not watch.write():
+        if not saver.write():
             raise Failure(f"{run.directory} can't be written, so the training was not begun")
-        watch.save()
-        _introduce(run, watch.training, data)
+        saver.save()
+        _introduce(run, saver.training, data)
         if not args.dry_run:
             _say(f"Output   {run.directory}")
-        return _train(args, watch, data)
+        while (status := _fit(args, saver, signals)) is None:
+            saver = _restart(args, saver, data, signals)
+        return status
 
 
-def _train(args: argparse.Namespace, watch: Watch, data: datasets.Data) -> int:
-    """Train to the end, or until something ends it; return the exit status."""
-    run, signals, written = watch.run, watch.signals, True
-    board = _board(args, run, watch.training)
-    while not watch.training.done:
-        training = watch.training
-        try:
-            row = training.train_epoch(watch.after_step)
-        except Interrupted:
-            return _interrupted(args, watch, watch.save())
-        except Stuck:
-            watch.save()
-            written = watch.write()
-            restarts = sum(event["kind"] == "reinit" for event in run.events)
-            if args.on_stuck == "stop" or restarts == RESTARTS:
-                where = f"; what was seen is in {run.directory}" if written else "."
-                watch.say(f"Stopped{where}")
-                return command_line.STUCK
-            watch = _restart(args, watch, data)
-            continue
-        except Exception as error:
-            if not training.device.backend.out_of_memory(error):
-                watch.save()  # whatever it is, the steps that are done are not lost
-                raise
-            row = None
-        finally:
-            watch.progress.close()
-        if row is None:  # and what the step had made is gone
-            watch.save()
-            raise _out_of_memory(training)
-        saved, written = watch.save(), watch.write()
-        row = watch.rows()[-1]
-        if board is not None:
-            board.add(row)
-        print(
-            f"Epoch [{row['epoch']}/{training.preset.epochs}],"
-            f" Train Loss: {row['train_loss']:.4f},"
-            f" Test Loss: {row['test_loss']:.4f}, Acc: {100 * row['accuracy']:.2f}%",
-            flush=True,
-        )
-        if signals.came is not None and not training.done:
-            return _interrupted(args, watch, saved)
-    device = watch.training.device
-    if device.type == "cuda":
-        _say(f"Memory   {device.backend.peak_bytes() >> 20:,} MiB of the GPU at most")
-    if not written:
-        raise Failure(f"the training is done, but {run.directory} could not be written")
+def _fit(args: argparse.Namespace, saver: Saver, signals: Signals) -> int | None:
+    """Train to the end, or until something ends it: the exit status, None to start again."""
+    run, training = saver.run, saver.training
+    try:
+        training.fit()
+    except Interrupted:
+        return _interrupted(args, saver, signals)
+    except Stuck:
+        saver.save()
+        written = saver.write()
+        restarts = sum(event["kind"] == "reinit" for event in run.events)
+        if args.on_stuck == "reinit" and restarts < RESTARTS:
+            return None
+        where = f"; what was seen is in {run.directory}" if written else "."
+        saver.progress.say(f"Stopped{where}")
+        return command_line.STUCK
+    except Exception as error:
+        if not training.device.backend.out_of_memory(error):
+            saver.save()  # whatever it is, the steps that are done are not lost
+            raise
+    else:
+        return _done(args, saver)
+    # Out of memory, and what the step had made is gone with its frames.
+    saver.save()
+    raise memory.failure(training)
+
+
+def _done(args: argparse.Namespace, saver: Saver) -> int:
+    device, directory = saver.training.device, saver.run.directory
+    if device.type == "cuda" and (peak := device.backend.peak_bytes()) is not None:
+        _say(f"Memory   {peak >> 20:,} MiB of the GPU at most")
+    if not saver.written:
+        raise Failure(f"the training is done, but {directory} could not be written")
     if not args.dry_run:
-        _say(f"Done: model, metrics and curves are in {run.directory}")
+        _say(f"Done: model, metrics and curves are in {directory}")
     return command_line.DONE
 
 
-def _interrupted(args: argparse.Namespace, watch: Watch, saved: bool) -> int:
+def _interrupted(args: argparse.Namespace, saver: Saver, signals: Signals) -> int:
     """The exit status after a signal, 128 and its number; 1 if the last steps could not be kept."""
-    assert watch.signals.came is not None
-    name = signal.Signals(watch.signals.came).name
+    assert signals.came is not None
+    saved, name = saver.save(), signal.Signals(signals.came).name
     how = "Interrupted" if name == "SIGINT" else f"Ended by {name}"
     if args.dry_run:
         text = f"{how}."
     elif saved:
-        text = f"{how}; python -m nin.train --resume {watch.run.directory} goes on."
+        text = f"{how}; python -m nin.train --resume {saver.run.directory} goes on."
     else:
         text = f"{how}, without a checkpoint of the last steps."
     with suppress(OSError, ValueError):  # the terminal may be gone, which is why
-        watch.say(text)
-    return 128 + watch.signals.came if saved else command_line.FAILED
+        saver.progress.say(text)
+    return 128 + signals.came if saved else command_line.FAILED
 
 
 def main(argv: Sequence[str] | None = None) -> int:

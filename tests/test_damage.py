@@ -18,12 +18,15 @@ from minicnn.serialization import pack
 from minicnn.utils.data import TensorDataset
 from nin import checkpoint, config
 from nin.checkpoint import CheckpointError, Checkpoints, load, save
-from nin.fit import Training
+from nin.executors import executor_for
+from nin.fit import Callback, Training
+from nin.health import Monitor
 from nin.presets import PRESETS, Preset
 from nin.progress import Progress
 from nin.run import MODEL, Run, RunError, load_model, read_metrics
+from nin.saving import Saver
 from nin.schema import Misfit
-from nin.watch import Interrupted, Signals, Watch
+from nin.watch import Watch
 
 pytestmark = pytest.mark.cpu
 PRESET = Preset(
@@ -64,26 +67,32 @@ def begin(run, preset=PRESET, images=40):
         nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(64, 10)
     )
     test = TensorDataset(x[:16], y[:16])
-    training = Training(model, preset, TensorDataset(x, y), test, threads=1)
-    return Watch(run, training, Progress(True, 0), Signals(), patient=True, checkpoint_minutes=1e9)
+    executor = executor_for(model, preset, threads=1)
+    training = Training(model, preset, TensorDataset(x, y), test, executor)
+    progress, monitor = Progress(True, 0), Monitor(training)
+    training.callbacks.append(Watch(run, monitor, progress, patient=True))
+    return Saver(run, training, monitor, progress, 1e9)
+
+
+class Stop(Exception):
+    pass
+
+
+class InTheThirdEpoch(Callback):
+    def on_batch(self, training):
+        if (training.epoch, training.batch) == (3, 3):
+            raise Stop
 
 
 @pytest.fixture(scope="module")
 def state(run):
     """Of two epochs and three steps, with a finding."""
-    watch = begin(run)
-    watch.training.train_epoch(watch.after_step)
-    watch.training.train_epoch(watch.after_step)
+    saver = begin(run)
+    saver.training.callbacks.append(InTheThirdEpoch())
     run.events.append({"kind": "plateau", "step": 7, "text": "Step 7: a plateau."})
-
-    def stop():
-        watch.after_step()
-        if watch.training.batch == 3:
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        watch.training.train_epoch(stop)
-    arrays, rest = watch._state()
+    with pytest.raises(Stop):
+        saver.training.fit()
+    arrays, rest = saver.state()
     return {k: minicnn.tensor(v.numpy().copy()) for k, v in arrays.items()}, copy.deepcopy(rest)
 
 
@@ -96,16 +105,16 @@ def content(state):
 @pytest.fixture
 def resume(run, tmp_path):
     """What becomes of a file's content when a run goes on from it: the state, or the refusal."""
-    watch, path = begin(run), tmp_path / "checkpoint-0001.safetensors"
+    saver, path = begin(run), tmp_path / "checkpoint-0001.safetensors"
 
     def call(file):
-        nonlocal watch
+        nonlocal saver
         path.write_bytes(file)
         try:
-            watch.load(load(path))
+            saver.load(load(path))
         except (CheckpointError, Misfit) as error:
             return one_line(error)
-        found, watch = watch._state(), begin(run)
+        found, saver = saver.state(), begin(run)
         return found
 
     return call

@@ -10,7 +10,9 @@ import pytest
 import minicnn
 from minicnn import nn
 from minicnn.utils.data import TensorDataset
-from nin.fit import Training, fit
+from nin import state as training_state
+from nin.executors import executor_for
+from nin.fit import Callback, Training
 from nin.presets import Preset
 from nin.schema import Misfit
 
@@ -27,6 +29,18 @@ class Stop(Exception):
     pass
 
 
+class After(Callback):
+    """Stops a training after so many steps and batches of tests."""
+
+    def __init__(self, batches):
+        self.left = batches
+
+    def on_batch(self, training):
+        self.left -= 1
+        if not self.left:
+            raise Stop
+
+
 def begin():
     """A small network with dropout, on noise."""
     minicnn.manual_seed(1)
@@ -37,13 +51,28 @@ def begin():
     data = TensorDataset(images, labels)
     test = TensorDataset(images[:16], labels[:16])
     # Without graphs, as the first step of a process is none, and rounds in another way.
-    return Training(model, PRESET, data, test, threads=2, graph=False)
+    executor = executor_for(model, PRESET, threads=2, graph=False)
+    return Training(model, PRESET, data, test, executor)
+
+
+def stopped(batches):
+    """A training that was stopped after so many steps and batches of tests."""
+    training = begin()
+    training.callbacks.append(After(batches))
+    with suppress(Stop):
+        training.fit()
+    training.callbacks.clear()
+    return training
+
+
+def go_on(training, state):
+    training_state.check(training, state)
+    training_state.restore(training, state)
 
 
 def finish(training):
     """Weights and history, without times, at the end."""
-    while not training.done:
-        training.train_epoch()
+    training.fit()
     times = ("seconds", "images_per_second")
     rows = [{k: v for k, v in row.items() if k not in times} for row in training.history]
     return {k: array(v) for k, v in training.model.state_dict().items()}, rows
@@ -52,78 +81,80 @@ def finish(training):
 @pytest.mark.parametrize("calls", range(1, 2 * (STEPS + 2) + 1))
 def test_a_state_from_after_any_step_or_test_batch_goes_on_bit_for_bit(calls):
     weights, rows = finish(begin())
-    training, left = begin(), iter(range(1, calls + 1))
-
-    def stop():
-        if next(left) == calls:
-            raise Stop
-
-    with suppress(Stop):
-        while True:
-            training.train_epoch(stop)
-    state = training.state()
+    state = training_state.take(stopped(calls))
     other = begin()
-    other.load_state(state)
+    go_on(other, state)
     its_weights, its_rows = finish(other)
     assert its_rows == rows
     for name, value in weights.items():
         np.testing.assert_array_equal(its_weights[name], value)
 
 
-def begun():
-    """A training within an epoch, and its state with the losses' sum as a GPU has it."""
-    training = begin()
-
-    def stop():
-        raise Stop
-
-    with suppress(Stop):
-        training.train_epoch(stop)
-    arrays, rest = training.state()
-    total = minicnn.tensor(training.total_loss())
-    return training, ({**arrays, "total": total}, {**rest, "total": None})
-
-
-def test_going_on_from_a_gpus_state_leaves_that_state_as_it_is():
-    _, state = begun()
-    before = state[0]["total"].item()
+def test_going_on_leaves_the_state_as_it_is():
+    arrays, rest = training_state.take(stopped(1))
+    before = rest["total"]
     other = begin()
-    other.load_state(state)
-    assert other.total_loss() == before
-    other.train_epoch(lambda: None)
-    assert state[0]["total"].item() == before
+    go_on(other, (arrays, rest))
+    assert other.total_loss() == before > 0
+    other.train_epoch()
+    assert (rest["total"], rest["history"]) == (before, [])
 
 
-@pytest.mark.cpu
-def test_going_on_from_a_gpus_state_counts_losses_in_pythons_precision():
-    _, state = begun()
-    other = begin()
-    other.load_state(state)
-    assert type(other.state()[1]["total"]) is float
+def test_losses_are_counted_in_double_precision():
+    training = stopped(2)
+    assert training.total.dtype == minicnn.float64
+    assert type(training_state.take(training)[1]["total"]) is float
 
 
-def test_a_sum_of_losses_that_comes_as_an_array_has_the_bounds_of_a_number():
-    training, (arrays, rest) = begun()
-    training.step(minicnn.ones(8, 1, 4, 4), minicnn.zeros(8, dtype=minicnn.int64))
-    before = array(training.model[4].weight).copy()
-    with pytest.raises(Misfit, match=r"array total must be a number at least 0 and at most 1e\+40"):
-        training.load_state(({**arrays, "total": minicnn.tensor(-1.0)}, rest))
-    np.testing.assert_array_equal(array(training.model[4].weight), before)
+def test_a_sum_of_losses_has_bounds_and_what_is_refused_changes_nothing():
+    training, other = stopped(1), begin()
+    arrays, rest = training_state.take(training)
+    before = array(other.model[4].weight).copy()
+    with pytest.raises(Misfit, match=r"state.total must be a number of at least 0, got -1"):
+        training_state.check(other, (arrays, {**rest, "total": -1.0}))
+    np.testing.assert_array_equal(array(other.model[4].weight), before)
 
 
 @pytest.mark.parametrize("total", [float("nan"), float("inf")])
 def test_a_sum_of_losses_may_have_diverged(total):
-    training, (arrays, rest) = begun()
-    training.load_state(({**arrays, "total": minicnn.tensor(total)}, rest))
-    np.testing.assert_array_equal(training.total_loss(), total)
+    arrays, rest = training_state.take(stopped(1))
+    other = begin()
+    go_on(other, (arrays, {**rest, "total": total}))
+    np.testing.assert_array_equal(other.total_loss(), total)
 
 
-def test_fit_yields_each_epochs_figures():
-    training = begin()
-    data = training.train_loader.dataset
-    rows = list(fit(training.model, PRESET, data, data))
+class Events(Callback):
+    def __init__(self):
+        self.seen = []
+
+    def on_batch(self, training):
+        self.seen.append((training.epoch, training.batch, len(training.history)))
+
+    def on_epoch(self, training):
+        self.seen.append(("epoch", training.history[-1]["epoch"]))
+
+    def on_end(self, training):
+        self.seen.append("end")
+
+
+def test_callbacks_are_told_of_steps_tests_epochs_and_the_end():
+    training, events = begin(), Events()
+    training.callbacks.append(events)
+    training.fit()
+    steps = [(1, batch, 0) for batch in (1, 2, 3, 3, 3)]
+    others = [(2, batch, 1) for batch in (1, 2, 3, 3, 3)]
+    assert events.seen == [*steps, ("epoch", 1), *others, ("epoch", 2), "end"]
+    rows = training.history
     assert [row["epoch"] for row in rows] == [1, 2]
     assert rows[-1]["lr"] < rows[0]["lr"]
+
+
+def test_the_end_is_told_of_whatever_it_is():
+    training, events = begin(), Events()
+    training.callbacks += [events, After(1)]
+    with pytest.raises(Stop):
+        training.fit()
+    assert events.seen[-1] == "end"
 
 
 @pytest.mark.cpu  # a GPU does not wait to see what the loss is
@@ -131,7 +162,8 @@ def test_a_step_whose_loss_is_not_finite_leaves_the_weights():
     training = begin()
     before = array(training.model[4].weight).copy()
     images = minicnn.full((8, 1, 4, 4), float("nan"))
-    assert not np.isfinite(training.step(images, minicnn.zeros(8, dtype=minicnn.int64)))
+    loss = training.step(images, minicnn.zeros(8, dtype=minicnn.int64))
+    assert training.diverged and not np.isfinite(loss.item())
     np.testing.assert_array_equal(array(training.model[4].weight), before)
 
 
@@ -140,15 +172,18 @@ def test_an_epoch_waits_for_the_device_at_its_end_and_at_that_of_the_test():
     training, waits = begin(), []
     training.train_epoch()
     waited = counts()["synchronizations"]
-    training.train_epoch(lambda: waits.append(counts()["synchronizations"] - waited))
+
+    class Note(Callback):
+        def on_batch(self, training):
+            waits.append(counts()["synchronizations"] - waited)
+
+    training.callbacks.append(Note())
+    training.train_epoch()
     assert waits == [0, 0, 0, 1, 1]
     assert counts()["synchronizations"] - waited == 2
 
 
-@pytest.mark.cuda
 def test_a_state_between_epochs_has_no_losses_yet():
     training = begin()
     training.train_epoch()
-    arrays, rest = training.state()
-    assert "total" not in arrays
-    assert rest["total"] == 0
+    assert training_state.take(training)[1]["total"] == 0

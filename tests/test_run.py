@@ -15,7 +15,7 @@ import minicnn
 from minicnn import nn
 from minicnn.utils.data import TensorDataset
 from nin import config
-from nin.fit import fit
+from nin.fit import Training
 from nin.presets import Preset
 from nin.run import Run, RunError, load_model
 
@@ -29,9 +29,10 @@ def run(tmp_path):
     minicnn.manual_seed(0)
     model = preset.build()
     noise = TensorDataset(minicnn.rand(16, 1, 28, 28), minicnn.randint(0, 10, (16,)))
-    history = list(fit(model, preset, noise, noise))
+    training = Training(model, preset, noise, noise)
+    training.fit()
     with Run.create(tmp_path / "run", preset, {}) as run:
-        run.write_metrics(history, [])
+        run.write_metrics(training.history, [])
         run.write_model(model)
     return tmp_path / "run", model, preset
 

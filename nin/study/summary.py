@@ -21,7 +21,7 @@ from minicnn.operations.winograd import FixedFilters
 from minicnn.parallel import available_cores
 
 from ..command_line import argument
-from ..fit import batches_for
+from ..executors import executor_for
 from ..health import leaves
 from ..presets import PRESETS, Preset
 from ..schema import whole
@@ -234,9 +234,9 @@ def step_seconds(model: nn.Module, preset: Preset, device: Any, steps: int) -> f
     n, size = preset.batch_size, preset.image_size
     x = minicnn.randn(n, 1, size, size, device=device)
     y = minicnn.randint(0, 10, (n,)).to(device)
-    batches, clock = batches_for(model, preset), Clock(device)
+    executor, clock = executor_for(model, preset), Clock(device)
     for _ in range(steps + 1):
-        clock.timed(batches.backward, 0, "step")(nn.CrossEntropyLoss(), x, y)
+        clock.timed(executor.backward, 0, "step")(nn.CrossEntropyLoss(), x, y)
     return statistics.median(clock.seconds[0, "step"][1:]) / n
 
 

@@ -19,7 +19,7 @@ from minicnn.utils.data import DataLoader, Subset
 from .. import data as datasets
 from ..command_line import argument, path
 from ..data import Data
-from ..fit import Training, evaluate
+from ..fit import Callback, Training, evaluate
 from ..presets import DATASETS, Preset
 from ..schema import whole
 
@@ -46,6 +46,16 @@ class Outcome:
     @property
     def gap(self) -> float:
         return self.test_loss - self.seen_loss
+
+
+class _Count(Callback):
+    """A bar's count of steps, and batches of tests."""
+
+    def __init__(self, bar: tqdm) -> None:
+        self.bar = bar
+
+    def on_batch(self, training: Training) -> None:
+        self.bar.update()
 
 
 def add_data(parser: argparse.ArgumentParser, images: Images, full: str) -> None:
@@ -83,16 +93,17 @@ def train(
     """Train a network with a preset's settings and test it, with a progress bar on a terminal."""
     minicnn.manual_seed(preset.seed)
     model = network().apply(preset.initialise).to(device)
-    training = Training(model, preset, data.train, data.test)
+    there = data.to(device)
+    training = Training(model, preset, there.train, there.test)
     steps = preset.epochs * (len(training.train_loader) + len(training.test_loader))
     hidden = not sys.stderr.isatty()
     with tqdm(total=steps, desc=name, leave=False, disable=hidden, dynamic_ncols=True) as bar:
-        while not training.done:
-            training.train_epoch(lambda: bar.update() and None)
+        training.callbacks.append(_Count(bar))
+        training.fit()
     last = training.history[-1]
     seen = Subset(data.train, range(min(SEEN, len(data.train))))
     seen_loss, seen_accuracy = evaluate(
-        training.batches, DataLoader(seen, preset.batch_size, num_workers=1)
+        training.executor, DataLoader(seen, preset.batch_size, num_workers=1)
     )
     seconds = sum(row["seconds"] for row in training.history)
     return Outcome(
@@ -121,13 +132,12 @@ def step_seconds(
     Of real steps, as preparing the next batch takes time from them; the first half warms up.
     """
     model = network().apply(preset.initialise).to(device)
-    training = Training(model, preset, data.train, data.test)
+    there = data.to(device)
+    training = Training(model, preset, there.train, there.test)
     training.model.train()
     begun, start, done = time.perf_counter(), 0.0, -1
     for images, labels in chain.from_iterable(repeat(training.train_loader)):
-        loss = training.step(images.to(device), labels.to(device))
-        if not isinstance(loss, float):
-            loss.item()  # waits for a GPU
+        training.step(images.to(device), labels.to(device)).item()  # waits for a GPU
         now = time.perf_counter()
         if now - begun < seconds / 2:
             continue

@@ -1,0 +1,42 @@
+"""What to say when memory has run out: what does fit."""
+
+from __future__ import annotations
+
+from minicnn.utils.data import DataLoader
+
+from .command_line import Failure
+from .executors import Whole
+from .fit import Training
+
+
+def failure(training: Training) -> Failure:
+    """The advice after a step that did not fit. The training can't go on afterwards."""
+    size = training.preset.batch_size
+    if training.device.type == "cpu":
+        return Failure(f"out of memory with batches of {size}: try a smaller --micro-batch")
+    try:
+        fits = _largest_batch(training)
+    except Exception as error:
+        if not training.device.backend.out_of_memory(error):
+            raise
+        fits = 0
+    advice = f"batches of {fits} fit: --batch-size {fits}" if fits else "not even one image fits"
+    return Failure(f"out of GPU memory with batches of {size}; {advice}")
+
+
+def _largest_batch(training: Training) -> int:
+    """The batch size, halved from the preset's, with which a step fits, or 0."""
+    backend, size = training.device.backend, training.preset.batch_size
+    training.use(Whole(training.model))  # the graphs' memory goes with them
+    while size := size // 2:
+        training.optimizer.zero_grad()
+        backend.free_unused()
+        try:
+            images, labels = next(iter(DataLoader(training.train_loader.dataset, size)))
+            training.step(images.to(training.device), labels.to(training.device))
+        except Exception as error:
+            if not backend.out_of_memory(error):
+                raise
+            continue
+        return size
+    return 0
