@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import isfinite
 from numbers import Integral
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from . import backends, random
 from .arguments import ArgumentError, ArgumentTypeError, number, real, whole
 from .autograd import common_backend
+from .axes import axis_of, sizes_of
 from .device import DeviceLike, as_device
 from .dtype import DType, as_dtype, dtype_of_number, fitting, float32, float64, int64, result_type
 from .operations import shape
@@ -23,11 +24,8 @@ def _backend(device: DeviceLike) -> Any:
     return as_device(device).backend
 
 
-def _size(name: str, size: Any) -> tuple[int, ...]:
-    """f(2, 3), f((2, 3)) and f([2, 3]) all mean (2, 3)."""
-    if len(size) == 1 and isinstance(size[0], Iterable) and getattr(size[0], "ndim", 1) != 0:
-        size = size[0]
-    return tuple(whole(name, "a size", n, 0) for n in size)
+def _dtype(name: str, dtype: DType) -> DType:
+    return float32 if dtype is None else as_dtype(name, dtype)
 
 
 def tensor(
@@ -118,7 +116,7 @@ def full(
     """A tensor of this size with every element fill_value."""
     value = number(fill_value.item() if isinstance(fill_value, Tensor) else fill_value)
     dtype = dtype_of_number(value) if dtype is None else as_dtype("full", dtype)
-    size = _size("full", (size,))
+    size = sizes_of("full", (size,), 0)
     value = fitting("full", value, dtype)
     return Tensor(_backend(device).xp.full(size, value, dtype), requires_grad)
 
@@ -128,7 +126,7 @@ def zeros(
 ) -> Tensor:
     """A tensor of this size, all zeros."""
     dtype = _dtype("zeros", dtype)
-    return Tensor(_backend(device).xp.zeros(_size("zeros", size), dtype), requires_grad)
+    return Tensor(_backend(device).xp.zeros(sizes_of("zeros", size, 0), dtype), requires_grad)
 
 
 def ones(
@@ -136,7 +134,7 @@ def ones(
 ) -> Tensor:
     """A tensor of this size, all ones."""
     dtype = _dtype("ones", dtype)
-    return Tensor(_backend(device).xp.ones(_size("ones", size), dtype), requires_grad)
+    return Tensor(_backend(device).xp.ones(sizes_of("ones", size, 0), dtype), requires_grad)
 
 
 def zeros_like(
@@ -208,7 +206,7 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of this size, uniform on [0, 1)."""
-    dtype, size = _random("rand", dtype), _size("rand", size)
+    dtype, size = _random_dtype("rand", dtype), sizes_of("rand", size, 0)
     key = random.source(generator).next_key()
     return Tensor(_backend(device).uniform(key, size, dtype), requires_grad)
 
@@ -221,17 +219,11 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of this size, normally distributed with mean 0 and variance 1."""
-    dtype, size = _random("randn", dtype), _size("randn", size)
-    backends.refuse_capture("randn()")
-    drawn = random.normal(random.source(generator).next_key(), size, dtype)
-    return Tensor(_backend(device).from_host(drawn), requires_grad)
+    drawn = sizes_of("randn", size, 0), _random_dtype("randn", dtype)
+    return _drawn("randn", random.normal, drawn, generator, device, requires_grad)
 
 
-def _dtype(name: str, dtype: DType) -> DType:
-    return float32 if dtype is None else as_dtype(name, dtype)
-
-
-def _random(name: str, dtype: DType) -> DType:
+def _random_dtype(name: str, dtype: DType) -> DType:
     dtype = _dtype(name, dtype)
     if dtype not in (float32, float64):
         raise NotImplementedError(f"{name}: dtype must be float32 or float64, got {dtype}")
@@ -254,18 +246,28 @@ def randint(
     low, high = whole("randint", "low", low, -(2**63)), whole("randint", "high", high)
     if not low < high <= 2**63:
         raise ArgumentError(f"randint: there is no whole number from {low} on and below {high}")
-    size = _size("randint", (size,))
-    backends.refuse_capture("randint()")
-    drawn = random.integers(random.source(generator).next_key(), low, high, size)
-    return Tensor(_backend(device).from_host(drawn))
+    drawn = low, high, sizes_of("randint", (size,), 0)
+    return _drawn("randint", random.integers, drawn, generator, device)
 
 
 def randperm(n: int, *, generator: Generator | None = None, device: DeviceLike = None) -> Tensor:
     """The numbers 0 … n-1 in random order, int64."""
-    n = whole("randperm", "n", n, 0)
-    backends.refuse_capture("randperm()")
-    drawn = random.permutation(random.source(generator).next_key(), n)
-    return Tensor(_backend(device).from_host(drawn))
+    drawn = (whole("randperm", "n", n, 0),)
+    return _drawn("randperm", random.permutation, drawn, generator, device)
+
+
+def _drawn(
+    name: str,
+    draw: Callable[..., Any],
+    what: tuple[Any, ...],
+    generator: Generator | None,
+    device: DeviceLike,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor of the numbers draw(key, *what), which are drawn on the host."""
+    backends.refuse_capture(f"{name}()")
+    numbers = draw(random.source(generator).next_key(), *what)
+    return Tensor(_backend(device).from_host(numbers), requires_grad)
 
 
 def _tensors(name: str, tensors: Iterable[Tensor]) -> list[Tensor]:
@@ -284,7 +286,7 @@ def cat(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
 
     The type is that of arithmetic between them. One of shape (0,) goes with any, so that a
     collection can begin with `tensor([])`. Raises IndexError for an axis that they don't have, and
-    ShapeError's kind (ArgumentError) for shapes that differ along another one.
+    ArgumentError for shapes that differ along another one.
     """
     found = _tensors("cat", tensors)
     dtype = result_type(*(t.array for t in found))
@@ -292,10 +294,7 @@ def cat(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
     ndim = kept[0].ndim
     if not ndim:
         raise ArgumentError("cat: tensors without axes can't be joined; stack() can")
-    axis = whole("cat", "dim", dim)
-    if not -ndim <= axis < ndim:
-        raise IndexError(f"cat: dim {dim} is out of range for shape {kept[0].shape}")
-    axis %= ndim
+    axis = axis_of("cat", kept[0], dim)
     rest = {(*t.shape[:axis], *t.shape[axis + 1 :]) if t.ndim == ndim else None for t in kept}
     if len(rest) > 1:
         shapes = ", ".join(str(t.shape) for t in found)
@@ -306,11 +305,9 @@ def cat(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
 def stack(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape along a new axis."""
     found = _tensors("stack", tensors)
-    ndim, at = found[0].ndim + 1, whole("stack", "dim", dim)
-    if not -ndim <= at < ndim:
-        raise IndexError(f"stack: dim {dim} is out of range for shape {found[0].shape}")
+    axis = axis_of("stack", found[0], dim, new=True)
     for t in found:
         if t.shape != found[0].shape:
             raise ArgumentError(f"stack: shapes {found[0].shape} and {t.shape} differ")
     dtype = result_type(*(t.array for t in found))
-    return shape.concatenate(*(t.to(dtype).unsqueeze(at) for t in found), axis=at % ndim)
+    return shape.concatenate(*(t.to(dtype).unsqueeze(axis) for t in found), axis=axis)

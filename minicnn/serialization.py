@@ -52,14 +52,15 @@ def load(path: str | os.PathLike[str], map_location: Any = None) -> OrderedDict[
         tensors, _ = unpack(content)
     except ValueError as error:
         raise RuntimeError(f"load: {os.fspath(path)} {error}") from None
-    place = Device("cpu" if map_location is None else map_location)
-    return OrderedDict((name, tensor.to(place)) for name, tensor in sorted(tensors.items()))
+    device = Device("cpu" if map_location is None else map_location)
+    return OrderedDict((name, tensor.to(device)) for name, tensor in sorted(tensors.items()))
 
 
 def pack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
     """The content of a safetensors file: tensors, texts and a checksum of both.
 
     Eight bytes give the length of a header in JSON that says where each tensor stands behind it.
+    The library's own writer has the texts in another order each time.
     Raises TypeError for anything but a mapping from names to Tensors.
     """
     if not isinstance(tensors, Mapping):

@@ -113,9 +113,7 @@ def take_along(x: Array, index: Array, axis: int) -> Any:
 
     def vjp(g: Array) -> Array:
         dx = xp.zeros(shape, dtype)
-        places = list(xp.meshgrid(*map(xp.arange, index.shape), indexing="ij", sparse=True))
-        places[axis] = index
-        dx[tuple(places)] = g
+        xp.put_along_axis(dx, index, g, axis)
         return dx
 
     return xp.take_along_axis(x, index, axis), vjp
