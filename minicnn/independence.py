@@ -171,8 +171,8 @@ def _equal(a: Tensor, b: Any, beside: Tensor) -> bool:
 
 def _remembered(module: Module) -> dict[str, Any]:
     """What a module holds, in such a form that a change shows."""
-    values = {**vars(module), **module._parameters, **module._buffers}
-    return {k: _state(v, 4) for k, v in values.items() if not k.startswith("_") or k[1:2] == "_"}
+    values = vars(module).items()
+    return {k: _state(v, 4) for k, v in values if not k.startswith("_") or k[1:2] == "_"}
 
 
 def _state(value: Any, depth: int) -> Any:

@@ -466,6 +466,16 @@ def test_a_copy_keeps_its_structure_and_shares_nothing(twin_of):
     assert layer.weight.any()
 
 
+def test_what_is_set_in_a_shallow_copy_is_not_set_in_the_original():
+    layer = nn.Linear(2, 3)
+    other = copy.copy(layer)
+    assert other.weight is layer.weight
+    other.extra = nn.ReLU()
+    del other.bias
+    assert [name for name, _ in layer.named_parameters()] == ["weight", "bias"]
+    assert not list(layer.children())
+
+
 def test_freezing_a_network_reaches_every_parameter():
     net = network().requires_grad_(False)
     assert not any(p.requires_grad for p in net.parameters())
@@ -606,6 +616,102 @@ def test_a_convolution_that_cannot_be_is_refused_when_made(argument):
     settings = {"kernel_size": 3, argument: low}
     with pytest.raises(ValueError, match=f"(?i)conv2d: {argument}"):
         nn.Conv2d(1, 1, **settings)
+
+
+SET_LATER = [  # a layer, and what is set once it is made: name, value and what that becomes
+    (lambda: nn.Conv2d(2, 3, 3), "stride", 2, (2, 2)),
+    (lambda: nn.Conv2d(2, 3, 3), "stride", [np.int64(2), 1], (2, 1)),
+    (lambda: nn.Conv2d(2, 3, 3), "padding", 1, (1, 1)),
+    (lambda: nn.Conv2d(2, 3, 3), "padding", "same", "same"),
+    (lambda: nn.Conv2d(2, 3, 3), "dilation", (1, 2), (1, 2)),
+    (lambda: nn.MaxPool2d(2), "kernel_size", 3, 3),
+    (lambda: nn.MaxPool2d(2), "stride", np.int64(1), 1),
+    (lambda: nn.MaxPool2d(2), "stride", None, None),
+    (lambda: nn.MaxPool2d(2), "padding", [1, 0], (1, 0)),
+    (lambda: nn.MaxPool2d(2), "dilation", 2, 2),
+    (lambda: nn.MaxPool2d(2), "ceil_mode", True, True),
+    (lambda: nn.AvgPool2d(2), "kernel_size", (3, 2), (3, 2)),
+    (lambda: nn.AvgPool2d(2), "stride", 1, 1),
+    (lambda: nn.AvgPool2d(2), "padding", 1, 1),
+    (lambda: nn.AvgPool2d(2), "divisor_override", 3, 3),
+    (lambda: nn.AvgPool2d(2), "count_include_pad", False, False),
+    (lambda: nn.AdaptiveAvgPool2d(1), "output_size", [2, None], (2, None)),
+    (lambda: nn.Dropout(), "p", 0, 0.0),
+    (lambda: nn.Flatten(), "start_dim", np.int64(2), 2),
+    (lambda: nn.Flatten(), "end_dim", 2, 2),
+    (lambda: nn.Softmax(1), "dim", -1, -1),
+]
+
+
+@pytest.mark.parametrize(("make", "name", "value", "becomes"), SET_LATER)
+def test_an_argument_that_is_set_later_counts_as_if_given(make, name, value, becomes):
+    layer = make()
+    setattr(layer, name, value)
+    assert getattr(layer, name) == becomes
+    assert type(getattr(layer, name)) is type(becomes)
+    x = minicnn.randn(2, 2, 7, 8)
+    given = {"Conv2d": (2, 3, 3), "MaxPool2d": (2,), "AvgPool2d": (2,)}.get(type(layer).__name__)
+    if given and name != "kernel_size":
+        other = type(layer)(*given, **{name: value})
+        other.load_state_dict(layer.state_dict())
+        assert repr(other) == repr(layer) or value is None
+    elif given:
+        other = type(layer)(value, stride=2)
+    else:
+        other = type(layer)(**{name: value})
+    layer.eval()
+    other.eval()
+    assert np.array_equal(array(layer(x)), array(other(x)))
+
+
+REFUSED_LATER = [
+    (lambda: nn.Conv2d(2, 3, 3), {"stride": 0, "kernel_size": "3", "dilation": 1.5, "padding": -1}),
+    (lambda: nn.Conv2d(2, 3, 3), {"in_channels": 0, "out_channels": None, "padding": "some"}),
+    (lambda: nn.Linear(2, 3), {"in_features": -1, "out_features": 1.5}),
+    (lambda: nn.MaxPool2d(2), {"kernel_size": 0, "stride": -1, "padding": -1, "dilation": 0}),
+    (lambda: nn.MaxPool2d(2), {"kernel_size": None, "stride": (1, 2, 3), "padding": True}),
+    (lambda: nn.AvgPool2d(2), {"kernel_size": 0, "stride": 1.5, "padding": None}),
+    (lambda: nn.AvgPool2d(2), {"divisor_override": 0}),
+    (lambda: nn.AdaptiveAvgPool2d(1), {"output_size": (1, 2, 3)}),
+    (lambda: nn.Dropout(), {"p": 2}),
+    (lambda: nn.Dropout(), {"p": None}),
+    (lambda: nn.Flatten(), {"start_dim": 1.5, "end_dim": None}),
+    (lambda: nn.Softmax(1), {"dim": "a"}),
+    (lambda: nn.CrossEntropyLoss(), {"ignore_index": 0.5, "label_smoothing": "a"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "value"),
+    [(make, name, value) for make, settings in REFUSED_LATER for name, value in settings.items()],
+)
+def test_an_argument_that_cannot_be_is_refused_later_too_and_changes_nothing(make, name, value):
+    layer = make()
+    before = getattr(layer, name)
+    with pytest.raises(ValueError, match=f"{type(layer).__name__}: {name} must"):
+        setattr(layer, name, value)
+    assert getattr(layer, name) == before
+
+
+def test_indices_are_refused_later_too():
+    with pytest.raises(NotImplementedError, match="MaxPool2d: return_indices is not supported"):
+        nn.MaxPool2d(2).return_indices = True
+
+
+def test_same_beside_a_stride_is_refused_when_used():
+    """Either may be set first."""
+    layer = nn.Conv2d(2, 3, 3, padding="same")
+    layer.stride = 2
+    with pytest.raises(ValueError, match="padding='same' needs stride 1"):
+        layer(minicnn.zeros(1, 2, 5, 5))
+
+
+def test_a_layer_that_is_derived_names_itself():
+    class Blur(nn.AvgPool2d):
+        pass
+
+    with pytest.raises(ValueError, match="Blur: kernel_size must be an int ≥ 1 or two, got 0"):
+        Blur(0)
 
 
 def test_repr_reads_like_pytorchs():

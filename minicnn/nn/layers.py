@@ -226,15 +226,8 @@ class AvgPool2d(_Pool2d):
     divisor_override: int | None = field(default=None, repr=False, metadata=checked(nonzero))
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.avg_pool2d(
-            input,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.ceil_mode,
-            self.count_include_pad,
-            self.divisor_override,
-        )
+        counted = self.ceil_mode, self.count_include_pad, self.divisor_override
+        return F.avg_pool2d(input, self.kernel_size, self.stride, self.padding, *counted)
 
 
 def _output_size(layer: str, name: str, value: Any) -> Any:

@@ -102,7 +102,8 @@ class Module:
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
-        self._kinds.pop(name, None)
+        if name in self._kinds:
+            self._kinds = {n: kind for n, kind in self._kinds.items() if n != name}
 
     def _of_kind(self, kind: type) -> dict[str, Any]:
         return {name: self.__dict__[name] for name, k in self._kinds.items() if k is kind}
@@ -135,9 +136,8 @@ class Module:
             raise TypeError(f"{where} must be a {kind.__name__} or None, got {got}")
         if isinstance(value, Module) and any(module is self for module in value.modules()):
             raise ArgumentError(f"{where}: a module can't contain itself")
-        if not known:
-            self._kinds.pop(name, None)  # so that it comes last
-        self._kinds[name] = kind
+        if not known:  # it comes last; in a dict of its own, as a copy.copy has the one before
+            self._kinds = {**{n: k for n, k in self._kinds.items() if n != name}, name: kind}
         self.__dict__[name] = value
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
