@@ -10,6 +10,7 @@ import argparse
 import math
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -137,29 +138,13 @@ class ReceptiveField:
         return self.size
 
 
-class Clock:
-    """Seconds that calls take, by stage and direction; a GPU has done its work when one ends."""
-
-    def __init__(self, device: Any) -> None:
-        self.device = device
-        self.seconds: dict[tuple[int, str], list[float]] = {}
-
-    def timed(self, call: Callable[..., Any], stage: int, direction: str) -> Callable[..., Any]:
-        def run(*args: Any) -> Any:
-            start = time.perf_counter()
-            result = call(*args)
-            if self.device.type == "cuda":
-                self.device.backend.xp.cuda.get_current_stream().synchronize()
-            self.seconds.setdefault((stage, direction), []).append(time.perf_counter() - start)
-            return result
-
-        return run
-
-    def of(self, stage: int, direction: str, steps: int) -> float:
-        """The median over steps of what all calls of one step took together."""
-        taken = self.seconds.get((stage, direction), [0.0] * steps)
-        calls = len(taken) // steps
-        return statistics.median(sum(taken[i * calls :][:calls]) for i in range(steps))
+def timed(device: Any, call: Callable[..., Any], *args: Any) -> tuple[Any, float]:
+    """What a call returns, and the seconds that it took; a GPU has done its work by then."""
+    start = time.perf_counter()
+    result = call(*args)
+    if device.type == "cuda":
+        device.backend.xp.cuda.get_current_stream().synchronize()
+    return result, time.perf_counter() - start
 
 
 class Stages:
@@ -177,19 +162,23 @@ class Stages:
         return self.stage
 
 
-def timed_step(model: list[nn.Module], x: Tensor, y: Tensor, clock: Clock) -> None:
-    """One forward and backward pass, with each stage and each VJP timed."""
+def timed_step(model: list[nn.Module], x: Tensor, y: Tensor) -> dict[tuple[int, str], float]:
+    """The seconds of one pass "forward" and "backward", by stage."""
+    seconds: dict[tuple[int, str], float] = defaultdict(float)
     outputs: list[Tensor] = []
     for i, stage in enumerate(model):
-        x = clock.timed(stage, i, "forward")(x)
+        x, seconds[i, "forward"] = timed(x.device, stage, x)
         outputs.append(x)
     loss, where = nn.CrossEntropyLoss()(x, y), Stages(outputs)
 
     def watcher(node: Node, edge: Edge, g: Array) -> Array:
-        return clock.timed(edge.vjp, where.of(node), "backward")(g)
+        result, taken = timed(x.device, edge.vjp, g)
+        seconds[where.of(node), "backward"] += taken
+        return result
 
     with watching(watcher):
         loss.backward()
+    return seconds
 
 
 def measure(model: list[nn.Module], x: Tensor, y: Tensor, steps: int) -> tuple[list[Layer], float]:
@@ -205,13 +194,10 @@ def measure(model: list[nn.Module], x: Tensor, y: Tensor, steps: int) -> tuple[l
     for each, size in zip(reversed(recorded), reversed(bytes_held), strict=True):
         held[where.of(each.node)] += size / n
 
-    clock = Clock(x.device)
     fixed = FixedFilters(p.array for stage in model for p in stage.parameters())
     with threads.blas_threads(1), context.using(threads=1, fixed_filters=fixed):
-        timed_step(model, x, y, clock)
-        clock.seconds.clear()  # that one was to warm up
-        for _ in range(steps):
-            timed_step(model, x, y, clock)
+        timed_step(model, x, y)  # to warm up
+        taken = [timed_step(model, x, y) for _ in range(steps)]
     layers = [
         Layer(
             name=name(stage),
@@ -221,8 +207,8 @@ def measure(model: list[nn.Module], x: Tensor, y: Tensor, steps: int) -> tuple[l
             receptive_field=field.through(_main(stage)),
             held=held[i],
             made=output.array.nbytes / n,
-            forward=clock.of(i, "forward", steps) / n,
-            backward=clock.of(i, "backward", steps) / n,
+            forward=statistics.median(step[i, "forward"] for step in taken) / n,
+            backward=statistics.median(step[i, "backward"] for step in taken) / n,
         )
         for i, (stage, output) in enumerate(zip(model, outputs[1:], strict=True))
     ]
@@ -234,10 +220,10 @@ def step_seconds(model: nn.Module, preset: Preset, device: Any, steps: int) -> f
     n, size = preset.batch_size, preset.image_size
     x = minicnn.randn(n, 1, size, size, device=device)
     y = minicnn.randint(0, 10, (n,)).to(device)
-    executor, clock = executor_for(model, preset), Clock(device)
-    for _ in range(steps + 1):
-        clock.timed(executor.backward, 0, "step")(nn.CrossEntropyLoss(), x, y)
-    return statistics.median(clock.seconds[0, "step"][1:]) / n
+    executor = executor_for(model, preset)
+    step, loss = executor.backward, nn.CrossEntropyLoss()
+    taken = [timed(device, step, loss, x, y)[1] for _ in range(steps + 1)]
+    return statistics.median(taken[1:]) / n
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
