@@ -206,12 +206,12 @@ def recording() -> Iterator[list[Call]]:
 def captured(preset_name: str, batch: int, conv: str) -> list[Node]:
     """The nodes of a training step. One of one image is run before, which makes what lasts."""
     import minicnn
+    from minicnn.backends import graph
     from minicnn.capture import Captured
     from minicnn.utils.data import TensorDataset
     from nin.fit import Training
 
     device, preset, rng = minicnn.device("cuda"), PRESETS[preset_name], np.random.default_rng(0)
-    backend: Any = device.backend
     minicnn.context.set_default(conv_algorithm=conv)
     minicnn.manual_seed(0)
     size = preset.image_size
@@ -219,7 +219,7 @@ def captured(preset_name: str, batch: int, conv: str) -> list[Node]:
     graphs: list[Any] = []
     with (
         recording() as calls,
-        mock.patch.object(backend.Graph, "launch", lambda graph: graphs.append(graph)),
+        mock.patch.object(graph.Graph, "launch", lambda graph: graphs.append(graph)),
     ):
         x, y = (minicnn.tensor(a).to(device) for a in (images, rng.integers(0, 10, batch)))
         model, data = preset.build().to(device), TensorDataset(x, y)
@@ -227,7 +227,7 @@ def captured(preset_name: str, batch: int, conv: str) -> list[Node]:
         model.train()
         step = Captured(training.step, model, training.optimizer)
         step(x[:1], y[:1])
-        first = backend.Graph(lambda: step(x, y), backend.Pool())
+        first = graph.GraphPool().capture(lambda: step(x, y))
         calls.clear()
         step(x, y)
         found = nodes(graphs[0]._graph, calls)

@@ -26,15 +26,13 @@ import numpy as np
 
 import minicnn
 from minicnn import context, nn, optim
+from minicnn.backends import Backend, protocol
 from nin.presets import PRESETS
 
 from .gpu_worker import MiniCNN
 from .worker import draw
 
-# Functions of a backend that compute nothing, or only on the host.
-NOT_KERNELS = {"asarray", "capturing", "chunks", "column_chunks", "describe", "fetch"}
-NOT_KERNELS |= {"for_chunks", "from_host", "quiet", "rate", "sum_chunks", "to_host", "trouble"}
-PRODUCTS = {"matmul", "affine"}
+PRIMITIVES = {*vars(protocol.Kernels)} - {"filtering_gains"}  # which computes on the host alone
 # Arguments that are read and written.
 IN_PLACE = {"add_at": ("target",), "sgd": ("p", "v")}
 ROTATED_BYTES = 2**28  # several times the cache of any GPU so far
@@ -53,14 +51,14 @@ class Call(NamedTuple):
 class Recorder:
     """Notes down the calls of a backend's primitives: one of each kind, and how often it came."""
 
-    def __init__(self, backend: Any) -> None:
+    def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.calls: dict[str, Call] = {}
         self.count: dict[str, int] = {}
         self.inside = False
 
     def arrays(self, values: Any) -> list[Any]:
-        if isinstance(values, self.backend.ArrayType):
+        if isinstance(values, self.backend.xp.ndarray):
             return [values]
         if isinstance(values, dict):
             values = list(values.values())
@@ -92,13 +90,10 @@ class Recorder:
         return call
 
     def primitives(self) -> dict[str, Callable[..., Any]]:
-        functions = inspect.getmembers(self.backend, inspect.isfunction)
         return {
-            name: self.wrapped(name, function)
-            for name, function in functions
-            if function.__module__ == self.backend.__name__
-            and not name.startswith("_")
-            and name not in NOT_KERNELS
+            name: self.wrapped(name, getattr(self.backend, name))
+            for name in PRIMITIVES
+            if not name.startswith("_")
         }
 
 
@@ -140,7 +135,7 @@ def copies(call: Call, recorder: Recorder) -> list[Call]:
     count = max(1, min(MOST_COPIES, ROTATED_BYTES // max(1, size)))
 
     def copied(value: Any) -> Any:
-        if isinstance(value, recorder.backend.ArrayType):
+        if isinstance(value, recorder.backend.xp.ndarray):
             return value.copy(order="K")
         return tuple(map(copied, value)) if isinstance(value, tuple) else value
 
@@ -152,8 +147,7 @@ def copies(call: Call, recorder: Recorder) -> list[Call]:
 
 def work(call: Call, result: Any, recorder: Recorder) -> tuple[float, float]:
     """The multiplications and additions of a call, of matrix products alone, and its bytes."""
-    product = call.args[3] if call.name == "affine" else result
-    flops = 2.0 * product.size * call.args[0].shape[-1] if call.name in PRODUCTS else 0.0
+    flops = 2.0 * result.size * call.args[0].shape[-1] if call.name == "matmul" else 0.0
     arrays = recorder.arrays([call.args, call.kwargs, result])
     distinct = {(a.data.ptr, a.shape): a.nbytes for a in arrays}
     moved = sum(distinct.values())
@@ -168,7 +162,7 @@ def is_view(call: Call, result: Any, recorder: Recorder) -> bool:
     """Whether nothing was done: the result is an argument seen in another shape."""
     given = {a.data.ptr for a in recorder.arrays([call.args, call.kwargs])}
     results = recorder.arrays([result])
-    return bool(results) and call.name not in PRODUCTS and all(a.data.ptr in given for a in results)
+    return bool(results) and call.name != "matmul" and all(a.data.ptr in given for a in results)
 
 
 class Stopwatch:
@@ -177,7 +171,9 @@ class Stopwatch:
     def __init__(self, library: MiniCNN, rounds: int) -> None:
         self.library, self.rounds = library, rounds
         self.backend = library.device.backend
-        self.pool = self.backend.Pool()
+        pool = self.backend.graph_pool()
+        assert pool is not None
+        self.pool = pool
 
     def milliseconds(self, calls: list[Callable[[], Any]]) -> float:
         """Of one of the calls, which take turns: the median over rounds."""
@@ -187,7 +183,7 @@ class Stopwatch:
                 call()
 
         all_of_them()  # compiles what is not compiled yet
-        graph = self.backend.Graph(all_of_them, self.pool)
+        graph = self.pool.capture(all_of_them)
         graph.launch()
         taken = [self.library.milliseconds(graph.launch, 3) for _ in range(self.rounds)]
         return statistics.median(taken) / len(calls)

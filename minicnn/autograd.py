@@ -24,10 +24,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from types import ModuleType
 from typing import Any, NamedTuple
 
-from .backends import Array, as_array, backend_of, is_array
+from .backends import Array, Backend, as_array, backend_of, is_array
 from .grad_mode import is_grad_enabled
 from .versions import Version, change_since, version, versions
 from .versions import changed_in_place as changed_in_place
@@ -103,7 +102,7 @@ Watcher = Callable[[Node, Edge, Array], Array]
 # --- recording -----------------------------------------------------------------------------------
 
 
-def common_backend(name: str, *variables: Variable) -> ModuleType:
+def common_backend(name: str, *variables: Variable) -> Backend:
     """The backend of all these. Raises RuntimeError if they are on different devices."""
     first = variables[0].array
     backend = backend_of(first)

@@ -14,6 +14,7 @@ from typing import Any
 from . import context, random
 from .autograd import changed_in_place
 from .backends import backend_of
+from .backends.protocol import GraphPool
 from .grad_mode import is_grad_enabled
 from .nn.module import Module
 from .optim import SGD
@@ -54,21 +55,21 @@ class Captured:
     ) -> None:
         self.step, self.model, self.optimizer = step, model, optimizer
         self._known: dict[Any, _Known] = {}
-        self._pool: Any = None
+        self._pool: GraphPool | None = None
         self._lock = threading.Lock()  # a graph has one memory for its inputs, and one for results
 
     def __call__(self, *inputs: Tensor) -> Any:
         if not inputs:
             raise TypeError("Captured: a step takes at least one tensor, got none")
-        backend = backend_of(inputs[0].array)
-        if not hasattr(backend, "Graph"):
+        self._pool = self._pool or backend_of(inputs[0].array).graph_pool()
+        if self._pool is None:
             return self.step(*inputs)
         if any(x.requires_grad for x in inputs):
             raise RuntimeError("Captured: an input requires grad, which a graph can't fill")
         with self._lock:
-            return self._call(backend, inputs)
+            return self._call(self._pool, inputs)
 
-    def _call(self, backend: Any, inputs: tuple[Tensor, ...]) -> Tensor | None:
+    def _call(self, pool: GraphPool, inputs: tuple[Tensor, ...]) -> Tensor | None:
         key, things = self._standing()
         how = is_grad_enabled(), context.current()
         key = tuple((x.shape, x.dtype) for x in inputs), how, *key
@@ -79,8 +80,7 @@ class Captured:
             self._known[key] = _Known(things)
             return _checked(self.step, inputs)
         if known.launch is None:
-            self._pool = self._pool or backend.Pool()
-            known.launch = _Launch(self.step, inputs, self._pool, self._weights())
+            known.launch = _Launch(self.step, inputs, pool, self._weights())
         if self.optimizer is not None:
             self.optimizer.set_rates()
         return known.launch(inputs)
@@ -155,7 +155,7 @@ class _Launch:
         self,
         step: Callable[..., Tensor | None],
         inputs: tuple[Tensor, ...],
-        pool: Any,
+        pool: GraphPool,
         weights: list[Tensor],
     ) -> None:
         backend = backend_of(inputs[0].array)
@@ -169,7 +169,7 @@ class _Launch:
         before = [t.grad_array for t in weights]
         memories = [version(t.array) for t in weights]
         try:
-            self._graph = backend.Graph(work, pool)
+            self._graph = pool.capture(work)
         except BaseException:
             for t, g in zip(weights, before, strict=True):
                 t.grad_array = g  # the step's own was never computed

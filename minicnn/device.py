@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from types import ModuleType
 
 from . import backends
 from .arguments import whole
@@ -35,11 +34,11 @@ class device:
         self.index = int(number) if colon else index
 
     @property
-    def backend(self) -> ModuleType:
+    def backend(self) -> backends.Backend:
         """The array backend that serves this device. Raises BackendError if it can't be used."""
         backend = backends.load(self.type)
         if self.index:
-            raise backends.BackendError(self._refusal(backend.device_count()))
+            raise backends.BackendError(self._refusal(backend.inquire().devices))
         return backend
 
     def _refusal(self, count: int) -> str:

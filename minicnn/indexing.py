@@ -106,4 +106,4 @@ def _listed(part: list[Any]) -> Array:
     if any(isinstance(each, (list, tuple)) for each in part):
         raise ArgumentTypeError("an index must not be a nested list; use a tuple or a tensor")
     numbers = [_item(each.array) if isinstance(each, Variable) else each for each in part]
-    return host.asarray(numbers) if numbers else host.asarray(numbers, "int64")
+    return host.xp.asarray(numbers) if numbers else host.xp.asarray(numbers, "int64")

@@ -81,7 +81,7 @@ class Stored(Variable):
         if isinstance(value, Variable):
             common_backend(name, self, value)
             new = value.array
-        elif isinstance(value, host.ArrayType):
+        elif isinstance(value, host.xp.ndarray):
             backend = backend_of(self.array)
             if backend is not host:
                 refuse_capture("[…] = of an array on the host")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from inspect import isfunction, signature
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import minicnn
 from minicnn.backends import numpy as host
+from minicnn.backends import protocol
 from minicnn.backends.windows import Window
 
 WINDOWS = {  # shape, window
@@ -136,11 +138,11 @@ def test_the_sum_of_pixels(backend, shape, dtype):
 @floats
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(("m", "k", "o"), [(5, 3, 4), (1, 8, 1), (7, 1, 2), (0, 3, 2)])
-def test_affine_multiplies_and_adds(backend, m, k, o, bias, dtype):
+def test_a_product_is_written_into_an_array_and_a_bias_added(backend, m, k, o, bias, dtype):
     x, w, b = (rng.integers(-9, 9, shape).astype(dtype) for shape in ((m, k), (o, k), (o,)))
     out = backend.xp.full((m, o), np.nan, dtype)
     device = [backend.from_host(each) for each in (x, w, b)]
-    backend.affine(*device[:2], device[2] if bias else None, out)
+    backend.matmul(device[0], device[1].T, out, device[2] if bias else None)
     same(x @ w.T + (b if bias else dtype(0)), out, backend)
 
 
@@ -246,23 +248,38 @@ def test_an_update(backend, momentum, nesterov, weight_decay, dtype):
         "nesterov": nesterov,
     }
     its_p, its_g, its_v = (backend.from_host(a.copy()) for a in (p, g, v))
-    backend.sgd(its_p, its_g, its_v if momentum else None, backend.rate(0.5, dtype), **options)
-    host.sgd(p, g, v if momentum else None, host.rate(0.5, dtype), **options)
+    rates = np.full(1, 0.5, dtype), backend.xp.full(1, 0.5, dtype)
+    host.sgd(p, g, v if momentum else None, rates[0], **options)
+    backend.sgd(its_p, its_g, its_v if momentum else None, rates[1], **options)
     tolerance = 4 * np.finfo(dtype).eps  # a device may round a product and a sum together
     for expected, got in ((p, its_p), (g, its_g), (v, its_v)):
         np.testing.assert_allclose(backend.to_host(got), expected, tolerance, tolerance)
 
 
-ON_A_DEVICE = {"Graph", "Pool", "free_unused", "peak_bytes"}
+GROUPS = (protocol.Arrays, protocol.Kernels, protocol.Device)
+PRIMITIVES = [
+    n for group in GROUPS for n, f in vars(group).items() if isfunction(f) and n[0] != "_"
+]
+
+
+def parameters(function):
+    """Names, kinds and defaults, without `self`; types are mypy's to compare."""
+    found = [p.replace(annotation=None) for p in signature(function).parameters.values()]
+    return [p for p in found if p.name != "self"]
+
+
+@pytest.mark.parametrize("name", PRIMITIVES)
+def test_a_primitive_is_called_as_the_protocol_says(backend, name):
+    assert parameters(getattr(backend, name)) == parameters(getattr(protocol.Backend, name))
 
 
 def test_a_backend_has_every_name_that_it_is_asked_for(backend):
+    names = {n for group in GROUPS for n in group.__annotations__}
     root = Path(minicnn.__file__).parents[1]
     files = [*root.glob("minicnn/**/*.py"), *root.glob("nin/**/*.py")]
     asked = {n for f in files for n in re.findall(r"\bbackend\.(\w+)", f.read_text("utf-8"))}
-    assert {"im2col", "matmul", "for_chunks"} <= asked
-    only = ON_A_DEVICE if backend.device_type == "cpu" else set()
-    assert not asked - only - set(vars(backend))
+    assert {"im2col", "matmul", "for_chunks", "xp"} <= asked <= names | {*PRIMITIVES}
+    assert names <= set(vars(backend))
 
 
 def test_a_number_is_fetched_without_waiting(backend):

@@ -91,7 +91,7 @@ def test_a_captured_product_has_the_bits_of_an_eager_one(cublas, backend, dtype,
 
     x, y = drawn(*stack, 33, 70), drawn(*stack, 70, 8)[..., ::2]  # the second has to be copied
     eager = backend.matmul(x, y).get()
-    graph = backend.Graph(lambda: backend.matmul(x, y), backend.Pool())
+    graph = backend.graph_pool().capture(lambda: backend.matmul(x, y))
     graph.launch()
     np.testing.assert_array_equal(graph.result.get(), eager)
 

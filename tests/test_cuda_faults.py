@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -40,6 +41,7 @@ def fresh(monkeypatch):
     """A process that has not used the GPU yet."""
     others = {t: each for t, each in backends._by_array_type.items() if each is backends.host}
     monkeypatch.setattr(backends, "_by_array_type", others)
+    gc.collect()  # what other tests have left goes while there is a device
 
 
 BROKEN = {

@@ -10,6 +10,7 @@ import minicnn
 from minicnn import functional as F
 from minicnn import nn
 from minicnn.backends import BackendError
+from minicnn.backends.protocol import Inquiry
 
 from .arrays import array
 
@@ -118,7 +119,7 @@ def test_the_first_device_may_be_given_by_its_number(put, saved, default):
 def test_a_second_gpu_is_refused_with_how_it_can_be_used(
     put, saved, visible, name, backend, monkeypatch
 ):
-    monkeypatch.setattr(backend, "device_count", lambda: 2)
+    monkeypatch.setattr(backend, "inquire", lambda: Inquiry(None, 2, {}))
     if visible is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:

@@ -22,21 +22,21 @@ pytestmark = pytest.mark.pretend
 
 
 @pytest.fixture(scope="module")
-def kernels():
-    from minicnn.backends import kernels
+def packs():
+    from minicnn.backends.kernels import packs
 
-    return kernels
+    return packs
 
 
 @pytest.fixture
-def all_wide(kernels, monkeypatch):
+def all_wide(packs, monkeypatch):
     """Kernels as they are for arrays of at least 2³¹ elements."""
-    monkeypatch.setattr(kernels, "is_wide", lambda *_: True)
+    monkeypatch.setattr(packs, "is_wide", lambda *_: True)
 
 
-def names_in(kernels):
-    text = Path(kernels.__file__).read_text()
-    made = re.findall(r'(?:_kernel|Windowed|_reaching)\(\s*"(\w+)"', text)
+def names_in(packs):
+    text = "".join(path.read_text() for path in Path(packs.__file__).parent.glob("*.py"))
+    made = re.findall(r'(?:kernel|Kernel|_reaching)\(\s*"(\w+)"', text)
     return {f"minicnn_{name}" for name in made} | set(re.findall(r"\bminicnn_\w+", text))
 
 
@@ -72,13 +72,13 @@ def everything(dtype, monkeypatch):
     return [np.array(each.tolist()) for each in results]
 
 
-def test_each_kernel_compiles(kernels, monkeypatch):
+def test_each_kernel_compiles(packs, monkeypatch):
     before = pretend_cuda.launched()
     for dtype in (minicnn.float32, minicnn.float64):  # the second without minimal filtering
         everything(dtype, monkeypatch)
     after = pretend_cuda.launched()
     launched = {name for name in after if after[name] > before.get(name, 0)}
-    assert names_in(kernels) - launched == set()
+    assert names_in(packs) - launched == set()
 
 
 @pytest.mark.parametrize("dtype", [minicnn.float32, minicnn.float64], ids=str)
@@ -89,10 +89,10 @@ def test_indices_of_64_bits_give_the_same_numbers(all_wide, monkeypatch, dtype):
         assert np.array_equal(x, y)
 
 
-def test_what_nvrtc_does_not_take_does_not_run(kernels):
+def test_what_nvrtc_does_not_take_does_not_run(packs):
     import cupy
     from cupy.cuda.compiler import CompileException
 
-    wrong = kernels._kernel("wrong", "T x", "T y", 'y = x * strlen("four");')
+    wrong = packs.kernel("wrong", "T x", "T y", 'y = x * strlen("four");')
     with pytest.raises(CompileException, match='identifier "strlen" is undefined'):
         wrong(cupy.ones(1))

@@ -233,7 +233,7 @@ def test_a_state_of_other_parameters_is_refused_and_changes_nothing():
 @pytest.fixture(params=[False, True], ids=["one by one", "flat"])
 def flat(request, monkeypatch):
     """Whether all parameters of a group are updated as one array, as on a GPU."""
-    monkeypatch.setattr(minicnn.get_default_device().backend, "flat_updates", request.param)
+    monkeypatch.setattr(minicnn.get_default_device().backend, "costly_launches", request.param)
     return request.param
 
 
@@ -601,7 +601,7 @@ def life(top, events):
 @settings(max_examples=60)
 def test_any_life_of_an_optimiser_is_as_in_pytorch(events, flat):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(minicnn.get_default_device().backend, "flat_updates", flat)
+        patch.setattr(minicnn.get_default_device().backend, "costly_launches", flat)
         values, buffers = life(minicnn, events)
     their_values, their_buffers = life(torch, events)
     for mine, its in zip(values, their_values, strict=True):

@@ -87,11 +87,11 @@ def test_float32_is_within_1e_5_of_float64(r):
     assert max(distance(g, w) for g, w in zip(got, want, strict=True)) <= 1e-5
 
 
-@pytest.mark.parametrize(("limit", "value"), [("CHUNK_BYTES", 1), ("CHANNELS", 2)])
-def test_images_and_channels_a_few_at_a_time_give_the_same_numbers(monkeypatch, limit, value):
+@pytest.mark.parametrize(("place", "limit"), [(threads, "CHUNK_BYTES"), (winograd, "COLUMNS")])
+def test_images_and_columns_a_few_at_a_time_give_the_same_numbers(monkeypatch, place, limit):
     inputs = leaves(5, 5, 7, 3, 9, 9, minicnn.float64)
     whole = derivatives(winograd.conv2d, inputs, window(3))
-    monkeypatch.setattr(threads, limit, value)
+    monkeypatch.setattr(place, limit, 2)
     parts = derivatives(winograd.conv2d, inputs, window(3))
     for got, want in zip(parts, whole, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)

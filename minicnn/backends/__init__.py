@@ -1,35 +1,43 @@
-"""Array backends: the only place that knows NumPy and CuPy by name.
+"""Array backends: the only place that knows which array libraries there are.
 
-A backend is a module with the array module itself, `xp`, and the few primitives in which the
-libraries differ. `backends/numpy.py` is the list: whoever writes another backend provides the same
-names. Everything above asks an array where it belongs, `backend_of(array)`, and never which library
-that is.
+A backend is a module with the array library itself, `xp`, and the few primitives in which the
+libraries differ; `protocol.py` is the list. Everything above asks an array where it belongs,
+`backend_of(array)`, and never which library that is.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, lru_cache
 from importlib import import_module
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from . import numpy as host
+from .protocol import Array as Array
+from .protocol import Backend as Backend
 
-Array = Any  # numpy.ndarray or cupy.ndarray
+if TYPE_CHECKING:  # CuPy may not be there; here mypy holds its backend against the protocol
+    from . import cupy
+
+    _: Backend = cupy
 
 NAMES = {"cpu": "numpy", "cuda": "cupy"}  # device type -> the backend that serves it
 
-_by_array_type: dict[type, ModuleType] = {host.ArrayType: host}
+_by_array_type: dict[type, Backend] = {np.ndarray: host}
 
 
 class BackendError(RuntimeError):
     """A backend that was asked for cannot be used here; the message says why."""
 
 
-def _imported(device_type: str) -> ModuleType:
+def _imported(device_type: str) -> Backend:
     if device_type not in NAMES:
         raise BackendError(f"device must be one of {sorted(NAMES)}, got {device_type!r}")
     try:
-        return import_module(f"{__name__}.{NAMES[device_type]}")
+        module: Any = import_module(f"{__name__}.{NAMES[device_type]}")
+        return module
     except ModuleNotFoundError as error:
         raise BackendError(
             f"{error.name} is not installed: pip install 'minicnn[cuda13]', or [cuda12] for a"
@@ -39,17 +47,17 @@ def _imported(device_type: str) -> ModuleType:
         raise BackendError(f"CuPy can't be imported: {error}".replace("\n", " ")) from error
 
 
-def load(device_type: str) -> ModuleType:
+def load(device_type: str) -> Backend:
     """The backend of a device type, "cpu" or "cuda". Raises BackendError if it can't be used.
 
     Whether it can is found out once: afterwards a program's own arrays may fill the device.
     """
-    module = _imported(device_type)
-    if module.ArrayType not in _by_array_type:
-        if trouble := module.trouble():
+    backend = _imported(device_type)
+    if backend.xp.ndarray not in _by_array_type:
+        if trouble := backend.inquire().trouble:
             raise BackendError(trouble)
-        _by_array_type[module.ArrayType] = module
-    return module
+        _by_array_type[backend.xp.ndarray] = backend
+    return backend
 
 
 def is_available(device_type: str) -> bool:
@@ -63,16 +71,16 @@ def is_available(device_type: str) -> bool:
 
 def describe(device_type: str) -> dict[str, str]:
     """What the backend of a device type is made of; as "Trouble", why it can't be used, if so."""
-    found: dict[str, str] = {}
     try:
-        found = _imported(device_type).describe()
-        load(device_type)
+        backend = _imported(device_type)
     except BackendError as error:
-        found["Trouble"] = str(error)
-    return found
+        return {"Trouble": str(error)}
+    trouble, _, parts = backend.inquire()
+    in_use = backend.xp.ndarray in _by_array_type
+    return parts if in_use or not trouble else {**parts, "Trouble": trouble}
 
 
-def backend_of(array: Array) -> ModuleType:
+def backend_of(array: Array) -> Backend:
     """The backend whose arrays these are. Raises TypeError for anything that is not an array."""
     try:
         return _by_array_type[type(array)]
@@ -92,11 +100,11 @@ def as_array(thing: Any) -> Array:
     would be lost, and for elements that are not numbers in this machine's byte order.
     """
     if not is_array(thing):
-        array_like = isinstance(thing, (host.ArrayType, host.xp.generic))
-        if not array_like or isinstance(thing, host.xp.ma.MaskedArray):
+        array_like = isinstance(thing, (np.ndarray, np.generic))
+        if not array_like or isinstance(thing, np.ma.MaskedArray):
             kind = f"{type(thing).__module__}.{type(thing).__qualname__}"
             raise TypeError(f"expected an array of a minicnn backend, got {kind}")
-        thing = host.asarray(thing)
+        thing = np.asarray(thing)
     if thing.dtype.kind not in "biufc" or not thing.dtype.isnative:
         raise TypeError(f"expected numbers in this machine's byte order, got {thing.dtype!r}")
     return thing
@@ -115,7 +123,7 @@ def refuse_capture(what: str) -> None:
         )
 
 
-def constant(backend: ModuleType, make: Callable[..., Any], *args: Any) -> Any:
+def constant(backend: Backend, make: Callable[..., Any], *args: Any) -> Any:
     """make(*args), a NumPy array or a tuple of them, on a backend: made and sent there once.
 
     On the host the 64 that were asked for last are kept, on a device all, as a graph may read them
@@ -124,11 +132,12 @@ def constant(backend: ModuleType, make: Callable[..., Any], *args: Any) -> Any:
     return (_kept_of_late if backend is host else _kept)(backend, make, *args)
 
 
-def _constant(backend: ModuleType, make: Callable[..., Any], *args: Any) -> Any:
+def _constant(backend: Backend, make: Callable[..., Any], *args: Any) -> Any:
     made = make(*args)
     if isinstance(made, tuple):
         return tuple(backend.from_host(array) for array in made)
     return backend.from_host(made)
 
 
-_kept, _kept_of_late = cache(_constant), lru_cache(maxsize=64)(_constant)
+_kept: Callable[..., Any] = cache(_constant)
+_kept_of_late: Callable[..., Any] = lru_cache(maxsize=64)(_constant)

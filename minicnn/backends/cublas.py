@@ -23,8 +23,7 @@ import cupy as xp
 import numpy as np
 
 from .. import context
-
-Array = Any
+from .protocol import Array
 
 
 class _Type(NamedTuple):
@@ -167,11 +166,6 @@ class _Plan:
 _plan = lru_cache(maxsize=1024)(_Plan)
 
 
-def takes(dtype: Any) -> bool:
-    """Whether this module multiplies matrices of this type."""
-    return str(dtype) in _TYPES
-
-
 def _stacked(x: Array, shape: tuple[int, ...]) -> Array:
     """x as one matrix, or as a stack of them, one for each of `shape`."""
     if math.prod(x.shape[:-2]) == 1:
@@ -199,13 +193,19 @@ def _matrix(x: Array, by_columns: bool, leading: int, stack: int) -> _Matrix:
 
 
 def matmul(x: Array, y: Array, out: Array | None = None, bias: Array | None = None) -> Array:
-    """x @ y as NumPy defines it, for arrays of one floating-point type, into `out` if given.
+    """x @ y as NumPy defines it, into `out` (contiguous) if given.
 
-    Two matrices may have a `bias` (n,), which is added to each row of the result, and with a vector
-    there is no `out`; it must be contiguous.
+    Two matrices may have a `bias` (n,), and with a vector there is no `out`. Types that cuBLAS does
+    not know are CuPy's to multiply.
     cuBLAS stores matrices by columns. A matrix stored by rows is to it the transpose, so z = x y is
     asked for as zᵀ = yᵀ xᵀ. Raises ValueError where the shapes do not meet.
     """
+    if bias is not None and x.dtype != np.float32:  # which alone it adds one to
+        z = matmul(x, y, out)
+        z += bias
+        return z
+    if x.dtype != y.dtype or str(x.dtype) not in _TYPES:
+        return xp.matmul(x, y, out=out)
     if x.ndim == 1:
         z = matmul(x[None, :], y[:, None] if y.ndim == 1 else y)
         return z.reshape(z.shape[: max(0, y.ndim - 2)] + z.shape[-1:] if y.ndim > 1 else ())
@@ -222,10 +222,8 @@ def matmul(x: Array, y: Array, out: Array | None = None, bias: Array | None = No
     if not k:
         z[...] = 0 if bias is None else bias
         return z
-    (x, x_columns, x_ld), (y, y_columns, y_ld) = (
-        _rows(_stacked(x, batch)),
-        _rows(_stacked(y, batch)),
-    )
+    x, x_columns, x_ld = _rows(_stacked(x, batch))
+    y, y_columns, y_ld = _rows(_stacked(y, batch))
     stack, name = math.prod(batch), str(x.dtype)
     plan = _plan(
         name,
@@ -236,5 +234,5 @@ def matmul(x: Array, y: Array, out: Array | None = None, bias: Array | None = No
         _matrix(z.reshape(stack, m, n), False, n, stack),
         bias is not None,
     )
-    plan.run(y, x, z, bias)
+    plan.run(y, x, z, None if bias is None else xp.ascontiguousarray(bias))
     return z

@@ -8,16 +8,36 @@ from contextlib import suppress
 import cupy as xp
 
 from . import cublas
+from .protocol import Inquiry
 
 LEAST_FREE_BYTES = 2**28  # on the device, for CUDA itself and anything at all
 OLDEST_CUDA = 12  # that CuPy has packages for
 OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation, and CUDA_ERROR_OUT_OF_MEMORY of the driver
 
 
-def trouble() -> str | None:
+def inquire() -> Inquiry:
+    runtime = xp.cuda.runtime
+    built, driver = runtime.runtimeGetVersion(), runtime.driverGetVersion()
+    parts = {"CuPy": xp.__version__, "CUDA": f"{_dotted(built)}, driver {_dotted(driver)}"}
+    devices = 0
+    with suppress(runtime.CUDARuntimeError):
+        device = runtime.getDeviceProperties(runtime.getDevice())
+        free, whole = runtime.memGetInfo()
+        parts["Device"] = device["name"].decode()
+        parts["Capability"] = f"{device['major']}.{device['minor']}"
+        parts["Memory"] = f"{free >> 20:,} of {whole >> 20:,} MiB free"
+        devices = int(runtime.getDeviceCount())
+    return Inquiry(_trouble(), devices, parts)
+
+
+def _dotted(version: int) -> str:  # 13020 is 13.2
+    return f"{version // 1000}.{version % 1000 // 10}" if version else "none"
+
+
+def _trouble() -> str | None:
     """Why CuPy can't be used here, if so, in one line: driver, GPU, memory, libraries, compiler.
 
-    It allocates memory and runs a kernel, so this is asked once, before all else.
+    To find out, it allocates memory and runs a kernel.
     """
     runtime = xp.cuda.runtime
     driver = runtime.driverGetVersion()  # 13020 for CUDA 13.2, 0 where there is none
@@ -68,33 +88,7 @@ def _line(error: Exception) -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, whoever raised it.
-
-    Where CuPy's pool has all of it, CUDA may lack some for the code of a kernel or for a graph.
-    """
+    # Where CuPy's pool has all of it, CUDA may lack some for the code of a kernel or for a graph.
     if isinstance(error, (xp.cuda.runtime.CUDARuntimeError, xp.cuda.driver.CUDADriverError)):
         return bool(error.status == OUT_OF_MEMORY)
     return isinstance(error, MemoryError)
-
-
-def device_count() -> int:
-    """How many GPUs CUDA shows."""
-    return int(xp.cuda.runtime.getDeviceCount())
-
-
-def describe() -> dict[str, str]:
-    """The versions of what this backend is made of, and the device, if there is one."""
-    runtime = xp.cuda.runtime
-
-    def dotted(version: int) -> str:  # 13020 is 13.2
-        return f"{version // 1000}.{version % 1000 // 10}" if version else "none"
-
-    built, driver = runtime.runtimeGetVersion(), runtime.driverGetVersion()
-    found = {"CuPy": xp.__version__, "CUDA": f"{dotted(built)}, driver {dotted(driver)}"}
-    with suppress(runtime.CUDARuntimeError):
-        device = runtime.getDeviceProperties(runtime.getDevice())
-        free, whole = runtime.memGetInfo()
-        found["Device"] = device["name"].decode()
-        found["Capability"] = f"{device['major']}.{device['minor']}"
-        found["Memory"] = f"{free >> 20:,} of {whole >> 20:,} MiB free"
-    return found

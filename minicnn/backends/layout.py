@@ -7,9 +7,8 @@ come out row by row, and every convolution would lay it anew.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-Array = Any
+from .protocol import Array
 
 ALIGNMENT = 256  # bytes: where memory on a GPU begins, as the fastest kernels need it
 

@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from functools import lru_cache, reduce
 from itertools import pairwise
 from operator import iadd
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from .. import context
+from .protocol import Array
 
-Array = Any
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -90,7 +90,6 @@ if hasattr(os, "register_at_fork"):  # a fork leaves the threads behind, and loc
 
 CHUNK_BYTES = 8 * 2**20  # what one thread works on at a time, where that is a matrix product
 BLOCK_BYTES = 2 * 2**20  # and where it is not
-CHANNELS = 64  # of a product's result, where that is used up at once and can stay in the cache
 LEAST_BYTES = 2**18  # less than this is done before another thread has begun
 
 
@@ -119,23 +118,23 @@ def blas_threads(n: int) -> Iterator[None]:
         _limit.leave()
 
 
-def chunks(n: int, bytes_each: int, most: int | None = None) -> list[slice]:
-    """Cut n images into chunks, at least one, of at most CHUNK_BYTES, and some for each thread."""
-    if n * bytes_each <= LEAST_BYTES:
-        return [slice(0, max(n, 1))]
-    most, fair = most or CHUNK_BYTES, -(-n // count())
+def chunks(n: int, bytes_each: int) -> list[slice]:
+    return _cut(n, bytes_each, CHUNK_BYTES)
+
+
+def blocks(n: int, bytes_each: int) -> list[slice]:
+    """Chunks, as large as they are fastest where nothing is multiplied."""
+    return _cut(n, bytes_each, BLOCK_BYTES)
+
+
+def _cut(n: int, bytes_each: int, most: int) -> list[slice]:
+    """n images in chunks, at least one, of so many bytes at most, and some for each thread."""
+    fair = -(-n // count()) if n > 1 else 1
     size = max(1, min(most // max(1, bytes_each), max(LEAST_BYTES // max(1, bytes_each), fair)))
     return [slice(i, i + size) for i in range(0, max(n, 1), size)]
 
 
-def column_chunks(n: int) -> list[slice]:
-    """Cut the n columns of a matrix product into chunks, at least one, of at most CHANNELS."""
-    return [slice(i, min(i + CHANNELS, n)) for i in range(0, max(n, 1), CHANNELS)]
-
-
 def for_chunks(work: Callable[[slice], None], chunks: Sequence[slice]) -> None:
-    """work(chunk) for every chunk, on all threads."""
-
     def take(own: Sequence[slice]) -> None:
         for chunk in own:
             work(chunk)
@@ -144,10 +143,7 @@ def for_chunks(work: Callable[[slice], None], chunks: Sequence[slice]) -> None:
 
 
 def sum_chunks(work: Callable[[slice], Array], chunks: Sequence[slice]) -> Array:
-    """The sum of work(chunk), an array that is nobody else's, over all chunks.
-
-    Each thread adds up its own, so the order depends on their number, never on who is faster.
-    """
+    # Each thread adds up its own, so the order depends on their number, never on who is faster.
     return reduce(iadd, spread(lambda own: reduce(iadd, map(work, own)), chunks))
 
 

@@ -56,10 +56,8 @@ def conv2d(x: Array, w: Array, b: Array | None, window: Window) -> Any:
     oh, ow = window.output_size((h, width))
     pixels = window == Window((1, 1))
     k = kh * kw * c
-    filters = nhwc(w).reshape(o, k)
-    columns = k if pixels else backend.factor_columns(k, dtype)
-    if columns > k:  # filters are windows, too: of themselves
-        filters = backend.im2col(nhwc(w), Window(window.kernel))
+    filters = nhwc(w).reshape(o, k) if pixels else backend.im2col(nhwc(w), Window(window.kernel))
+    columns = filters.shape[1]  # k, and any that im2col has filled up with zeros
     chunks = backend.chunks(n, oh * ow * filters[:1].nbytes)
     y = backend.xp.empty((n, oh, ow, o), dtype)
 
@@ -67,7 +65,7 @@ def conv2d(x: Array, w: Array, b: Array | None, window: Window) -> Any:
         return _rows(x[chunk]) if pixels else backend.im2col(x[chunk], window)[:, :columns]
 
     def forward(chunk: slice) -> None:
-        backend.affine(cols(chunk), filters, b, _rows(y[chunk]))
+        matmul(cols(chunk), filters.T, _rows(y[chunk]), b)
 
     backend.for_chunks(forward, chunks)
 

@@ -21,12 +21,13 @@ from typing import Any
 
 from .. import context
 from ..autograd import operation
-from ..backends import Array, backend_of, host
+from ..backends import Array, Backend, backend_of, host
 from ..backends.windows import Pair, Window
 from ..versions import Version, version
 from .convolution import inside, nchw, nhwc, vjp_bias
 
 STEP = 4  # each tile yields 4×4 outputs. 2×2 from 6×6 tiles takes 1.4 times as long where r = 5
+COLUMNS = 64  # of a product that are made at a time, where it is used up in the cache
 POINTS = (0, 1, -1, 2, -2, 1 / 2, -1 / 2)  # the first t - 1 of these, and ∞
 
 
@@ -75,11 +76,22 @@ def transform(w: Array, turned: bool) -> Array:
     """U = G w Gᵀ for w (O, C, r, r): (t², C, O); or of w turned by 180°, (t², O, C)."""
     o, c, r, _ = w.shape
     backend, (_, G, _) = backend_of(w), matrices(r, str(w.dtype))
-    if not turned and backend.copies_transposes:
+    if not turned and not backend.costly_launches:  # products with this are faster than with views
         places = w.transpose(1, 2, 3, 0)  # (C, r, r, O)
         return backend.gather_tiles(G, places, r, (0, 0), (1, 1)).reshape(-1, c, o)
     U = backend.gather_tiles(G[:, ::-1] if turned else G, nhwc(w), r, (0, 0), (1, 1))
     return U.reshape(-1, o, c) if turned else U.reshape(-1, o, c).swapaxes(1, 2)
+
+
+def grid(size: Pair) -> Pair:
+    """The tiles along each axis; the last ones may hang over."""
+    return -(-size[0] // STEP), -(-size[1] // STEP)
+
+
+def columns(backend: Backend, count: int) -> list[slice]:
+    """Cut the columns of a product into chunks, at least one."""
+    most = max(count, 1) if backend.costly_launches else COLUMNS
+    return [slice(i, min(i + most, count)) for i in range(0, max(count, 1), most)]
 
 
 @operation
@@ -109,12 +121,9 @@ def conv2d(x: Array, w: Array, b: Array | None, window: Window) -> Any:
     (top, _), (left, _) = window.pads
     output = window.output_size((h, width))
 
-    def grid(size: Pair) -> Pair:  # tiles along each axis; the last ones may hang over
-        return -(-size[0] // STEP), -(-size[1] // STEP)
-
     def cut(of: int, to: int, tiles: Pair) -> list[slice]:
         # all of V or dP, some columns of a product with it, and as much again on the way to both
-        channels = of + backend.column_chunks(to)[0].stop
+        channels = of + columns(backend, to)[0].stop
         return backend.chunks(n, 2 * tiles[0] * tiles[1] * places * channels * dtype.itemsize)
 
     def gathered(m: Array, x: Array, first: Pair, tiles: Pair) -> Array:  # (t², M, C)
@@ -126,7 +135,7 @@ def conv2d(x: Array, w: Array, b: Array | None, window: Window) -> Any:
 
         def work(chunk: slice) -> None:
             V = gathered(B, x[chunk], first, tiles)
-            for part in backend.column_chunks(to):
+            for part in columns(backend, to):
                 P = matmul(V, U[:, :, part])
                 bias = None if b is None else b[part]
                 backend.scatter_tiles(A.T, P, y[chunk, :, :, part], bias)
@@ -145,7 +154,7 @@ def conv2d(x: Array, w: Array, b: Array | None, window: Window) -> Any:
         def work(chunk: slice) -> Array:
             V = gathered(B, x[chunk], (top, left), tiles)
             dw = home if home is not None and chunk is chunks[0] else xp.empty((o, r, r, c), dtype)
-            for part in backend.column_chunks(o):
+            for part in columns(backend, o):
                 dP = gathered(A, g[chunk, :, :, part], (0, 0), tiles)
                 backend.scatter_tiles(G.T, matmul(dP.transpose(0, 2, 1), V), dw[part])
             return dw

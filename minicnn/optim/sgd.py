@@ -232,9 +232,12 @@ class SGD:
             lr = real("SGD", "lr", group["lr"], least=0)
             arrays = {_rate_key(number, p.array): p.array for p in group["params"]}
             for key, array in arrays.items():
-                before, kept = self._rates.get(key, (None, None))
-                if lr != before:  # or the one that is there is right
-                    self._rates[key] = lr, backend_of(array).rate(lr, array.dtype, kept)
+                before, rate = self._rates.get(key, (lr, None))
+                if rate is None:
+                    rate = backend_of(array).xp.full(1, lr, array.dtype)
+                elif lr != before:
+                    rate.fill(lr)
+                self._rates[key] = lr, rate
 
     def _fit(self, p: Tensor) -> None:
         """Refuse a gradient that is not p's; bring the velocity to where p has gone since."""
@@ -288,7 +291,7 @@ class SGD:
     def _lay_flat(self, number: int, params: list[Tensor]) -> Flat | None:
         """The group's parameters one after another in memory, where that makes updates faster."""
         kinds = {(backend_of(p.array), p.dtype) for p in params}
-        if len(kinds) != 1 or not next(iter(kinds))[0].flat_updates:
+        if len(kinds) != 1 or not next(iter(kinds))[0].costly_launches:
             return None
         if number not in self._flat or not self._flat[number].holds(params):
             if any(self._shares_memory(p) for p in params):

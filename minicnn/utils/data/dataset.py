@@ -88,7 +88,7 @@ class Subset(Dataset):
     def to(self, device: Any) -> Subset:
         """The same samples of `dataset.to(device)`."""
         moved = Subset(self.dataset.to(device), ())
-        moved.indices = moved.device.backend.asarray(self.indices)
+        moved.indices = moved.device.backend.xp.asarray(self.indices)
         return moved
 
     def __getitem__(self, index: Any) -> Any:
