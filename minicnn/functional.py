@@ -328,7 +328,7 @@ def _class_axis(name: str, input: Tensor, dim: int | None) -> int:
     _tensor(name, "input", input)
     _same_type(name, input)
     if dim is None:
-        raise ArgumentError(f"{name}: dim must be given; it is 1 for logits (N, C)")
+        raise TypeError(f"{name}: dim must be given; it is 1 for logits (N, C)")
     return axis_of(name, input, dim)
 
 
