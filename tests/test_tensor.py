@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 
 import numpy as np
@@ -412,3 +413,51 @@ def test_what_nobody_else_holds_can_be_written_into():
             flat.zero_()
         del maps
         flat.zero_()
+
+
+# --- methods, operators and functions -----------------------------------------------------------
+
+NAMES = "abs argmax exp flatten log matmul max mean sigmoid sqrt sum".split()  # noqa: SIM905
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("name", [*NAMES, "reshape"])
+def test_a_method_as_a_function_has_its_text_and_can_be_pickled(name):
+    function = getattr(minicnn, name)
+    assert function.__doc__
+    assert next(iter(inspect.signature(function).parameters)) == "input"
+    assert pickle.loads(pickle.dumps(function)) is function
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("name", NAMES)
+def test_a_method_as_a_function_has_its_arguments(name):
+    function, method = (
+        [*inspect.signature(getattr(place, name)).parameters.values()]
+        for place in (minicnn, minicnn.Tensor)
+    )
+    assert function[1:] == method[1:]
+
+
+def test_a_function_takes_its_tensor_by_name_and_asks_the_tensor():
+    class Loud(minicnn.Tensor):
+        def exp(self):
+            return "exp!"
+
+    x = minicnn.tensor([[1.0, 2.0]])
+    assert minicnn.sum(input=x, dim=1).tolist() == [3]
+    assert minicnn.exp(Loud(x.array)) == "exp!"
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("name", ["add", "radd", "iadd", "rsub", "ipow", "and", "eq", "lt"])
+def test_operators_say_what_they_are(name):
+    assert "elementwise" in getattr(minicnn.Tensor, f"__{name}__").__doc__
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_a_softmax_along_nothing_misses_an_argument(name):
+    for L in (minicnn, torch):
+        with pytest.raises(TypeError, match=r"dim|arguments"):
+            getattr(L, name)(L.ones(2))
