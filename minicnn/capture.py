@@ -16,13 +16,12 @@ from .autograd import changed_in_place
 from .backends import backend_of
 from .backends.protocol import GraphPool
 from .grad_mode import is_grad_enabled
-from .nn.module import Module
+from .nn.module import Module, Parameter
 from .optim import SGD
 from .tensor import Tensor
 from .versions import owner, version
 
 MOST = 16  # states that are remembered, each with the weights that it is of
-REGISTRIES = ("_parameters", "_buffers", "_modules")  # of a module; they are gone through
 
 
 class Captured:
@@ -89,7 +88,8 @@ class Captured:
         """The parameters and buffers that a step may read or change."""
         modules = _tree(self.model) if self.model else []
         groups = self.optimizer.param_groups if self.optimizer else []
-        found = [t for m in modules for t in (*m._parameters.values(), *m._buffers.values())]
+        kinds = (Parameter, Tensor)
+        found = [t for m in modules for k in kinds for t in m.registered(k).values()]
         return [t for t in (*found, *(p for g in groups for p in g["params"])) if t is not None]
 
     def _standing(self) -> tuple[tuple[Any, ...], list[Any]]:
@@ -99,7 +99,7 @@ class Captured:
         """
         modules = _tree(self.model) if self.model else []
         groups = self.optimizer.param_groups if self.optimizer else []
-        named = [(k, v) for m in modules for k, v in vars(m).items() if k not in REGISTRIES]
+        named = [(k, v) for m in modules for k, v in vars(m).items()]
         named += [(k, v) for g in groups for k, v in g.items() if k not in ("lr", "params")]
         weights, generator = self._weights(), random.current()
         things = [generator, *modules, *(v for _, v in named if not _is_plain(v))]
@@ -136,7 +136,7 @@ def _tree(model: Module) -> list[Module]:
     """A module and all below it; one that is in several places comes as often."""
     found = [model]
     for module in found:  # which grows meanwhile
-        found += [child for child in module._modules.values() if child is not None]
+        found += [child for child in module.registered(Module).values() if child is not None]
     return found
 
 

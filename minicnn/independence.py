@@ -104,7 +104,7 @@ def _first_coupled(module: Module, path: str, images: Tensor) -> Found | None:
     """The smallest module that couples images; None without one."""
     if type(module).forward is Sequential.forward and "forward" not in vars(module):
         x: Any = images
-        for name, child in module._modules.items():
+        for name, child in module.registered(Module).items():
             if child is not None:
                 if found := _first_coupled(child, f"{path}.{name}" if path else name, x):
                     return found

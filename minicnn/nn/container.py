@@ -24,7 +24,7 @@ class Sequential(Module):
             self.add_module(name, module)
 
     def forward(self, input: Any) -> Any:
-        for name, module in self._modules.items():
+        for name, module in self.registered(Module).items():
             if module is None:
                 raise TypeError(f"Sequential: layer {name!r} is None; del takes it out")
             input = module(input)
@@ -33,10 +33,10 @@ class Sequential(Module):
     def append(self, module: Module) -> Sequential:
         """Put a module at the end. Raises ArgumentError if its number is another one's name."""
         name = str(len(self))
-        if name in self._modules:
+        if name in self.registered(Module):
             raise ArgumentError(
                 f"Sequential: append: layer {name!r} is there already, as the layers'"
-                f" names are {', '.join(self._modules)}"
+                f" names are {', '.join(self.registered(Module))}"
             )
         self.add_module(name, module)
         return self
@@ -58,16 +58,16 @@ class Sequential(Module):
         return self
 
     def __len__(self) -> int:
-        return len(self._modules)
+        return len(self.registered(Module))
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._modules.values())
+        return iter(self.registered(Module).values())
 
     def __getitem__(self, index: int | slice) -> Module:
         """One module, or a container of several, which shares them and keeps their names."""
         if isinstance(index, slice):
-            return type(self)(OrderedDict(list(self._modules.items())[index]))
-        module: Any = self._modules[self._name(index)]
+            return type(self)(OrderedDict(list(self.registered(Module).items())[index]))
+        module: Any = self.registered(Module)[self._name(index)]
         return module
 
     def __setitem__(self, index: int, module: Module) -> None:
@@ -83,10 +83,10 @@ class Sequential(Module):
         i, n = operator.index(index), len(self)
         if not -n <= i < n:
             raise IndexError(f"Sequential: {i} is out of range for {n} layers")
-        return list(self._modules)[i]
+        return list(self.registered(Module))[i]
 
     def _renumber(self, modules: Iterable[Module | None]) -> None:
-        for name in self._modules:
+        for name in self.registered(Module):
             delattr(self, name)
         for i, module in enumerate(modules):
             self.add_module(str(i), module)

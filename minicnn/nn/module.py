@@ -105,20 +105,12 @@ class Module:
         if name in self._kinds:
             self._kinds = {n: kind for n, kind in self._kinds.items() if n != name}
 
-    def _of_kind(self, kind: type) -> dict[str, Any]:
+    def registered(self, kind: type) -> dict[str, Any]:
+        """This module's own parameters (Parameter), buffers (Tensor) or modules (Module), by name.
+
+        Each may be None. To write into the dict changes nothing.
+        """
         return {name: self.__dict__[name] for name, k in self._kinds.items() if k is kind}
-
-    @property
-    def _parameters(self) -> dict[str, Parameter | None]:
-        return self._of_kind(Parameter)
-
-    @property
-    def _buffers(self) -> dict[str, Tensor | None]:
-        return self._of_kind(Tensor)
-
-    @property
-    def _modules(self) -> dict[str, Module | None]:
-        return self._of_kind(Module)
 
     def _register(self, kind: type, name: str, value: Any, taken: bool | None = None) -> None:
         where = f"{type(self).__name__}: {name}"
@@ -186,7 +178,7 @@ class Module:
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules right below, each once, with their names."""
         seen: set[Module] = set()
-        for name, module in self._modules.items():
+        for name, module in self.registered(Module).items():
             if module is not None and module not in seen:
                 seen.add(module)
                 yield name, module
@@ -208,7 +200,7 @@ class Module:
         if remove_duplicate:
             memo.add(self)
         yield prefix, self
-        for name, child in self._modules.items():
+        for name, child in self.registered(Module).items():
             if child is not None:
                 path = f"{prefix}.{name}" if prefix else name
                 yield from child.named_modules(memo, path, remove_duplicate)
@@ -222,7 +214,7 @@ class Module:
         places = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
         seen: set[int] = set()
         for path, module in places if recurse else [(prefix, self)]:
-            for name, value in module._of_kind(kind).items():
+            for name, value in module.registered(kind).items():
                 if value is not None and id(value) not in seen:
                     if remove_duplicate:
                         seen.add(id(value))
@@ -364,10 +356,10 @@ class Module:
         return ", ".join(f"{name}={getattr(self, name)}" for name in shown)
 
     def __repr__(self) -> str:
-        name, extra = type(self).__name__, self.extra_repr()
-        if not self._modules:
+        name, extra, modules = type(self).__name__, self.extra_repr(), self.registered(Module)
+        if not modules:
             return f"{name}({extra})"
-        lines = extra.splitlines() + [f"({name}): {m!r}" for name, m in self._modules.items()]
+        lines = extra.splitlines() + [f"({name}): {m!r}" for name, m in modules.items()]
         lines = ["  " + line.replace("\n", "\n  ") for line in lines]
         return f"{name}(\n" + "\n".join(lines) + "\n)"
 
