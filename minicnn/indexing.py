@@ -21,17 +21,15 @@ def steps(x: Array, index: Any) -> list[Any]:
     without axes a number.
     """
     parts = [_part(part) for part in (index if isinstance(index, tuple) else (index,))]
-    picks = [is_array(part) for part in parts]
-    numbers = [_is_number(part) for part in parts]
-    if not any(picks):
-        plain = all(part is not ... and not isinstance(part, bool) for part in parts)
+    if not any(map(is_array, parts)):
+        plain = not any(part is ... or isinstance(part, bool) for part in parts)
         return [(*parts, ...) if plain else tuple(parts)]
     parts = _spelt_out(x, parts)
     backend = backend_of(x)
     if backend is not host:
         _refuse_missing(x.shape, parts)
         parts = [_brought(backend, part) if is_array(part) else part for part in parts]
-    if not any(numbers):
+    if not any(map(_is_number, parts)):
         return [tuple(parts)]
     first: list[Any] = []
     for part in parts:
@@ -106,4 +104,4 @@ def _listed(part: list[Any]) -> Array:
     if any(isinstance(each, (list, tuple)) for each in part):
         raise ArgumentTypeError("an index must not be a nested list; use a tuple or a tensor")
     numbers = [_item(each.array) if isinstance(each, Variable) else each for each in part]
-    return host.xp.asarray(numbers) if numbers else host.xp.asarray(numbers, "int64")
+    return np.asarray(numbers, None if numbers else "int64")
