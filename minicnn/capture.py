@@ -16,7 +16,7 @@ from .autograd import changed_in_place
 from .backends import backend_of
 from .backends.protocol import GraphPool
 from .grad_mode import is_grad_enabled
-from .nn.module import Module, Parameter
+from .nn.module import Module
 from .optim import SGD
 from .tensor import Tensor
 from .versions import owner, version
@@ -27,7 +27,7 @@ MOST = 16  # states that are remembered, each with the weights that it is of
 class Captured:
     """`step(*tensors)`, captured as a graph when things stand as they stood at a call before.
 
-    The first calls run as they are: they compile kernels, and make what lasts (the velocities of an
+    The first calls run as they are: they compile kernels, and make what lasts (the momentum of an
     optimiser, say). Then the step is captured, and from then on launched. On a backend without
     graphs, `step` is simply called.
 
@@ -37,7 +37,7 @@ class Captured:
 
     If the step's optimiser is given, its options may change between calls. If `model` is, so may
     its layers, their settings and modes, which weights are frozen, and where weights, buffers,
-    gradients and velocities are in memory. How products and convolutions are computed may change in
+    gradients and momentum are in memory. How products and convolutions are computed may change in
     any case, and which random numbers are drawn. A graph is of how things stand; where they never
     stood so before, the step runs as it is. Learning rates alone are read anew at each launch.
 
@@ -53,7 +53,8 @@ class Captured:
         optimizer: SGD | None = None,
     ) -> None:
         self.step, self.model, self.optimizer = step, model, optimizer
-        self._known: dict[Any, _Known] = {}
+        self._known: dict[Any, list[Any]] = {}  # how things stood, and those things
+        self._launches: dict[Any, _Launch] = {}  # the graphs, by how things stood
         self._pool: GraphPool | None = None
         self._lock = threading.Lock()  # a graph has one memory for its inputs, and one for results
 
@@ -66,51 +67,45 @@ class Captured:
         if any(x.requires_grad for x in inputs):
             raise RuntimeError("Captured: an input requires grad, which a graph can't fill")
         with self._lock:
-            return self._call(self._pool, inputs)
+            key, things, weights = self._standing(inputs)
+            if key not in self._known:
+                if len(self._known) >= MOST:  # something changes all the time: no two are alike
+                    self._known.clear()
+                    self._launches.clear()
+                self._known[key] = things
+                return _checked(self.step, inputs)
+            if key not in self._launches:
+                self._launches[key] = _Launch(self.step, inputs, self._pool, weights)
+            if self.optimizer is not None:
+                self.optimizer.set_rates()
+            return self._launches[key](inputs)
 
-    def _call(self, pool: GraphPool, inputs: tuple[Tensor, ...]) -> Tensor | None:
-        key, things = self._standing()
-        how = is_grad_enabled(), context.current()
-        key = tuple((x.shape, x.dtype) for x in inputs), how, *key
-        known = self._known.get(key)
-        if known is None:
-            if len(self._known) >= MOST:  # something changes all the time: no two are alike
-                self._known.clear()
-            self._known[key] = _Known(things)
-            return _checked(self.step, inputs)
-        if known.launch is None:
-            known.launch = _Launch(self.step, inputs, pool, self._weights())
-        if self.optimizer is not None:
-            self.optimizer.set_rates()
-        return known.launch(inputs)
-
-    def _weights(self) -> list[Tensor]:
-        """The parameters and buffers that a step may read or change."""
-        modules = _tree(self.model) if self.model else []
-        groups = self.optimizer.param_groups if self.optimizer else []
-        kinds = (Parameter, Tensor)
-        found = [t for m in modules for k in kinds for t in m.registered(k).values()]
-        return [t for t in (*found, *(p for g in groups for p in g["params"])) if t is not None]
-
-    def _standing(self) -> tuple[tuple[Any, ...], list[Any]]:
+    def _standing(
+        self, inputs: tuple[Tensor, ...]
+    ) -> tuple[tuple[Any, ...], list[Any], list[Tensor]]:
         """What a graph takes as given, so that one is launched only where all of it is the same.
 
-        Things are told apart by their ids; whoever keeps those keeps the things, too.
+        Returns a key; the things that stand in it by their ids, which whoever keeps the key must
+        keep, too; and the tensors of all modules, which a step may read or change.
         """
-        modules = _tree(self.model) if self.model else []
+        modules, generator = _tree(self.model), random.current()
         groups = self.optimizer.param_groups if self.optimizer else []
-        named = [(k, v) for m in modules for k, v in vars(m).items()]
+        named = [item for m in modules for item in vars(m).items()]
         named += [(k, v) for g in groups for k, v in g.items() if k not in ("lr", "params")]
-        weights, generator = self._weights(), random.current()
+        weights = [v for _, v in named if isinstance(v, Tensor)]
+        weights += [p for g in groups for p in g["params"]]
         things = [generator, *modules, *(v for _, v in named if not _is_plain(v))]
         things += [thing for t in weights for thing in (t.array, t.grad_array)]
-        if self.optimizer is not None:
-            things += self.optimizer.memories()
-        settings = tuple((k, v) for k, v in named if _is_plain(v))
-        frozen = tuple(t.requires_grad for t in weights)
-        sizes = tuple(len(g["params"]) for g in groups)
-        key = tuple(map(id, things)), settings, frozen, sizes, generator.initial_seed()
-        return key, things
+        things += self.optimizer.memories() if self.optimizer else []
+        key = (
+            (is_grad_enabled(), context.current(), generator.initial_seed()),
+            tuple((x.shape, x.dtype) for x in inputs),
+            tuple(t.requires_grad for t in weights),
+            tuple(len(g["params"]) for g in groups),
+            tuple((k, v) for k, v in named if _is_plain(v)),
+            tuple(map(id, things)),
+        )
+        return key, things, weights
 
 
 def _is_plain(value: Any) -> bool:
@@ -132,20 +127,12 @@ def _checked(step: Callable[..., Tensor | None], inputs: tuple[Tensor, ...]) -> 
     return None if result is None else result.detach()
 
 
-def _tree(model: Module) -> list[Module]:
+def _tree(model: Module | None) -> list[Module]:
     """A module and all below it; one that is in several places comes as often."""
-    found = [model]
+    found = [] if model is None else [model]
     for module in found:  # which grows meanwhile
-        found += [child for child in module.registered(Module).values() if child is not None]
+        found += [child for child in vars(module).values() if isinstance(child, Module)]
     return found
-
-
-class _Known:
-    """A way in which things stood: the things, and the step's graph, once there is one."""
-
-    def __init__(self, things: list[Any]) -> None:
-        self.things = things
-        self.launch: _Launch | None = None
 
 
 class _Launch:

@@ -58,7 +58,7 @@ def no_gradient(net, optimizer):
         p.grad = None
 
 
-def no_velocities(net, optimizer):
+def no_momentum_buffers(net, optimizer):
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": {}, "param_groups": groups})
 
@@ -74,7 +74,7 @@ def groups_regrouped(net, optimizer):
 
 CHANGES = [
     another_factor, another_function, another_tensor, another_seed, momentum_as_a_numpy_number,
-    another_gradient, no_gradient, no_velocities, weights_there_and_back, groups_regrouped,
+    another_gradient, no_gradient, no_momentum_buffers, weights_there_and_back, groups_regrouped,
 ]  # fmt: skip
 
 
