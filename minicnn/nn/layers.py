@@ -187,6 +187,8 @@ class Sigmoid(Module):
 
 @dataclass(eq=False, repr=False)
 class _Pool2d(Module):
+    """A window that slides over images, by its own size unless a stride is given."""
+
     kernel_size: Size2 = field(metadata=checked(size, least=1))
     stride: Size2 | None = field(default=None, metadata=checked(size, least=1))
     padding: Size2 = field(default=0, metadata=checked(size, least=0))
