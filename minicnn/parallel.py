@@ -12,6 +12,7 @@ in place of adding it up there, so each thread keeps its own sums until all are 
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import threading
@@ -170,20 +171,13 @@ class MicroBatches:
     def _sum_over_images(
         self, criterion: CrossEntropyLoss, x: Tensor, y: Tensor, generator: random.Generator
     ) -> tuple[float, Sums]:
-        total = 1.0
-        if criterion.reduction == "mean":
-            total = _total_weight(criterion, y)
+        total = _total_weight(criterion, y) if criterion.reduction == "mean" else 1.0
         factor = 1 / total if total else 0.0
+        summed = copy.copy(criterion)
+        summed.reduction = "sum"
 
         def work(piece: slice, sums: Sums) -> Any:
-            loss = functional.cross_entropy(
-                self.model(x[piece]),
-                y[piece],
-                criterion.weight,
-                ignore_index=criterion.ignore_index,
-                reduction="sum",
-                label_smoothing=criterion.label_smoothing,
-            )
+            loss = summed(self.model(x[piece]), y[piece])
             g = creation.full((), factor, dtype=loss.dtype, device=loss.device)
             _add(sums, loss.gradients(g))
             return loss.item()
