@@ -15,8 +15,6 @@ import minicnn
 from minicnn import backends, console
 from minicnn.console import DONE as DONE
 from minicnn.console import FAILED as FAILED
-from minicnn.console import INTERRUPTED as INTERRUPTED
-from minicnn.console import WRONG_USE as WRONG_USE
 from minicnn.console import Failure as Failure
 from minicnn.console import UsageError as UsageError
 from minicnn.console import printable as printable

@@ -78,15 +78,16 @@ class Preset:
             nn.init.constant_(bias, self.last_bias)
         return model
 
-    def try_network(self) -> None:
-        """Take one black image through the network, which may be too small for it.
+    def try_network(self, model: nn.Module | None = None) -> None:
+        """Take one black image through the network, or this one, which may not be made for it.
 
         Raises ArgumentError.
         """
-        size = self.image_size
+        model, size = model or NETWORKS[self.network](), self.image_size
+        device = next(model.parameters()).device
         try:
             with no_grad():
-                NETWORKS[self.network]().cpu()(zeros(1, 1, size, size, device="cpu"))
+                model(zeros(1, 1, size, size, device=device))
         except ValueError as error:
             raise ArgumentError(
                 f"the network {self.network} can't take images of {size}×{size}: {error}"

@@ -15,33 +15,30 @@ from typing import Any
 
 import minicnn
 from minicnn import atomic, files, nn
-from minicnn.dtype import is_floating
-from minicnn.serialization import unpack
 
 from . import config, curves, drawing, lock
-from .checkpoint import MOST, Checkpoints
+from .checkpoint import Checkpoints
 from .command_line import DEVICES, Failure, as_json
 from .fit import Row
 from .health import Look
 from .presets import Preset
-from .schema import Check, Misfit, choice, exactly, number, record, text, truth, whole
+from .schema import Misfit, choice, exactly, number, record, text, truth, whole
 from .state import FIGURES
 
 CONFIG, ENVIRONMENT, MODEL = "config.toml", "environment.json", "model.safetensors"
 METRICS, LINES, CURVES, HEALTH = "metrics.csv", "metrics.jsonl", "curves.png", "health.png"
 LOCK = ".lock"
-THREADS = 256  # at most, of either kind
 BY_LAYER = ("dead:", "gradient_norm:", "weight_norm:")  # how columns of metrics.csv may begin
 
-SETUP: dict[str, Check] = {  # what environment.json holds and decides a run's numbers
+SETUP = {  # what environment.json holds and decides a run's numbers
     "backend": choice(*DEVICES),
     "conv": choice("im2col", "winograd", "auto"),
-    "threads": whole(1, THREADS),
-    "blas_threads": whole(1, THREADS),
+    "threads": whole(1, 256),
+    "blas_threads": whole(1, 256),
     "graph": truth,
     "tf32": truth,
-    "training_images": whole(1, 10**9),
-    "test_images": whole(1, 10**9),
+    "training_images": whole(1),
+    "test_images": whole(1),
 }
 ENVIRONMENT_SCHEMA = record(
     {**SETUP, "library": text(1000), "data_source": text(10000), "minicnn": text(100)}
@@ -76,56 +73,6 @@ def _read_environment(directory: Path) -> dict[str, Any]:
         raise RunError(f"{path}: {str(error).removeprefix('it.').removeprefix('it: ')}") from None
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is not JSON: {error}") from None
-
-
-def load_model(directory: str | Path, device: Any = "cpu") -> tuple[nn.Sequential, Preset]:
-    """The network of a run with the weights of its last finished epoch, for evaluation; its preset.
-
-    Any device will do, whichever the run was on. Raises RunError for a directory that holds no run,
-    or whose model is missing, not whole, or of another network or other settings.
-    """
-    directory = Path(directory)
-    preset = read_preset(directory)
-    path = directory / MODEL
-    if not path.exists():
-        raise RunError(
-            f"{path} is missing: no epoch has finished, or the model could not be written;"
-            f" python -m nin.train --resume {directory} goes on"
-        )
-    try:
-        state, texts = unpack(files.read_bytes(path, MOST))
-    except OSError as error:
-        raise RunError(f"{path} can't be read: {error.strerror}") from None
-    except ValueError as error:
-        raise RunError(f"{path} can't be read: it {error}") from None
-    for name, value in state.items():
-        if not is_floating(value.dtype):
-            raise RunError(f"{path}: {name} holds {value.dtype}, where weights are float32")
-    model = preset.build()
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        what = str(error).partition("Sequential: ")[2]
-        raise RunError(
-            f"{path} is not the network {preset.network!r} of {CONFIG}: {what}"
-        ) from None
-    _compare_settings(directory, preset, texts.get("settings"))
-    return model.to(device).eval(), preset
-
-
-def _compare_settings(directory: Path, preset: Preset, written: str | None) -> None:
-    """Raise RunError for settings other than those that a model says it was trained with.
-
-    The seed may be another: `--on-stuck reinit` has taken the next one since the last epoch.
-    """
-    if written is None:  # it was saved by another program
-        return
-    now = config.render(preset)
-    for then, line in zip(written.splitlines(), now.splitlines(), strict=False):
-        if then != line and not line.startswith("seed = "):
-            raise RunError(
-                f"{directory / CONFIG} says {line}, but the model was trained with {then}"
-            )
 
 
 class Run:

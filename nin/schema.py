@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -167,8 +167,3 @@ def record(fields: Mapping[str, Any]) -> Check:
         return {name: each(value[name], f"{where}.{name}") for name, each in fields.items()}
 
     return check
-
-
-def by_name(names: Iterable[str], check: Check) -> Check:
-    """An object with these fields, each of which `check` takes."""
-    return record(dict.fromkeys(names, check))

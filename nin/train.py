@@ -9,30 +9,23 @@ import argparse
 import importlib.util
 import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import fields, replace
-from pathlib import Path
-
-import threadpoolctl
+from dataclasses import replace
 
 import minicnn
-from minicnn import backends, context
-from minicnn.arguments import ArgumentError
-from minicnn.parallel import available_cores
+from minicnn import context
 
-from . import command_line, config, memory
-from . import data as datasets
-from .checkpoint import CheckpointError, State
-from .command_line import DEVICES, Failure, UsageError, argument, path, printable
+from . import begin, command_line, config, memory
+from .checkpoint import State
+from .command_line import Failure, UsageError, argument, path, printable
 from .data import Data
 from .executors import executor_for
 from .fit import Training
 from .health import Monitor
-from .presets import PRESETS, Preset
+from .presets import PRESETS
 from .progress import Progress
-from .run import THREADS, Run, RunError
+from .run import SETUP, Run
 from .saving import Saver
 from .schema import MANY, Misfit, number, whole
 from .signals import Interrupted, Signals
@@ -87,10 +80,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_computation(parser: command_line.Parser) -> None:
     """Where and how things are computed, which changes the last digits of a result at most."""
-    add, threads = parser.add_argument, argument(whole(1, THREADS))
+    add, threads = parser.add_argument, argument(SETUP["threads"])
     parser.add_backend()
     text = "convolution algorithm; auto is winograd where that is faster (default: auto)"
-    add("--conv", choices=("im2col", "winograd", "auto"), help=text)
+    add("--conv", choices=SETUP["conv"].choices, help=text)
     text = "worker threads on the CPU (default: one for each core)"
     add("--threads", type=threads, help=text)
     text = "threads for the matrix products of each worker thread (default: 1)"
@@ -99,39 +92,6 @@ def _add_computation(parser: command_line.Parser) -> None:
     add("--tf32", action="store_true", help=text)
     text = "on a GPU, launch each kernel by itself (default: graphs)"
     add("--no-graph", action="store_true", help=text)
-
-
-def _settings(args: argparse.Namespace) -> Preset:
-    """The preset, changed by --config and then by flags."""
-    preset = PRESETS[args.preset or "quick"]
-    try:
-        if args.config is not None:
-            preset = config.read(args.config, preset)
-        names = [each.name for each in fields(Preset)]
-        return replace(preset, **{name: getattr(args, name) for name in names if name in args})
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def _refuse_settings(args: argparse.Namespace) -> None:
-    """Raise UsageError for flags that could not change a run that goes on."""
-    fixed = ["preset", "config", "out", "dry_run", "backend", "conv", "threads", "blas_threads"]
-    given = [name for name in (*fixed, "tf32", "no_graph") if getattr(args, name)]
-    given += [each.name for each in fields(Preset) if each.name in args]
-    for name in given:
-        flag = "--" + name.replace("_", "-")
-        raise UsageError(f"--resume goes on with the run's own settings, without {flag}")
-
-
-def _describe_backend(name: str) -> str:
-    """The array library and the code that multiplies its matrices."""
-    libraries = [lib for lib in threadpoolctl.threadpool_info() if lib["user_api"] == "blas"]
-    version = backends.load(DEVICES[name]).xp.__version__
-    if name != "numpy" or not libraries:
-        return f"{name} {version}"
-    blas = libraries[0]
-    kernel = f"{blas['internal_api']} {blas['version']} ({blas.get('architecture', 'unknown')})"
-    return f"{name} {version}, {kernel}"
 
 
 # --- the run -------------------------------------------------------------------------------------
@@ -168,60 +128,6 @@ def _introduce(run: Run, training: Training, data: Data) -> None:
     )
     if training.steps:
         _say(f"Resuming in epoch {training.epoch}, after {training.steps:,} steps")
-
-
-def _begin(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data]:
-    """A new run, and its data."""
-    preset, backend = _settings(args), args.backend or "numpy"
-    if args.dry_run:
-        n = preset.batch_size
-        preset = replace(preset, epochs=1, limit_train=n, limit_test=n)
-        args.out = Path(afterwards.enter_context(tempfile.TemporaryDirectory())) / "run"
-    device = command_line.device_of(backend)
-    if args.tf32 and device.type == "cpu":
-        raise UsageError("--tf32 is for a GPU's tensor cores: --backend cupy")
-    try:
-        preset.try_network()
-    except ArgumentError as error:
-        raise UsageError(f"--image-size: {error}") from None
-    data, preset = datasets.load(preset, args.data_dir)
-    environment = {
-        "backend": backend,
-        "library": _describe_backend(backend),
-        "conv": args.conv or "auto",
-        "threads": args.threads or available_cores(),
-        "blas_threads": args.blas_threads or 1,
-        "graph": not args.no_graph,
-        "tf32": args.tf32,
-        "data_source": data.source,
-        "training_images": len(data.train),
-        "test_images": len(data.test),
-        "minicnn": minicnn.__version__,
-    }
-    try:
-        return afterwards.enter_context(Run.create(args.out, preset, environment)), data
-    except OSError as error:
-        raise UsageError(f"--out: {error}") from None
-
-
-def _resume(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data, State | None]:
-    """A run that was begun, its data, and where it stopped: None before the first checkpoint."""
-    _refuse_settings(args)
-    try:
-        run = afterwards.enter_context(Run.open(args.resume))
-        state = run.checkpoints.newest()
-    except (RunError, CheckpointError) as error:
-        raise Failure(f"--resume: {error}") from None
-    if state is not None:
-        run.restarted(state[1])
-    data, _ = datasets.load(run.preset, args.data_dir)
-    for name, images in (("training_images", data.train), ("test_images", data.test)):
-        if run.environment[name] != len(images):
-            raise Failure(
-                f"--resume: {run.directory / 'environment.json'}: {name} is"
-                f" {run.environment[name]:,}, but there are {len(images):,}"
-            )
-    return run, data, state
 
 
 def _start(
@@ -281,15 +187,15 @@ def _restart(args: argparse.Namespace, old: Saver, data: Data, signals: Signals)
 def train(args: argparse.Namespace) -> int:
     """Do what the command line says; return the exit status."""
     if args.print_config:
-        print(config.render(_settings(args)), end="")
+        print(config.render(begin.settings(args)), end="")
         return command_line.DONE
     if args.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise UsageError("--tensorboard needs tensorboardX: pip install 'minicnn[tensorboard]'")
     with ExitStack() as afterwards:
         if args.resume:
-            run, data, state = _resume(args, afterwards)
+            run, data, state = begin.old_run(args, afterwards)
         else:
-            (run, data), state = _begin(args, afterwards), None
+            (run, data), state = begin.new_run(args, afterwards), None
         how = context.using(conv_algorithm=run.environment["conv"], tf32=run.environment["tf32"])
         afterwards.enter_context(how)
         signals = afterwards.enter_context(Signals())

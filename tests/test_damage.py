@@ -23,9 +23,10 @@ from nin.fit import Callback, Training
 from nin.health import Monitor
 from nin.presets import PRESETS, Preset
 from nin.progress import Progress
-from nin.run import MODEL, Run, RunError, load_model, read_metrics
+from nin.run import MODEL, Run, RunError, read_metrics
 from nin.saving import Saver
 from nin.schema import Misfit
+from nin.trained import network
 from nin.watch import Watch
 
 pytestmark = pytest.mark.cpu
@@ -325,18 +326,18 @@ def test_a_config_that_lacks_a_line_is_refused_by_name(finished):
     lines = path.read_text().splitlines()
     for i, line in enumerate(lines):
         path.write_text("\n".join(lines[:i] + lines[i + 1 :]))
-        assert refusal(load_model, finished) == f"{path}: {line.split()[0]} is missing"
+        assert refusal(network, finished) == f"{path}: {line.split()[0]} is missing"
 
 
 def test_a_config_with_another_value_is_refused_or_has_another_seed(finished):
     path, draw = finished / "config.toml", random.Random(0)
-    text, preset = path.read_text(), load_model(finished)[1]
+    text, preset = path.read_text(), network(finished)[1]
     for _ in range(400):
         damaged = bytearray(text.encode())
         place = draw.randrange(8 * len(damaged))
         damaged[place // 8] ^= 1 << place % 8
         path.write_bytes(damaged)
-        said = refusal(load_model, finished)
+        said = refusal(network, finished)
         if said is None:
             found = vars(config.read_whole(path))
             assert {**found, "seed": 0} == {**vars(preset), "seed": 0}
@@ -400,12 +401,12 @@ def test_results_without_a_checkpoint_are_not_trained_over(finished):
 
 def test_a_flipped_bit_in_a_model_is_refused_or_changes_nothing(finished):
     path, draw = finished / MODEL, random.Random(0)
-    file, weights = path.read_bytes(), load_model(finished)[0].state_dict()
+    file, weights = path.read_bytes(), network(finished)[0].state_dict()
     for i in range(60):
         damaged = bytearray(file)
         place = draw.randrange(8 * (900 if i % 2 else len(file)))
         damaged[place // 8] ^= 1 << place % 8
         path.write_bytes(damaged)
-        if refusal(load_model, finished) is None:
-            for name, value in load_model(finished)[0].state_dict().items():
+        if refusal(network, finished) is None:
+            for name, value in network(finished)[0].state_dict().items():
                 np.testing.assert_array_equal(value.numpy(), weights[name].numpy())

@@ -222,7 +222,7 @@ def missing(pattern):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (in_both(epoch=10**11), "state.epoch must be a whole number from 1 to 4"),
+        (in_both(epoch=10**11), "state.epoch must be a whole number of at least 1 and at most 4"),
         (in_both(batch=3), "state.batch must be 0, as all epochs are done, got 3"),
         (in_both(epoch=3), "rows of state.history must be 2, one for each"),
         (in_both(history=None), "state.history must be a list"),

@@ -17,7 +17,8 @@ from minicnn.utils.data import TensorDataset
 from nin import config
 from nin.fit import Training
 from nin.presets import Preset
-from nin.run import Run, RunError, load_model
+from nin.run import Run, RunError
+from nin.trained import network
 
 from .arrays import array
 
@@ -39,7 +40,7 @@ def run(tmp_path):
 
 def test_a_model_comes_back_with_its_preset(run):
     directory, model, preset = run
-    loaded, its = load_model(directory)
+    loaded, its = network(directory)
     assert its == preset
     assert not loaded.training
     for name, value in model.state_dict().items():
@@ -48,7 +49,7 @@ def test_a_model_comes_back_with_its_preset(run):
 
 def refused(directory, message):
     with pytest.raises(RunError, match=re.escape(message)) as caught:
-        load_model(directory)
+        network(directory)
     assert "\n" not in str(caught.value)
 
 
