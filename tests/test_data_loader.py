@@ -14,7 +14,7 @@ import torch
 import minicnn
 from minicnn.tensor import Tensor
 from minicnn.utils.data import DataLoader, Dataset, Subset, TensorDataset
-from minicnn.utils.data.dataset import collate
+from minicnn.utils.data.collate import collate
 from minicnn.vision import transforms
 from minicnn.vision.image_dataset import ImageDataset
 from nin.silhouettes import Silhouettes

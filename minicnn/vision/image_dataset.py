@@ -12,7 +12,8 @@ from ..device import device as Device
 from ..dtype import int64, is_floating
 from ..random import Generator
 from ..tensor import Tensor
-from ..utils.data.dataset import Dataset, as_tensor, collate, many_at_once, sample_number
+from ..utils.data.collate import as_tensor, collate
+from ..utils.data.dataset import Dataset, many_at_once, sample_number
 from .transforms import Transform, transformed
 
 # The ten kinds of clothing of Fashion-MNIST; a label is a place in this list.

@@ -30,7 +30,8 @@ from ..dtype import float32, float64, is_floating, uint8
 from ..grad_mode import is_grad_enabled
 from ..random import Generator, default_generator
 from ..tensor import Tensor
-from ..utils.data.dataset import as_tensor, collate, many_at_once
+from ..utils.data.collate import as_tensor, collate
+from ..utils.data.dataset import many_at_once
 
 
 class Transform:
