@@ -241,16 +241,11 @@ def test_cross_entropy_and_its_gradient(backend, dtype, tolerance):
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0, False), (0.5, False), (0.5, True)])
 def test_an_update(backend, momentum, nesterov, weight_decay, dtype):
     p, g, v = (rng.standard_normal(9).astype(dtype) for _ in range(3))
-    options = {
-        "momentum": momentum,
-        "dampening": 0.25,
-        "weight_decay": weight_decay,
-        "nesterov": nesterov,
-    }
+    options = protocol.SGDOptions(momentum, 0.25, weight_decay, nesterov)
     its_p, its_g, its_v = (backend.from_host(a.copy()) for a in (p, g, v))
     rates = np.full(1, 0.5, dtype), backend.xp.full(1, 0.5, dtype)
-    host.sgd(p, g, v if momentum else None, rates[0], **options)
-    backend.sgd(its_p, its_g, its_v if momentum else None, rates[1], **options)
+    host.sgd(p, g, v if momentum else None, rates[0], options)
+    backend.sgd(its_p, its_g, its_v if momentum else None, rates[1], options)
     tolerance = 4 * np.finfo(dtype).eps  # a device may round a product and a sum together
     for expected, got in ((p, its_p), (g, its_g), (v, its_v)):
         np.testing.assert_allclose(backend.to_host(got), expected, tolerance, tolerance)

@@ -25,24 +25,11 @@ import numpy as np
 from .. import context
 from .protocol import Array
 
-
-class _Type(NamedTuple):
-    """How cuBLAS calls a type of elements, the type to compute in, and 1 and 0 in it."""
-
-    data: int
-    compute: int
-    one: bytes
-    zero: bytes
-
-
-_TYPES = {
-    name: _Type(data, compute, np.ones(1, name).tobytes(), np.zeros(1, name).tobytes())
-    for name, data, compute in (
-        ("float32", 0, 68),  # CUDA_R_32F, CUBLAS_COMPUTE_32F
-        ("float64", 1, 70),  # CUDA_R_64F, CUBLAS_COMPUTE_64F
-        ("complex64", 4, 68),  # CUDA_C_32F
-        ("complex128", 5, 70),  # CUDA_C_64F
-    )
+_TYPES = {  # how cuBLAS calls a type of elements, and the type to compute in
+    "float32": (0, 68),  # CUDA_R_32F, CUBLAS_COMPUTE_32F
+    "float64": (1, 70),  # CUDA_R_64F, CUBLAS_COMPUTE_64F
+    "complex64": (4, 68),  # CUDA_C_32F
+    "complex128": (5, 70),  # CUDA_C_64F
 }
 _COMPUTE_TF32 = 77  # CUBLAS_COMPUTE_32F_FAST_TF32
 _TRANS_A, _TRANS_B, _EPILOGUE, _BIAS_POINTER = 3, 4, 7, 8  # CUBLASLT_MATMUL_DESC_…
@@ -107,18 +94,19 @@ class _Plan:
     """How a product of matrices that lie so is computed: made once, and used for all like it."""
 
     def __init__(
-        self, dtype: str, compute: int, operations: tuple[int, int], a: _Matrix, b: _Matrix,
+        self, dtype: str, tf32: bool, operations: tuple[int, int], a: _Matrix, b: _Matrix,
         c: _Matrix, bias: bool,
     ) -> None:  # fmt: skip
-        kind = _TYPES[dtype]
+        data, compute = _TYPES[dtype]
+        compute = _COMPUTE_TF32 if tf32 else compute
         self.lock = threading.Lock()
-        self.one, self.zero = kind.one, kind.zero
-        self.work = _Description("MatmulDesc", ctypes.c_int(compute), ctypes.c_int(kind.data))
+        self.one, self.zero = (np.full(1, n, dtype).tobytes() for n in (1, 0))
+        self.work = _Description("MatmulDesc", ctypes.c_int(compute), ctypes.c_int(data))
         for attribute, operation in zip((_TRANS_A, _TRANS_B), operations, strict=True):
             self.work.set(attribute, ctypes.c_int32(operation))
         if bias:
             self.work.set(_EPILOGUE, ctypes.c_uint32(_EPILOGUE_BIAS))
-        self.layouts = [self._layout(kind.data, each) for each in (a, b, c)]
+        self.layouts = [self._layout(data, each) for each in (a, b, c)]
         preference = _Description("MatmulPreference")
         preference.set(_MOST_WORKSPACE, ctypes.c_uint64(WORKSPACE_BYTES))
         for attribute, each in zip(_ALIGNMENT, (a, b, c, c), strict=True):
@@ -126,9 +114,8 @@ class _Plan:
         self.found = ctypes.create_string_buffer(_RESULT_BYTES)  # it begins with the algorithm
         count = ctypes.c_int()
         layouts = [each.handle for each in (*self.layouts, self.layouts[-1])]
-        handle = _handle()
         _call(
-            "cublasLtMatmulAlgoGetHeuristic", handle, self.work.handle, *layouts,
+            "cublasLtMatmulAlgoGetHeuristic", _handle(), self.work.handle, *layouts,
             preference.handle, ctypes.c_int(1), self.found, ctypes.byref(count),
         )  # fmt: skip
         if not count.value:
@@ -148,9 +135,8 @@ class _Plan:
     def run(self, a: Array, b: Array, c: Array, bias: Array | None) -> None:
         """c = a b, and a bias added to each column, on the current stream."""
         workspace = xp.empty(self.workspace, "uint8") if self.workspace else None
-        pointers = [ctypes.c_void_p(each.data.ptr) for each in (a, b, c)]
+        pa, pb, pc = (ctypes.c_void_p(each.data.ptr) for each in (a, b, c))
         la, lb, lc = (layout.handle for layout in self.layouts)
-        pa, pb, pc = pointers
         with self.lock:
             if bias is not None:
                 self.work.set(_BIAS_POINTER, ctypes.c_void_p(bias.data.ptr))
@@ -227,7 +213,7 @@ def matmul(x: Array, y: Array, out: Array | None = None, bias: Array | None = No
     stack, name = math.prod(batch), str(x.dtype)
     plan = _plan(
         name,
-        _COMPUTE_TF32 if name == "float32" and context.current().tf32 else _TYPES[name].compute,
+        name == "float32" and context.current().tf32,
         (int(y_columns), int(x_columns)),  # CUBLAS_OP_N or CUBLAS_OP_T
         _matrix(y, y_columns, y_ld, stack),
         _matrix(x, x_columns, x_ld, stack),

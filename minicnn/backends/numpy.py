@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from . import memory, threads
-from .protocol import Array, Inquiry, Key
+from .protocol import Array, Inquiry, Key, SGDOptions
 from .threads import blocks, chunks, for_chunks, sum_chunks
 from .windows import NO_PADS, Pads, Pair, Window
 
@@ -153,17 +153,8 @@ def cross_entropy_vjp(g: Array, q: Array, logp: Array) -> Array:
     return g[:, None] * (np.exp(logp) * q.sum(axis=1, keepdims=True) - q)
 
 
-def sgd(
-    p: Array,
-    g: Array,
-    v: Array | None,
-    lr: Array,
-    *,
-    momentum: float,
-    dampening: float,
-    weight_decay: float,
-    nesterov: bool,
-) -> None:
+def sgd(p: Array, g: Array, v: Array | None, lr: Array, options: SGDOptions) -> None:
+    momentum, dampening, weight_decay, nesterov = options
     if weight_decay:
         g = g + weight_decay * p
     if v is not None:

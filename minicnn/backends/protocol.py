@@ -20,6 +20,15 @@ Array = Any  # numpy.ndarray or cupy.ndarray
 Key = tuple[int, Any]  # a seed and a count: see minicnn/random.py
 
 
+class SGDOptions(NamedTuple):
+    """The options of `optim.SGD` that are the same for all of an update."""
+
+    momentum: float
+    dampening: float
+    weight_decay: float
+    nesterov: bool
+
+
 class Arrays(Protocol):
     """Arrays: the library, the way in and out, and how the work on a batch is cut."""
 
@@ -110,21 +119,10 @@ class Kernels(Protocol):
 
     # --- updates ---
 
-    def sgd(
-        self,
-        p: Array,
-        g: Array,
-        v: Array | None,
-        lr: Array,
-        *,
-        momentum: float,
-        dampening: float,
-        weight_decay: float,
-        nesterov: bool,
-    ) -> None:
-        """The update of `optim.SGD`, in place; lr (1,) has p's type, and may change in between.
+    def sgd(self, p: Array, g: Array, v: Array | None, lr: Array, options: SGDOptions) -> None:
+        """The update of `optim.SGD`, in place; lr (1,) has p's type, and is read when it is done.
 
-        g ← g + weight_decay·p; then p ← p - lr·g, or with a velocity
+        g ← g + weight_decay·p; then p ← p - lr·g, or with a momentum buffer
         v ← momentum·v + (1 - dampening)·g and p ← p - lr·(g + momentum·v if nesterov else v).
         """
 

@@ -50,20 +50,23 @@ class _Limit:
         self._inside = 0
         self._before: list[int] = []
 
-    def enter(self, n: int) -> None:
+    @contextmanager
+    def blas_threads(self, n: int) -> Iterator[None]:
+        """The BLAS has n threads meanwhile, in the whole process, unless it is limited already."""
         with self._lock:
             self._inside += 1
             if self._inside == 1:
                 self._before = [library.num_threads for library in _blas]
                 _set_threads([n] * len(_blas))
-
-    def leave(self) -> None:
-        with self._lock:
-            if self._inside:  # a fork may have made it 0 meanwhile
-                self._inside -= 1
-                if not self._inside:
-                    _set_threads(self._before)
-                    self._before = []
+        try:
+            yield
+        finally:
+            with self._lock:
+                if self._inside:  # a fork may have made it 0 meanwhile
+                    self._inside -= 1
+                    if not self._inside:
+                        _set_threads(self._before)
+                        self._before = []
 
     def threads(self) -> int:
         """How many the BLAS has where nobody limits it."""
@@ -82,6 +85,7 @@ def _set_threads(numbers: Sequence[int]) -> None:
 
 
 _limit = _Limit()
+blas_threads = _limit.blas_threads
 
 if hasattr(os, "register_at_fork"):  # a fork leaves the threads behind, and locks as they are
     os.register_at_fork(after_in_child=_pool.cache_clear)
@@ -95,27 +99,16 @@ LEAST_BYTES = 2**18  # less than this is done before another thread has begun
 
 def libraries() -> list[str]:
     """The BLAS libraries in this process: version, kernel and threads of each."""
-    found = [library.info() for library in _blas]
     return [
         f"{each['internal_api']} {each['version']}"
         f" ({each.get('architecture', 'unknown')}), {each['num_threads']} threads"
-        for each in found
+        for each in (library.info() for library in _blas)
     ]
 
 
 def count() -> int:
     """How many threads the chunks of an operation are spread over here: `Context.threads`."""
     return context.current().threads or _limit.threads()
-
-
-@contextmanager
-def blas_threads(n: int) -> Iterator[None]:
-    """The BLAS has n threads meanwhile, in the whole process, unless it is limited already."""
-    _limit.enter(n)
-    try:
-        yield
-    finally:
-        _limit.leave()
 
 
 def chunks(n: int, bytes_each: int) -> list[slice]:

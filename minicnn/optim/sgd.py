@@ -8,6 +8,7 @@ from typing import Any
 from ..arguments import ArgumentError, real, whole
 from ..autograd import changed_in_place
 from ..backends import Array, backend_of
+from ..backends.protocol import SGDOptions
 from ..nn.module import Parameter, value_for, zero_grad
 from ..tensor import Tensor
 from ..versions import owner
@@ -136,18 +137,11 @@ class SGD:
         self._leave_others_places([p for _, params, _ in work for p in params])
         for number, params, options in work:
             for p, g, v, new in self._updates(number, params, options["momentum"]):
-                backend = backend_of(p)
+                backend, lr = backend_of(p), self._rates[_rate_key(number, p)][1]
+                own = {name: options[name] for name in SGDOptions._fields}
+                own |= {"dampening": 0} if new else {}
                 with backend.quiet():
-                    backend.sgd(
-                        p,
-                        g,
-                        v,
-                        self._rates[_rate_key(number, p)][1],
-                        momentum=options["momentum"],
-                        dampening=0 if new else options["dampening"],
-                        weight_decay=options["weight_decay"],
-                        nesterov=options["nesterov"],
-                    )
+                    backend.sgd(p, g, v, lr, SGDOptions(**own))
             for p in params:
                 changed_in_place(p.array, "SGD.step")
                 if p in self._velocity:

@@ -49,6 +49,17 @@ def pack_type(name: str, c_type: str, size: int) -> str:
     return f"struct alignas({size} * sizeof({c_type})) {name} {{ {c_type} e[{size}]; }};\n"
 
 
+def coordinates(names: str, sizes: str) -> str:
+    """C for where element i is in an array: by name, along all axes, of these sizes but the first.
+
+    `coordinates("n p k", "h c")` is k = i % c, p = i / c % h and n = i / c / h.
+    """
+    first, *others = names.split()
+    along = list(zip(others, sizes.split(), strict=True))[::-1]
+    parts = [f"I {name} = rest % {size}; rest /= {size};" for name, size in along]
+    return " ".join(["I rest = i;", *parts, f"I {first} = rest;"])
+
+
 class PackedKernel:
     """A kernel with a thread for every pack of the first output, in arrays of any size and type.
 

@@ -22,25 +22,25 @@ __device__ void add(Pack &a, const Pack *b) {
     Pack p = *b;  // in one load
     for (int l = 0; l < PACK; l++) a.e[l] += p.e[l];
 }
-// y = the sum of every so many-th line of rows of x, from one on. Thread t has pack t % packs of a
-// row, in the (t / packs)-th row of each line.
-__device__ void sum_lines(
-    const Pack *x, long long rows, int packs, int first, int every, Pack *sums, Pack *y) {
-    int t = threadIdx.x, wide = packs < THREADS ? packs : THREADS, rows_in_line = THREADS / wide;
+// y = the sum of the rows of x in the bands first, first + step, … A block reads a band at a time:
+// thread t has pack t % packs of the band's row t / packs.
+__device__ void sum_bands(
+    const Pack *x, long long rows, int packs, int first, int step, Pack *sums, Pack *y) {
+    int t = threadIdx.x, wide = packs < THREADS ? packs : THREADS, height = THREADS / wide;
     int row = t / wide;
     for (int from = 0; from < packs; from += wide) {
         int pack = from + t % wide;
-        bool mine = row < rows_in_line && pack < packs;
+        bool mine = row < height && pack < packs;
         Pack sum = {};
         if (mine) {
             #pragma unroll 4
-            for (long long r = first * rows_in_line + row; r < rows; r += every * rows_in_line)
+            for (long long r = first * height + row; r < rows; r += step * height)
                 add(sum, x + r * packs + pack);
             sums[t] = sum;
         }
         __syncthreads();
         if (mine && row == 0) {
-            for (int k = 1; k < rows_in_line; k++) add(sum, sums + k * wide + t);
+            for (int k = 1; k < height; k++) add(sum, sums + k * wide + t);
             y[pack] = sum;
         }
         __syncthreads();
@@ -50,7 +50,7 @@ extern "C" __global__ void minicnn_sum_pixels(
     const Pack *x, long long rows, int packs, Pack *partial, unsigned int *arrived, Pack *y) {
     __shared__ Pack sums[THREADS];
     __shared__ bool last;
-    sum_lines(x, rows, packs, blockIdx.x, gridDim.x, sums, partial + blockIdx.x * packs);
+    sum_bands(x, rows, packs, blockIdx.x, gridDim.x, sums, partial + blockIdx.x * packs);
     // The block that comes last adds up what all have left, in their order.
     __threadfence();
     if (threadIdx.x == 0) last = atomicAdd(arrived, 1u) == gridDim.x - 1;
@@ -58,7 +58,7 @@ extern "C" __global__ void minicnn_sum_pixels(
     if (!last) return;
     if (threadIdx.x == 0) *arrived = 0;  // for the next launch
     __threadfence();
-    sum_lines(partial, gridDim.x, packs, 0, 1, sums, y);
+    sum_bands(partial, gridDim.x, packs, 0, 1, sums, y);
 }
 """
 

@@ -16,7 +16,7 @@ import cupy as xp
 from ... import context
 from ..protocol import Array
 from ..windows import Pair
-from .packs import PackedKernel, contiguous
+from .packs import PackedKernel, contiguous, coordinates
 from .windows import PIXEL
 
 # Of float32 products and of memory, each second, and seconds for one more kernel: an H100's.
@@ -24,11 +24,7 @@ FLOPS, BYTES, KERNEL = 4e13, 2.4e12, 3e-6
 
 Matrix = tuple[tuple[float, ...], ...]
 
-_TILE = """
-    I rest = i, k = rest % c; rest /= c;
-    I q = rest % tw; rest /= tw;
-    I p = rest % th, n = rest / th;
-"""
+_TILE = coordinates("n p q k", "th tw c")
 
 
 def _along_both(m: Matrix) -> str:

@@ -8,7 +8,7 @@ import cupy as xp
 import numpy as np
 
 from ..layout import memory_order
-from ..protocol import Array
+from ..protocol import Array, SGDOptions
 from .packs import kernel
 
 NORM_THREADS = 2**14
@@ -48,17 +48,8 @@ _shrink = kernel(
 )
 
 
-def sgd(
-    p: Array,
-    g: Array,
-    v: Array | None,
-    lr: Array,
-    *,
-    momentum: float,
-    dampening: float,
-    weight_decay: float,
-    nesterov: bool,
-) -> None:
+def sgd(p: Array, g: Array, v: Array | None, lr: Array, options: SGDOptions) -> None:
+    momentum, dampening, weight_decay, nesterov = options
     if v is None:
         _sgd(g, lr, weight_decay, p)
     else:

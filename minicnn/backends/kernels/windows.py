@@ -18,7 +18,7 @@ import numpy as np
 from ... import context
 from ..protocol import Array
 from ..windows import NO_PADS, Window
-from .packs import PACK_BYTES, PackedKernel, contiguous, pack_size
+from .packs import PACK_BYTES, PackedKernel, contiguous, coordinates, pack_size
 
 _SIZES = "I h, I w, I channels, I oh, I ow, I kh, I kw, I sh, I sw, I dh, I dw, I top, I left"
 
@@ -31,18 +31,19 @@ class WindowKernel(PackedKernel):
 
     def launch(
         self,
-        inputs: Sequence[Any],
-        shape: Sequence[int],
         window: Window,
-        outputs: Sequence[Array],
-        pack: int | None = None,
+        shape: Sequence[int],
+        inputs: Sequence[Any],
+        outputs: Sequence[Any],
+        pack: int = 0,
     ) -> None:
-        """Run it on contiguous arrays, and numbers, for images of this shape."""
-        if pack is None:  # of channels
-            arrays = [a for a in (*inputs, *outputs) if isinstance(a, xp.ndarray)]
-            pack = pack_size(shape[3], *arrays)
+        """Run it for images (N, H, W, C) of this shape, on contiguous arrays, and numbers.
+
+        In packs of channels, if nothing else is said.
+        """
         kernel, stride, dilation, ((top, _), (left, _)) = window
         _, h, w, c = shape
+        pack = pack or pack_size(c, *(a for a in (*inputs, *outputs) if isinstance(a, xp.ndarray)))
         sizes = h, w, c, *window.output_size((h, w)), *kernel, *stride, *dilation, top, left
         self(*inputs, *sizes, *outputs, pack=pack, size=outputs[0].size // pack)
 
@@ -50,12 +51,7 @@ class WindowKernel(PackedKernel):
 PIXEL = "((n * h + a) * w + b) * c + k"
 _WINDOW = "(n * oh + p) * ow + q"
 _PACKS = "const I c = channels / PACK;  // of a pixel"
-_OUTPUT = f"""
-    {_PACKS}
-    I rest = i, k = rest % c; rest /= c;
-    I q = rest % ow; rest /= ow;
-    I p = rest % oh, n = rest / oh;
-"""
+_OUTPUT = f"{_PACKS}\n{coordinates('n p q k', 'oh ow c')}"
 _ADD = "for (int l = 0; l < PACK; l++) sum.e[l] += e.e[l];"
 
 
@@ -84,9 +80,8 @@ def _reaching(name: str, inputs: str, term: str) -> WindowKernel:
         "raw T x",
         f"""
         {_PACKS}
-        I rest = i, k = rest % c; rest /= c;
-        I b = rest % w + left; rest /= w;
-        I a = rest % h + top, n = rest / h;
+        {coordinates("n a b k", "h w c")}
+        a += top; b += left;
         I tall = (kh - 1) * dh, broad = (kw - 1) * dw;
         I p0 = a > tall ? (a - tall + sh - 1) / sh : 0, p1 = a / sh + 1 < oh ? a / sh + 1 : oh;
         I q0 = b > broad ? (b - broad + sw - 1) / sw : 0, q1 = b / sw + 1 < ow ? b / sw + 1 : ow;
@@ -111,11 +106,7 @@ _im2col = WindowKernel(
     "raw T cols",
     f"""
     {_PACKS}
-    I rest = i, k = rest % c; rest /= c;
-    I v = rest % kw; rest /= kw;
-    I u = rest % kh; rest /= kh;
-    I q = rest % ow; rest /= ow;
-    I p = rest % oh, n = rest / oh;
+    {coordinates("n p q u v k", "oh ow kh kw c")}
     I a = p * sh + u * dh - top, b = q * sw + v * dw - left;
     Pack e = {{}};
     if (a < h && b < w) e = ((const Pack *)&x[0])[{PIXEL}];
@@ -129,9 +120,8 @@ _im2col_ragged = WindowKernel(
     "raw T cols",
     f"""
     const I c = channels, packs = length / PACK;
-    I rest = i, j = rest % packs * PACK; rest /= packs;
-    I q = rest % ow; rest /= ow;
-    I p = rest % oh, n = rest / oh;
+    {coordinates("n p q j", "oh ow packs")}
+    j *= PACK;
     I k = j % c, v = j / c % kw, u = j / c / kw;
     Pack e = {{}};
     for (int l = 0; l < PACK; l++) {{
@@ -209,15 +199,15 @@ def im2col(x: Array, window: Window) -> Array:
         return x.reshape(n, k)
     cols = xp.empty((n * math.prod(window.output_size((h, w))), length), x.dtype)
     if c % pack == 0:
-        _im2col.launch([x], x.shape, window, [cols])
+        _im2col.launch(window, x.shape, [x], [cols])
     else:
-        _im2col_ragged.launch([x, length], x.shape, window, [cols], pack_size(length, cols))
+        _im2col_ragged.launch(window, x.shape, [x, length], [cols], pack_size(length, cols))
     return cols[:, :columns]
 
 
 def col2im(cols: Array, window: Window, out: Array) -> None:
     (cols,) = contiguous(cols)
-    _col2im.launch([cols, cols.shape[1]], out.shape, window, [out])
+    _col2im.launch(window, out.shape, [cols, cols.shape[1]], [out])
 
 
 def _pooled(x: Array, window: Window, dtype: Any) -> Array:
@@ -228,23 +218,23 @@ def _pooled(x: Array, window: Window, dtype: Any) -> Array:
 def max_pool(x: Array, window: Window) -> tuple[Array, Array]:
     (x,), places = contiguous(x), np.min_scalar_type(math.prod(window.kernel) - 1)
     y, argmax = _pooled(x, window, x.dtype), _pooled(x, window, places)
-    _max_pool.launch([x, -np.inf], x.shape, window, [y, argmax])
+    _max_pool.launch(window, x.shape, [x, -np.inf], [y, argmax])
     return y, argmax
 
 
 def max_unpool(g: Array, argmax: Array, shape: Sequence[int], window: Window) -> Array:
     x = xp.empty(shape, g.dtype)
-    _max_unpool.launch(contiguous(g, argmax), shape, window, [x])
+    _max_unpool.launch(window, shape, contiguous(g, argmax), [x])
     return x
 
 
 def sum_pool(x: Array, window: Window) -> Array:
     y = _pooled(x, window, x.dtype)
-    _sum_pool.launch(contiguous(x), x.shape, window, [y])
+    _sum_pool.launch(window, x.shape, contiguous(x), [y])
     return y
 
 
 def sum_unpool(g: Array, shape: Sequence[int], window: Window) -> Array:
     x = xp.empty(shape, g.dtype)
-    _sum_unpool.launch(contiguous(g), shape, window, [x])
+    _sum_unpool.launch(window, shape, contiguous(g), [x])
     return x
