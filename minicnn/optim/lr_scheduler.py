@@ -168,10 +168,10 @@ class OneCycleLR(LRScheduler):
             group["initial_lr"] = self.start
         super().__init__(optimizer, last_epoch)
 
-    def _between(self, start: float, end: float, share: float) -> float:
-        return start + (end - start) * (
-            share if self.linear else (1 - math.cos(math.pi * share)) / 2
-        )
+    def _between(self, start: float, end: float, fraction: float) -> float:
+        if not self.linear:
+            fraction = (1 - math.cos(math.pi * fraction)) / 2
+        return start + (end - start) * fraction
 
     def _cycle(self, start: float, top: float, end: float) -> float:
         """The value at this step of what goes from start to top and on to end."""
