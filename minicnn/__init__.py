@@ -7,53 +7,23 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from . import context, cuda, functional, nn, optim, utils
-from .creation import (
-    arange,
-    cat,
-    from_numpy,
-    full,
-    ones,
-    ones_like,
-    rand,
-    randint,
-    randn,
-    randperm,
-    stack,
-    tensor,
-    zeros,
-    zeros_like,
-)
+from . import context, creation, cuda, functional, methods, nn, optim, utils
+from .creation import *  # noqa: F403
 from .device import device, get_default_device, set_default_device
 from .dtype import bool_, double, float32, float64, int32, int64, long, uint8
 from .environment import show_config
 from .functional import log_softmax, relu, softmax
 from .grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .gradcheck import gradcheck
-from .methods import (
-    abs,
-    argmax,
-    exp,
-    flatten,
-    log,
-    matmul,
-    max,
-    mean,
-    reshape,
-    sigmoid,
-    sqrt,
-    sum,
-)
+from .methods import *  # noqa: F403
 from .random import Generator, manual_seed
 from .serialization import load, save
 from .tensor import Tensor
 
-__all__ = ["context", "cuda", "functional", "nn", "optim", "utils"]
-__all__ += ["Generator", "Tensor", "device", "get_default_device", "set_default_device"]
+__all__ = ["Generator", "Tensor", "context", "cuda", "functional", "nn", "optim", "utils"]
 __all__ += ["bool_", "double", "float32", "float64", "int32", "int64", "long", "uint8"]
-__all__ += ["arange", "cat", "from_numpy", "full", "ones", "ones_like", "stack", "tensor"]
-__all__ += ["rand", "randint", "randn", "randperm", "zeros", "zeros_like"]
+__all__ += ["device", "get_default_device", "load", "manual_seed", "save", "set_default_device"]
 __all__ += ["enable_grad", "gradcheck", "is_grad_enabled", "no_grad", "set_grad_enabled"]
-__all__ += ["load", "manual_seed", "save", "show_config"]
-__all__ += ["abs", "argmax", "exp", "flatten", "log", "matmul", "max", "mean", "reshape"]
-__all__ += ["log_softmax", "relu", "sigmoid", "softmax", "sqrt", "sum"]
+__all__ += ["log_softmax", "relu", "show_config", "softmax"]
+__all__ += creation.__all__
+__all__ += methods.__all__

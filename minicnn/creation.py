@@ -19,6 +19,9 @@ from .operations import shape
 from .random import Generator
 from .tensor import Tensor
 
+__all__ = ["arange", "cat", "from_numpy", "full", "ones", "ones_like", "rand", "randint", "randn"]
+__all__ += ["randperm", "stack", "tensor", "zeros", "zeros_like"]
+
 
 def _backend(device: DeviceLike) -> Any:
     return as_device(device).backend

@@ -8,6 +8,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from .tensor import Tensor
 
+__all__ = ["abs", "argmax", "exp", "flatten", "log", "matmul", "max", "mean", "reshape", "sigmoid"]
+__all__ += ["sqrt", "sum"]
+
 P = ParamSpec("P")
 Result = TypeVar("Result")
 Method = Callable[Concatenate[Tensor, P], Result]
