@@ -36,16 +36,16 @@ def test_values_and_their_order_in_memory_stay(parameters):
 
 
 def test_all_is_in_three_flat_arrays(parameters):
-    velocity = {parameters[1]: tensor(np.full((2, 4), 7.0)).array}
-    flat = Flat(parameters, velocity)
+    buffers = {parameters[1]: tensor(np.full((2, 4), 7.0)).array}
+    flat = Flat(parameters, buffers)
     for p in parameters:
         p.grad = minicnn.ones(p.shape, dtype=p.dtype)
     flat.collect_gradients()
     flat.values[...] = 5
     assert [array(p).ravel().tolist() for p in parameters] == [[5.0] * n for n in (3, 8, 90)]
     assert minicnn.Tensor(flat.gradients).sum().item() == 3 + 8 + 90
-    assert minicnn.Tensor(flat.velocities).sum().item() == 8 * 7
-    assert minicnn.Tensor(flat.velocity[parameters[1]]).sum().item() == 8 * 7
+    assert minicnn.Tensor(flat.momentum).sum().item() == 8 * 7
+    assert minicnn.Tensor(flat.momentum_buffers[parameters[1]]).sum().item() == 8 * 7
 
 
 def test_gradients_are_put_in_place_from_then_on(parameters):

@@ -237,7 +237,7 @@ def flat(request, monkeypatch):
     return request.param
 
 
-LATE = {"lr": 0.1, "momentum": 0.9, "dampening": 0.3}  # a first velocity is not dampened
+LATE = {"lr": 0.1, "momentum": 0.9, "dampening": 0.3}  # the first gradient is not dampened
 
 
 def steps(optimizer, params, *gradients):

@@ -17,36 +17,33 @@ def _part(whole: Array, start: int, like: Array) -> Array:
 
 
 class Flat:
-    """Gives parameters new memory, one after another, and their gradients and velocities too.
+    """Gives parameters new memory, one after another, and their gradients and momentum too.
 
-    `values`, `gradients` and `velocities` are flat arrays of all elements, with zeros between them
-    (see `room`), so that an update of all parameters is one operation. `velocity` holds those that
-    there are already. All parameters must be of one dtype and on one device.
+    `values`, `gradients` and `momentum` are flat arrays of all elements, with zeros between them
+    (see `room`), so that an update of all parameters is one operation. `momentum_buffers` has each
+    parameter's part; it is given those that there are already. All parameters must be of one dtype
+    and on one device.
 
     The next gradient of a parameter is written over the last, as that is where it belongs. Whoever
     keeps `p.grad` has what is there now; to keep its numbers it must be cloned.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], velocity: dict[Tensor, Array]) -> None:
+    def __init__(self, parameters: Sequence[Tensor], momentum_buffers: dict[Tensor, Array]) -> None:
         first = parameters[0].array
         xp, size = backend_of(first).xp, sum(room(p.array) for p in parameters)
-        self.values, self.gradients, self.velocities = (
-            xp.zeros(size, first.dtype) for _ in range(3)
-        )
+        wholes = [xp.zeros(size, first.dtype) for _ in range(3)]
+        self.values, self.gradients, self.momentum = wholes
         self._parts: list[tuple[Tensor, Array, Array]] = []
-        self.velocity: dict[Tensor, Array] = {}
+        self.momentum_buffers: dict[Tensor, Array] = {}
         start = 0
         for p in parameters:
-            value, gradient, moving = (
-                _part(whole, start, p.array)
-                for whole in (self.values, self.gradients, self.velocities)
-            )
+            value, gradient, buffer = (_part(whole, start, p.array) for whole in wholes)
             value[...] = p.array
             p.array, p.grad_home = value, gradient
-            if p in velocity:
-                moving[...] = velocity[p]
+            if p in momentum_buffers:
+                buffer[...] = momentum_buffers[p]
             self._parts.append((p, value, gradient))
-            self.velocity[p] = moving
+            self.momentum_buffers[p] = buffer
             start += room(value)
 
     def holds(self, parameters: Sequence[Tensor]) -> bool:

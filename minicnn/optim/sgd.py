@@ -16,9 +16,11 @@ from .flat import Flat
 
 Group = dict[str, Any]  # "params", and options
 
-NUMBERS = ("lr", "momentum", "dampening", "weight_decay")
-OFF = ("maximize", "foreach", "differentiable", "fused")  # what PyTorch has and this hasn't
+OPTIONS = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
 SCHEDULED = ("initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum")
+BOUNDS: dict[str, dict[str, float]] = {"dampening": {}, "nesterov": {"least": 0, "most": 1}}
+AT_LEAST_0 = {"least": 0.0}  # those of all others
+OFF = ("maximize", "foreach", "differentiable", "fused")  # what PyTorch has and this hasn't
 
 
 class SGD:
@@ -27,7 +29,7 @@ class SGD:
     For a parameter p with gradient g, at each step:
 
         g ← g + weight_decay·p
-        v ← momentum·v + (1-dampening)·g     (v ← g at the first step)
+        v ← momentum·v + (1-dampening)·g     (the momentum buffer; v ← g at the first step)
         d = g + momentum·v if nesterov, else v if momentum, else g
         p ← p - lr·d
 
@@ -74,9 +76,9 @@ class SGD:
             }
         )
         self.param_groups: list[Group] = []
-        self._velocity: dict[Tensor, Array] = {}
+        self._momentum_buffers: dict[Tensor, Array] = {}
         self._flat: dict[int, Flat] = {}  # by the number of the group
-        self._rates: dict[Any, Any] = {}
+        self._rates: dict[Any, tuple[float, Array]] = {}  # each with the number that it holds
         groups = _listed(params)
         if not groups:
             raise ArgumentError("SGD: got no parameters")
@@ -98,7 +100,7 @@ class SGD:
         given = param_group["params"]
         params = [given] if isinstance(given, Tensor) else _listed(given)
         options = _options({**self.defaults, **param_group}, known=())
-        known = {id(p) for group in self.param_groups for p in group["params"]}
+        known = {id(p) for p in self._parameters()}
         for p in params:
             if not isinstance(p, Tensor) or not (isinstance(p, Parameter) or p.requires_grad):
                 what = "a Tensor that requires no grad" if isinstance(p, Tensor) else ""
@@ -109,6 +111,9 @@ class SGD:
                 raise ArgumentError(f"SGD: a parameter of shape {p.shape} is given twice")
             known.add(id(p))
         self.param_groups.append({**options, "params": params})
+
+    def _parameters(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"]]
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy takes over: not the memory laid flat, of which it would have only copies."""
@@ -130,22 +135,20 @@ class SGD:
             params = [p for p in group["params"] if p.grad_array is not None]
             if params:
                 work.append((number, params, _options(group)))
-                for p in params:
-                    self._fit(p)
+        stepped = [p for _, params, _ in work for p in params]
+        self._fit(stepped)
         if not any(backend_of(p.array).capturing() for _, (p, *_), _ in work):
             self.set_rates()
-        self._leave_others_places([p for _, params, _ in work for p in params])
         for number, params, options in work:
-            for p, g, v, new in self._updates(number, params, options["momentum"]):
+            rule = SGDOptions(*(options[name] for name in SGDOptions._fields))
+            for p, g, v, new in self._updates(number, params, rule.momentum):
                 backend, lr = backend_of(p), self._rates[_rate_key(number, p)][1]
-                own = {name: options[name] for name in SGDOptions._fields}
-                own |= {"dampening": 0} if new else {}
                 with backend.quiet():
-                    backend.sgd(p, g, v, lr, SGDOptions(**own))
-            for p in params:
-                changed_in_place(p.array, "SGD.step")
-                if p in self._velocity:
-                    changed_in_place(self._velocity[p], "SGD.step")
+                    backend.sgd(p, g, v, lr, rule._replace(dampening=0) if new else rule)
+        for p in stepped:
+            changed_in_place(p.array, "SGD.step")
+            if p in self._momentum_buffers:
+                changed_in_place(self._momentum_buffers[p], "SGD.step")
 
     def state_dict(self) -> dict[str, Any]:
         """The momentum of each parameter, by number, and the groups' options, as PyTorch has them.
@@ -155,13 +158,11 @@ class SGD:
 
         The tensors share their memory with the optimiser.
         """
-        parameters = [p for group in self.param_groups for p in group["params"]]
-        number = {p: i for i, p in enumerate(parameters)}
+        number = {p: i for i, p in enumerate(self._parameters())}
+        kept = self._momentum_buffers
         return {
             "state": {
-                i: {"momentum_buffer": Tensor(self._velocity[p])}
-                for p, i in number.items()
-                if p in self._velocity
+                i: {"momentum_buffer": Tensor(kept[p])} for p, i in number.items() if p in kept
             },
             "param_groups": [
                 {**group, "params": [number[p] for p in group["params"]]}
@@ -186,9 +187,8 @@ class SGD:
         every = [whole("SGD", "a parameter's number", i, 0) for group in numbers for i in group]
         if len(set(every)) < len(every):
             raise ArgumentError(f"SGD: parameters' numbers must differ, got {every}")
-        parameters = [p for group in self.param_groups for p in group["params"]]
-        numbered = dict(zip(every, parameters, strict=True))
-        velocity = {}
+        numbered = dict(zip(every, self._parameters(), strict=True))
+        buffers = {}
         for i in state:
             p, entry = numbered.get(i), _part(state, i, dict)
             if p is None or entry.keys() - {"momentum_buffer"}:
@@ -201,21 +201,16 @@ class SGD:
                 value = value_for(p, entry["momentum_buffer"])
             except ArgumentError as error:
                 raise ArgumentError(f"SGD: momentum {i} {error}") from None
-            velocity[p] = backend_of(p.array).xp.empty_like(p.array)
-            velocity[p][...] = value
-        for flat in self._flat.values():  # in their own memory, which a graph may know already
-            for p, own in flat.velocity.items():
-                own[...] = velocity.get(p, 0)
-                if p in velocity:
-                    velocity[p] = own
-        self._velocity = velocity
+            buffers[p] = backend_of(p.array).xp.empty_like(p.array)
+            buffers[p][...] = value
+        self._momentum_buffers, self._flat = buffers, {}
         for own, loaded, group in zip(self.param_groups, options, groups, strict=True):
             own.update({**group, **loaded, "params": own["params"]})
 
     def memories(self) -> list[Any]:
         """What is kept from step to step: a step that was captured is of these very things."""
-        rates = [kept for _, kept in self._rates.values()]
-        return [*self._velocity.values(), *self._flat.values(), *rates]
+        rates = [array for _, array in self._rates.values()]
+        return [*self._momentum_buffers.values(), *self._flat.values(), *rates]
 
     def set_rates(self) -> None:
         """Put the groups' learning rates where the updates read them; `step` does, itself.
@@ -224,84 +219,74 @@ class SGD:
         """
         for number, group in enumerate(self.param_groups):
             lr = real("SGD", "lr", group["lr"], least=0)
-            arrays = {_rate_key(number, p.array): p.array for p in group["params"]}
-            for key, array in arrays.items():
+            for p in group["params"]:
+                key = _rate_key(number, p.array)
                 before, rate = self._rates.get(key, (lr, None))
                 if rate is None:
-                    rate = backend_of(array).xp.full(1, lr, array.dtype)
+                    rate = backend_of(p.array).xp.full(1, lr, p.dtype)
                 elif lr != before:
                     rate.fill(lr)
                 self._rates[key] = lr, rate
 
-    def _fit(self, p: Tensor) -> None:
-        """Refuse a gradient that is not p's; bring the velocity to where p has gone since."""
-        g: Array = p.grad_array
-        v = self._velocity.get(p)
-        if (g.shape, g.dtype, type(g)) != (p.shape, p.dtype, type(p.array)):
-            raise ArgumentError(
-                f"SGD: a gradient of shape {g.shape} and {g.dtype} for a parameter of {p.shape} and"
-                f" {p.dtype}; zero_grad() forgets those from before a change"
-            )
-        if v is not None and v.shape != p.shape:
-            raise ArgumentError(
-                f"SGD: a parameter of shape {p.shape} had {v.shape} before, and has momentum of"
-                " that; a new optimiser begins anew"
-            )
-        if v is not None and (v.dtype, type(v)) != (p.dtype, type(p.array)):
-            self._velocity[p] = Tensor(v).to(p.device, p.dtype).array
+    def _fit(self, params: list[Tensor]) -> None:
+        """Refuse gradients that are not their parameters'; bring momentum to where these have gone.
 
-    def _leave_others_places(self, params: list[Tensor]) -> None:
-        """Copy gradients that lie where others' belong: these may be written there before."""
+        A gradient that lies where another's belongs is copied, as that may be written there before.
+        """
         places = {id(flat.gradients) for flat in self._flat.values()}
         for p in params:
             g: Array = p.grad_array
+            v = self._momentum_buffers.get(p)
+            if (g.shape, g.dtype, type(g)) != (p.shape, p.dtype, type(p.array)):
+                raise ArgumentError(
+                    f"SGD: a gradient of shape {g.shape} and {g.dtype} for a parameter of {p.shape}"
+                    f" and {p.dtype}; zero_grad() forgets those from before a change"
+                )
+            if v is not None and v.shape != p.shape:
+                raise ArgumentError(
+                    f"SGD: a parameter of shape {p.shape} had {v.shape} before, and has momentum of"
+                    " that; a new optimiser begins anew"
+                )
+            if v is not None and (v.dtype, type(v)) != (p.dtype, type(p.array)):
+                self._momentum_buffers[p] = Tensor(v).to(p.device, p.dtype).array
             if g is not p.grad_home and id(owner(g)) in places:
                 p.grad_array = g.copy()
 
     def _updates(
         self, number: int, params: list[Tensor], momentum: float
     ) -> list[tuple[Array, Array, Array | None, bool]]:
-        """What is to be updated: values, gradients, velocities, and whether these are new.
+        """What is to be updated: values, gradients, momentum buffers, and whether these are new.
 
         Where each operation costs a launch, all parameters as one array, otherwise one by one.
         """
-        new = {p for p in params if momentum and p not in self._velocity}
-        flat = None
-        if len(new) in (0, len(params)):
-            flat = self._lay_flat(number, params)
-        else:
-            self._flat.pop(number, None)  # it would not know the velocities that follow
-        if flat is not None:
+        buffers = self._momentum_buffers if momentum else {}
+        new = {p for p in params if momentum and p not in buffers}
+        if len(new) not in (0, len(params)):
+            self._flat.pop(number, None)  # it would not know the buffers that follow
+        elif flat := self._lay_flat(number, params):
             flat.collect_gradients()
-            if momentum:
-                self._velocity.update(flat.velocity)
-            velocities = flat.velocities if momentum else None
-            return [(flat.values, flat.gradients, velocities, bool(new))]
+            buffers.update(flat.momentum_buffers)
+            return [(flat.values, flat.gradients, flat.momentum if momentum else None, bool(new))]
         for p in new:
-            self._velocity[p] = backend_of(p.array).xp.zeros_like(p.array)
-        velocity = self._velocity if momentum else {}
-        return [(p.array, p.grad_array, velocity.get(p), p in new) for p in params]
+            buffers[p] = backend_of(p.array).xp.zeros_like(p.array)
+        return [(p.array, p.grad_array, buffers.get(p), p in new) for p in params]
 
     def _lay_flat(self, number: int, params: list[Tensor]) -> Flat | None:
         """The group's parameters one after another in memory, where that makes updates faster."""
         kinds = {(backend_of(p.array), p.dtype) for p in params}
-        if len(kinds) != 1 or not next(iter(kinds))[0].costly_launches:
+        if len(kinds) != 1:
+            return None
+        backend, _ = kinds.pop()
+        if not backend.costly_launches:
             return None
         if number not in self._flat or not self._flat[number].holds(params):
-            if any(self._shares_memory(p) for p in params):
+            # By the addresses alone: CuPy's shares_memory() would launch kernels and wait for them.
+            share = backend.xp.may_share_memory
+            here = [q for q in self._parameters() if backend_of(q.array) is backend]
+            if any(p is not q and share(p.array, q.array) for p in params for q in here):
                 return None  # they are one, and in memory of their own would no longer be
-            self._flat[number] = Flat(params, self._velocity)
+            self._flat[number] = Flat(params, self._momentum_buffers)
         return self._flat[number]
-
-    def _shares_memory(self, p: Tensor) -> bool:
-        """Whether p has memory in common with another parameter, of any group."""
-        backend = backend_of(p.array)
-        others = [q for group in self.param_groups for q in group["params"] if q is not p]
-        # By the addresses alone: CuPy's shares_memory() would launch kernels and wait for them.
-        return any(
-            backend_of(q.array) is backend and backend.xp.may_share_memory(p.array, q.array)
-            for q in others
-        )
 
 
 def _options(group: Mapping[str, Any], known: Iterable[str] | None = None) -> Group:
@@ -313,21 +298,20 @@ def _options(group: Mapping[str, Any], known: Iterable[str] | None = None) -> Gr
     for name in OFF:
         if group.get(name):
             raise NotImplementedError(f"SGD: {name} is not supported, got {group[name]!r}")
-    for name in (*NUMBERS, "nesterov"):
+    for name in OPTIONS:
         if name not in group:
             raise ArgumentError(f"SGD: a group has no {name!r}")
-    names = [name for name in (*NUMBERS, *SCHEDULED) if name in group]
     options: Group = {
-        name: real("SGD", name, group[name], least=None if name == "dampening" else 0)
-        for name in names
+        name: real("SGD", name, group[name], **BOUNDS.get(name, AT_LEAST_0))
+        for name in (*OPTIONS, *SCHEDULED)
+        if name in group
     }
-    options["nesterov"] = bool(real("SGD", "nesterov", group["nesterov"], least=0, most=1))
+    options["nesterov"] = bool(options["nesterov"])
     if options["nesterov"] and (not options["momentum"] or options["dampening"]):
         raise ArgumentError("SGD: nesterov needs momentum above 0 and dampening 0")
-    if known is not None:
-        unknown = group.keys() - {*options, *OFF, "params", *known}
-        if unknown:
-            raise ArgumentError(f"SGD: there is no option {next(iter(unknown))!r}")
+    unknown = [] if known is None else group.keys() - {*options, *OFF, "params", *known}
+    for name in unknown:
+        raise ArgumentError(f"SGD: there is no option {name!r}")
     return options
 
 
