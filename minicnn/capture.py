@@ -94,7 +94,12 @@ class Captured:
         named += [(k, v) for g in groups for k, v in g.items() if k not in ("lr", "params")]
         weights = [v for _, v in named if isinstance(v, Tensor)]
         weights += [p for g in groups for p in g["params"]]
-        things = [generator, *modules, *(v for _, v in named if not _is_plain(v))]
+        settings, things = [], [generator, *modules]
+        for name, value in named:
+            if _is_plain(value):
+                settings.append((name, value))
+            else:
+                things.append(value)
         things += [thing for t in weights for thing in (t.array, t.grad_array)]
         things += self.optimizer.memories() if self.optimizer else []
         key = (
@@ -102,7 +107,7 @@ class Captured:
             tuple((x.shape, x.dtype) for x in inputs),
             tuple(t.requires_grad for t in weights),
             tuple(len(g["params"]) for g in groups),
-            tuple((k, v) for k, v in named if _is_plain(v)),
+            tuple(settings),
             tuple(map(id, things)),
         )
         return key, things, weights
