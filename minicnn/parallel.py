@@ -110,7 +110,6 @@ class MicroBatches:
         rounds = -(-n // (self.micro_batch * self.threads))
         count = max(1, min(n, rounds * self.threads))  # so that each thread gets as many images
         pieces = [slice(i * n // count, (i + 1) * n // count) for i in range(count)]
-        draws = [generator.clone() for _ in pieces]
         fixed = FixedFilters(p.array for p in self.model.parameters())
         inherited = replace(context.current(), threads=self.blas_threads, fixed_filters=fixed)
         recording, failed = is_grad_enabled(), threading.Event()
@@ -133,9 +132,10 @@ class MicroBatches:
 
         pool, lock = self._pool_and_lock()
         with lock, cpu_threads.blas_threads(self.blas_threads):
+            draws = [generator.clone() for _ in pieces]
             totals, *others = cpu_threads.all_done(pool, take, range(self.threads))
-        for drawn in draws:
-            generator.catch_up(drawn)
+            for drawn in draws:
+                generator.catch_up(drawn)
         for sums in others:
             _add(totals, sums)
         return results, totals

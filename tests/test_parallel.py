@@ -402,6 +402,20 @@ def test_an_error_waits_for_the_other_threads():
     assert not working.is_set()
 
 
+def test_a_model_that_runs_in_micro_batches_itself_is_refused_and_not_waited_for():
+    class Inner(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.batches = MicroBatches(nn.Flatten())
+
+        def forward(self, x):
+            return self.batches.predict(x)
+
+    for n in (1, 4):  # of one image nothing is looked at first
+        with pytest.raises(RuntimeError, match="runs in micro-batches itself"):
+            MicroBatches(Inner()).predict(minicnn.randn(n, 3))
+
+
 def test_two_threads_may_ask_one_object():
     model, (x, _) = network().eval(), batch()
     batches = MicroBatches(model, micro_batch=3)
