@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -16,11 +16,13 @@ from safetensors.numpy import load_file, save_file
 
 import minicnn
 from minicnn import atomic, nn
+from minicnn.optim import SGD
 from nin import train
 from nin.checkpoint import CheckpointError, Checkpoints, load, save
 from nin.run import MODEL
 
 from . import noise
+from .processes import processes
 
 pytestmark = pytest.mark.cpu
 TIMES = ("seconds", "images_per_second")
@@ -29,9 +31,6 @@ FLAGS = [
     *("--batch-size", "8", "--epochs", "3", "--micro-batch", "4", "--threads", "2"),
     *("--no-progress", "--checkpoint-minutes", "0.0005"),  # several within an epoch
 ]
-# The fork server imports once what each of the many processes needs.
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["nin.train", "matplotlib.figure"])
 
 
 @pytest.fixture(autouse=True)
@@ -46,17 +45,32 @@ def command(*arguments):
         sys.exit(train.main([*arguments]))
 
 
-def killed_in_a_write(number, *arguments):
-    """The command, killed when half of its `number`-th file is written."""
-    write, files = atomic.write, iter(range(1, 10**6))
+def half_written(path, content):
+    path.with_name(f".{path.name}.half.tmp").write_bytes(content[: len(content) // 2])
 
-    def half(path, content):
-        if next(files) == number:
-            path.with_name(f".{path.name}.half.tmp").write_bytes(content[: len(content) // 2])
+
+# What a program does over and over: where it stands, what the last call leaves, calls at most.
+POINTS = {
+    "a step": (SGD, "step", None, 50),
+    "a batch": (nn.CrossEntropyLoss, "forward", None, 150),
+    "a file half written": (atomic, "write", half_written, 8),
+    "a file written, but not in its place": (os, "replace", None, 8),
+}
+
+
+def killed(point, number, *arguments):
+    """The command, killed when it does one of these things for the `number`-th time."""
+    owner, name, leave, _ = POINTS[point]
+    real, calls = getattr(owner, name), itertools.count(1)
+
+    def call(*args, **named):
+        if next(calls) == number:
+            if leave:
+                leave(*args, **named)
             os.kill(os.getpid(), signal.SIGKILL)
-        write(path, content)
+        return real(*args, **named)
 
-    atomic.write = half
+    setattr(owner, name, call)
     command(*arguments)
 
 
@@ -90,19 +104,14 @@ def assert_the_same(run, other):
 
 def test_killed_at_twenty_random_moments_it_ends_the_same(left_alone, tmp_path):
     draw, out = random.Random(0), tmp_path / "run"
-    kills = 0
+    kills, points = 0, itertools.cycle(POINTS)
     while kills < 20:
         begun = (out / "config.toml").exists()
         flags = ["--resume", str(out), "--checkpoint-minutes", "0.0005"]
         arguments = flags if begun else [*FLAGS, "--out", str(out)]
-        if kills % 2:
-            process = start(killed_in_a_write, draw.randint(1, 8), *arguments)
-            process.join(60)
-        else:
-            process = start(command, *arguments)
-            process.join(draw.uniform(0.1, 1.5))
-            process.kill()
-            process.join()
+        point = next(points)
+        process = start(killed, point, draw.randint(1, POINTS[point][-1]), *arguments)
+        process.join()
         if process.exitcode == 0:  # it was done before: from the beginning again
             assert_the_same(out, left_alone)
             out = tmp_path / f"run-{kills}"
