@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import minicnn
 from minicnn import context
+from minicnn import functional as F
 from minicnn.vision import transforms
 
 pytestmark = pytest.mark.cuda
@@ -101,6 +102,17 @@ def test_tf32_rounds_the_factors_of_products(backend, tf32):
     assert float(backend.matmul(x, x).max()) == 64
     wide = x.astype("float64")
     assert abs(backend.matmul(wide, wide) - 64 * (1 + 2**-12) ** 2).max() < 1e-12
+
+
+@pytest.mark.parametrize("forward", [False, True])
+def test_a_gradient_may_be_asked_for_in_another_precision(backend, forward):
+    x, w = (minicnn.tensor(np.ones(s, "float32")) for s in ((2, 3, 6, 6), (4, 3, 3, 3)))
+    w.requires_grad_()
+    with context.using(tf32=forward):
+        y = F.conv2d(x, w).sum()
+    with context.using(tf32=not forward):
+        y.backward()
+    np.testing.assert_array_equal(w.grad.cpu().numpy(), 32)
 
 
 def test_tf32_rounds_no_image(tf32):

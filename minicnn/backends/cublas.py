@@ -152,52 +152,47 @@ class _Plan:
 _plan = lru_cache(maxsize=1024)(_Plan)
 
 
-def _stacked(x: Array, shape: tuple[int, ...]) -> Array:
-    """x as one matrix, or as a stack of them, one for each of `shape`."""
+def _operand(x: Array, batch: tuple[int, ...]) -> tuple[Array, bool, _Matrix]:
+    """x as cuBLAS takes it, whether it is stored by columns, and what cuBLAS is told of it.
+
+    x is one matrix then, or a stack of them, one for each of `batch`.
+    """
+    (m, n), stack, size = x.shape[-2:], math.prod(batch), x.itemsize
     if math.prod(x.shape[:-2]) == 1:
-        return x.reshape(x.shape[-2:])
-    whole = xp.broadcast_to(x, (*shape, *x.shape[-2:]))
-    return whole.reshape(math.prod(shape), *x.shape[-2:])
+        x = x.reshape(m, n)
+    else:
+        x = xp.broadcast_to(x, (*batch, m, n)).reshape(stack, m, n)
+    row, column = x.strides[-2:]
+    by_rows = column == size and row >= n * size and row % size == 0
+    by_columns = not by_rows and row == size and column >= m * size and column % size == 0
+    if by_columns:
+        m, n, row = n, m, column
+    elif not by_rows:
+        x, row = xp.ascontiguousarray(x), max(n, 1) * size
+    following = x.strides[0] // size if x.ndim > 2 else 0
+    return x, by_columns, _Matrix(n, m, row // size, stack, following, _alignment(x))
 
 
-def _rows(x: Array) -> tuple[Array, bool, int]:
-    """x, whether its matrices are stored by columns, and the elements from a row to the next."""
-    (m, n), (row, column), size = x.shape[-2:], x.strides[-2:], x.itemsize
-    if column == size and row >= n * size and row % size == 0:
-        return x, False, row // size
-    if row == size and column >= m * size and column % size == 0:
-        return x, True, column // size
-    return xp.ascontiguousarray(x), False, max(n, 1)
-
-
-def _matrix(x: Array, by_columns: bool, leading: int, stack: int) -> _Matrix:
-    """A matrix stored by rows is to cuBLAS the transpose of one stored by columns."""
-    m, n = x.shape[-2:] if by_columns else x.shape[-2:][::-1]
-    following = x.strides[0] // x.itemsize if x.ndim > 2 else 0
-    alignment = min(256, x.data.ptr & -x.data.ptr)
-    return _Matrix(m, n, leading, stack, following, alignment)
+def _alignment(x: Array) -> int:
+    return min(256, x.data.ptr & -x.data.ptr)
 
 
 def matmul(x: Array, y: Array, out: Array | None = None, bias: Array | None = None) -> Array:
-    """x @ y as NumPy defines it, into `out` (contiguous) if given.
+    """x @ y, and a bias: see protocol.py.
 
-    Two matrices may have a `bias` (n,), and with a vector there is no `out`. Types that cuBLAS does
-    not know are CuPy's to multiply.
     cuBLAS stores matrices by columns. A matrix stored by rows is to it the transpose, so z = x y is
-    asked for as zᵀ = yᵀ xᵀ. Raises ValueError where the shapes do not meet.
+    asked for as zᵀ = yᵀ xᵀ. Types that it does not know are CuPy's to multiply.
     """
-    if bias is not None and x.dtype != np.float32:  # which alone it adds one to
+    if bias is not None and x.dtype != np.float32:  # which alone cuBLAS adds one to
         z = matmul(x, y, out)
         z += bias
         return z
     if x.dtype != y.dtype or str(x.dtype) not in _TYPES:
         return xp.matmul(x, y, out=out)
-    if x.ndim == 1:
-        z = matmul(x[None, :], y[:, None] if y.ndim == 1 else y)
-        return z.reshape(z.shape[: max(0, y.ndim - 2)] + z.shape[-1:] if y.ndim > 1 else ())
     if y.ndim == 1:
-        z = matmul(x, y[:, None])
-        return z.reshape(z.shape[:-1])
+        return matmul(x, y[:, None])[..., 0]
+    if x.ndim == 1:
+        return matmul(x[None, :], y)[..., 0, :]
     m, k, n = x.shape[-2], x.shape[-1], y.shape[-1]
     if y.shape[-2] != k:
         raise ValueError(f"matmul: {x.shape} @ {y.shape}: {k} columns do not meet {y.shape[-2]}")
@@ -208,16 +203,15 @@ def matmul(x: Array, y: Array, out: Array | None = None, bias: Array | None = No
     if not k:
         z[...] = 0 if bias is None else bias
         return z
-    x, x_columns, x_ld = _rows(_stacked(x, batch))
-    y, y_columns, y_ld = _rows(_stacked(y, batch))
+    (x, x_columns, a), (y, y_columns, b) = _operand(x, batch), _operand(y, batch)
     stack, name = math.prod(batch), str(x.dtype)
     plan = _plan(
         name,
         name == "float32" and context.current().tf32,
         (int(y_columns), int(x_columns)),  # CUBLAS_OP_N or CUBLAS_OP_T
-        _matrix(y, y_columns, y_ld, stack),
-        _matrix(x, x_columns, x_ld, stack),
-        _matrix(z.reshape(stack, m, n), False, n, stack),
+        b,
+        a,
+        _Matrix(n, m, n, stack, m * n, _alignment(z)),
         bias is not None,
     )
     plan.run(y, x, z, None if bias is None else xp.ascontiguousarray(bias))

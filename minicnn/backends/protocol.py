@@ -83,9 +83,10 @@ class Kernels(Protocol):
     def matmul(
         self, x: Array, y: Array, out: Array | None = None, bias: Array | None = None
     ) -> Array:
-        """x @ y as NumPy defines it, for one type; written into `out` (contiguous) if given.
+        """x @ y as NumPy defines it, written into `out`, which is contiguous, if given.
 
-        Two matrices may have a `bias` (n,), which is added to each row of the result.
+        Two matrices may have a `bias` (n,), which is added to each row of the result; with a vector
+        there is no `out`. Raises ValueError where the shapes do not meet.
         """
 
     def add_at(self, target: Array, index: Any, values: Array) -> None:

@@ -122,12 +122,18 @@ def blocks(n: int, bytes_each: int) -> list[slice]:
 
 def _cut(n: int, bytes_each: int, most: int) -> list[slice]:
     """n images in chunks, at least one, of so many bytes at most, and some for each thread."""
-    fair = -(-n // count()) if n > 1 else 1
-    size = max(1, min(most // max(1, bytes_each), max(LEAST_BYTES // max(1, bytes_each), fair)))
+    if n < 2 or n * bytes_each <= LEAST_BYTES:
+        return [slice(0, max(n, 1))]
+    fair = -(-n // count())
+    size = max(1, min(most // bytes_each, max(LEAST_BYTES // bytes_each, fair)))
     return [slice(i, i + size) for i in range(0, max(n, 1), size)]
 
 
 def for_chunks(work: Callable[[slice], None], chunks: Sequence[slice]) -> None:
+    if len(chunks) == 1:
+        work(chunks[0])
+        return
+
     def take(own: Sequence[slice]) -> None:
         for chunk in own:
             work(chunk)
