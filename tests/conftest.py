@@ -3,6 +3,7 @@
     pytest                          on NumPy
     pytest --backend cupy           on a GPU
     pytest --backend pretend        on CuPy and the pretend device of tests/pretend_cuda
+    pytest -n auto                  in as many processes as there are cores
 
 The device under test is the default device, so tests make tensors as programs do. Nothing is
 skipped: tests marked `cpu`, of threads, files and the like, run in the first session alone, those
@@ -13,7 +14,6 @@ import os
 import sys
 
 import pytest
-import torch
 from hypothesis import Phase, settings
 
 import minicnn
@@ -28,7 +28,6 @@ settings.register_profile("fixed", derandomize=True, deadline=None, max_examples
 # For mutation testing, where it is enough to know that a test fails.
 settings.register_profile("verdict", settings.get_profile("fixed"), phases=[Phase.generate])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
 
 
 def pytest_addoption(parser):
@@ -54,11 +53,23 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if item not in left_out]
 
 
+drawn: set[str] = set()  # what tells apart the examples of tests/table.py that were drawn
+
+
+def pytest_sessionfinish(session):
+    drawn.update(getattr(sys.modules.get("tests.table"), "DRAWN", ()))
+    if hasattr(session.config, "workeroutput"):  # one process of several
+        session.config.workeroutput["drawn"] = drawn
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    drawn.update(getattr(node, "workeroutput", {}).get("drawn", ()))
+
+
 def pytest_terminal_summary(terminalreporter):
-    table = sys.modules.get("tests.table")
-    if table and table.DRAWN:
-        rows, cases = len(table.ROWS), len(table.DRAWN)
-        terminalreporter.write_line(f"{cases:,} cases drawn from the {rows} rows of tests/table.py")
+    if drawn:
+        terminalreporter.write_line(f"{len(drawn):,} cases drawn from tests/table.py")
 
 
 @pytest.fixture(scope="session")
