@@ -6,6 +6,7 @@ import copy
 import inspect
 import math
 import pickle
+import sys
 from collections import OrderedDict
 
 import numpy as np
@@ -667,6 +668,7 @@ def test_an_argument_that_is_set_later_counts_as_if_given(make, name, value, bec
 REFUSED_LATER = [
     (lambda: nn.Conv2d(2, 3, 3), {"stride": 0, "kernel_size": "3", "dilation": 1.5, "padding": -1}),
     (lambda: nn.Conv2d(2, 3, 3), {"in_channels": 0, "out_channels": None, "padding": "some"}),
+    (lambda: nn.Conv2d(2, 3, 3), {"groups": 0, "padding_mode": "zigzag"}),
     (lambda: nn.Linear(2, 3), {"in_features": -1, "out_features": 1.5}),
     (lambda: nn.MaxPool2d(2), {"kernel_size": 0, "stride": -1, "padding": -1, "dilation": 0}),
     (lambda: nn.MaxPool2d(2), {"kernel_size": None, "stride": (1, 2, 3), "padding": True}),
@@ -693,9 +695,33 @@ def test_an_argument_that_cannot_be_is_refused_later_too_and_changes_nothing(mak
     assert getattr(layer, name) == before
 
 
-def test_indices_are_refused_later_too():
-    with pytest.raises(NotImplementedError, match="MaxPool2d: return_indices is not supported"):
-        nn.MaxPool2d(2).return_indices = True
+@pytest.mark.parametrize(
+    ("layer", "name", "value"),
+    [
+        (nn.MaxPool2d(2), "return_indices", True),
+        (nn.Conv2d(2, 4, 3), "groups", 2),
+        (nn.Conv2d(2, 4, 3), "padding_mode", "reflect"),
+    ],
+)
+def test_what_pytorch_alone_has_is_refused_later_too(layer, name, value):
+    before = getattr(layer, name, None)
+    with pytest.raises(NotImplementedError, match=f"{type(layer).__name__}: {name} "):
+        setattr(layer, name, value)
+    assert getattr(layer, name, None) == before
+
+
+@pytest.mark.cpu
+def test_a_convolution_takes_at_most_60_python_calls():
+    """They hold Python's lock, for which other threads wait meanwhile."""
+    layer, calls = nn.Conv2d(16, 32, 3, padding=1), []
+    x = minicnn.randn(2, 16, 8, 8, requires_grad=True)
+    layer(x)
+    sys.setprofile(lambda frame, event, _: calls.append(frame.f_code) if event == "call" else None)
+    try:
+        layer(x)
+    finally:
+        sys.setprofile(None)
+    assert 0 < len(calls) <= 60
 
 
 def test_same_beside_a_stride_is_refused_when_used():

@@ -72,6 +72,25 @@ def _empty(shape: tuple[int, ...], device: Any, dtype: DType) -> Parameter:
     return Parameter(Tensor(array))
 
 
+def _one_group(name: str, argument: str, value: Any, *channels: int) -> int:
+    """1, as PyTorch's other numbers of groups, which divide the channels, are not supported."""
+    n = whole(name, argument, value)
+    if n != 1:
+        exists = n > 1 and not any(c % n for c in channels)
+        error = NotImplementedError if exists else ArgumentError
+        raise error(f"{name}: {argument} must be 1, got {n}")
+    return n
+
+
+def _zeros(name: str, argument: str, value: Any) -> str:
+    """ "zeros", as PyTorch's other paddings are not supported."""
+    if value != "zeros":
+        exists = value in ("reflect", "replicate", "circular")
+        error = NotImplementedError if exists else ArgumentError
+        raise error(f"{name}: {argument} must be 'zeros', got {value!r}")
+    return "zeros"
+
+
 @dataclass(init=False, eq=False, repr=False)
 class Conv2d(_Affine):
     """`conv2d` with a weight (out_channels, in_channels, kh, kw) and a bias (out_channels,).
@@ -87,6 +106,8 @@ class Conv2d(_Affine):
     stride: Any = field(metadata=checked(pair, least=1))
     padding: Any = field(metadata=checked(conv_padding))
     dilation: Any = field(metadata=checked(pair, least=1))
+    groups: int = field(metadata=checked(_one_group))
+    padding_mode: str = field(metadata=checked(_zeros))
 
     def __init__(
         self,
@@ -106,15 +127,8 @@ class Conv2d(_Affine):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.dilation = kernel_size, stride, dilation
         self.padding = conv_padding("Conv2d", "padding", padding, self.stride)
-        groups = whole("Conv2d", "groups", groups)
-        if groups != 1:
-            divides = groups > 0 and self.in_channels % groups == self.out_channels % groups == 0
-            error = NotImplementedError if divides else ArgumentError
-            raise error(f"Conv2d: groups must be 1, got {groups}")
-        if padding_mode != "zeros":
-            exists = padding_mode in ("reflect", "replicate", "circular")
-            error = NotImplementedError if exists else ArgumentError
-            raise error(f"Conv2d: padding_mode must be 'zeros', got {padding_mode!r}")
+        self.groups = _one_group("Conv2d", "groups", groups, in_channels, out_channels)
+        self.padding_mode = padding_mode
         shape = self.out_channels, self.in_channels, *self.kernel_size
         self._make_parameters(shape, bias, device, dtype)
 

@@ -13,10 +13,13 @@ from ..autograd import operation
 from ..backends import Array, backend_of
 from ..backends.windows import Window
 
+PIXELS = Window((1, 1))
+
 
 def nhwc(x: Array) -> Array:
     """x (N, C, H, W) as a contiguous (N, H, W, C) array: no copy if its memory has that order."""
-    return backend_of(x).xp.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    y = x.transpose(0, 2, 3, 1)
+    return y if y.flags.c_contiguous else y.copy()
 
 
 def nchw(x: Array) -> Array:
@@ -54,7 +57,7 @@ def conv2d(x: Array, w: Array, b: Array | None, window: Window) -> Any:
     (n, h, width, c), dtype = x.shape, x.dtype
     o, (kh, kw) = len(w), window.kernel
     oh, ow = window.output_size((h, width))
-    pixels = window == Window((1, 1))
+    pixels = window == PIXELS
     k = kh * kw * c
     filters = nhwc(w).reshape(o, k) if pixels else backend.im2col(nhwc(w), Window(window.kernel))
     columns = filters.shape[1]  # k, and any that im2col has filled up with zeros
