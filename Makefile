@@ -13,7 +13,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-CORE := autograd creation functional nn operations optim tensor
+CORE := autograd creation dtype functional nn operations optim random tensor
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 .PHONY: train test test-numpy test-pretend check gradcheck mutants bench bench-gpu gpu-counts docs lint format clean

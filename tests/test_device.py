@@ -12,8 +12,6 @@ from minicnn import nn
 from minicnn.backends import BackendError
 from minicnn.backends.protocol import Inquiry
 
-from .arrays import array
-
 HERE = minicnn.get_default_device()  # the device under test
 
 MADE = {
@@ -217,12 +215,3 @@ def test_a_tensor_on_the_device_is_no_numpy_array():
 @pytest.mark.cuda
 def test_a_tensor_says_where_it_is():
     assert repr(minicnn.tensor([1, 2])) == "tensor([1, 2], device='cuda')"
-
-
-def test_both_backends_draw_the_same_numbers():
-    for make in (minicnn.rand, minicnn.randn):
-        drawn = []
-        for device in ("cpu", HERE):
-            minicnn.manual_seed(7)
-            drawn.append(array(make(3, 5, device=device)))
-        assert np.array_equal(*drawn)

@@ -98,6 +98,66 @@ def test_a_weight_flattened_can_be_read_and_not_written_into():
             write()
 
 
+# --- changes in place ----------------------------------------------------------------------------
+
+
+def leaf(*values):
+    return minicnn.tensor(list(values), requires_grad=True)
+
+
+def test_a_step_written_by_hand_changes_the_parameter_itself():
+    p = leaf(1.0, 2.0)
+    memory = p.array
+    (p * p).sum().backward()
+    with minicnn.no_grad():
+        p -= 0.5 * p.grad
+    assert p.array is memory
+    assert p.tolist() == [0, 0]
+
+
+IN_PLACE = {
+    "+=": lambda x: x.__iadd__(1),
+    "-=": lambda x: x.__isub__(1),
+    "*=": lambda x: x.__imul__(2),
+    "/=": lambda x: x.__itruediv__(2),
+    "[…] =": lambda x: x.__setitem__(0, 1),
+    "fill_": lambda x: x.fill_(1),
+    "copy_": lambda x: x.copy_(minicnn.zeros(2)),
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+@pytest.mark.parametrize("make", [lambda: leaf(1.0, 2.0), lambda: leaf(1.0, 2.0) * 2])
+def test_in_place_changes_of_what_has_a_gradient_are_refused(name, make):
+    with pytest.raises(RuntimeError, match="can't be changed in place"):
+        IN_PLACE[name](make())
+
+
+def test_in_place_changes_by_what_has_a_gradient_are_refused():
+    x = minicnn.zeros(2)
+    with pytest.raises(RuntimeError, match="can't be changed in place"):
+        x += leaf(1.0, 2.0)
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_in_place_changes_equal_pytorchs(name):
+    x, t = minicnn.tensor([3.0, 5.0]), torch.tensor([3.0, 5.0])
+    IN_PLACE[name](x)
+    if name == "copy_":
+        t.copy_(torch.zeros(2))
+    else:
+        IN_PLACE[name](t)
+    assert x.tolist() == t.tolist()
+
+
+def test_a_result_that_does_not_fit_in_place_is_refused():
+    x = minicnn.tensor([1, 2])
+    with pytest.raises(RuntimeError, match="float32 result does not fit into int64"):
+        x += 0.5
+    with pytest.raises(RuntimeError, match=r"\(3, 2\) does not fit into \(2,\)"):
+        x += minicnn.zeros(3, 2).long()
+
+
 # --- shapes without elements, tensors without axes -----------------------------------------------
 
 DEGENERATE = {
