@@ -21,7 +21,7 @@ from minicnn.console import printable as printable
 from minicnn.console import run as run
 
 from .presets import PRESETS, Preset
-from .schema import One
+from .schema import ValueCheck
 
 STUCK = 3
 
@@ -52,7 +52,7 @@ class Parser(console.Parser):
         )
 
 
-def argument(check: One) -> Callable[[str], Any]:
+def argument(check: ValueCheck) -> Callable[[str], Any]:
     """An argument type: the value that a text stands for, if that is one of these."""
 
     def parse(text: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Protocol
 import minicnn
 from minicnn import Tensor, nn, no_grad, optim
 from minicnn.capture import Captured
+from minicnn.dtype import DType
 from minicnn.parallel import Criterion, MicroBatches
 
 from .presets import Preset
@@ -20,6 +21,7 @@ class Executor(Protocol):
 
     model: nn.Module
     knows_losses: bool  # whether a loss can be looked at without waiting for a device
+    loss_dtype: DType
 
     def prepare(self, step: Step, optimizer: optim.SGD) -> Step:
         """A step of training as it is to be called."""
@@ -44,6 +46,7 @@ class OnThreads:
     """Micro-batches, which keep every core of a CPU busy and stay in its cache."""
 
     knows_losses = True
+    loss_dtype = minicnn.float64
 
     def __init__(
         self, model: nn.Module, micro_batch: int, threads: int | None = None, blas_threads: int = 1
@@ -58,7 +61,7 @@ class OnThreads:
 
     def backward(self, criterion: Criterion, x: Tensor, y: Tensor) -> Tensor:
         loss = self._pieces.backward(criterion, x, y)
-        return minicnn.tensor(loss, dtype=minicnn.float64, device="cpu")
+        return minicnn.tensor(loss, dtype=self.loss_dtype, device="cpu")
 
     def predict(self, x: Tensor) -> Tensor:
         return self._pieces.predict(x)
@@ -73,7 +76,7 @@ class Whole:
     knows_losses = False
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = model
+        self.model, self.loss_dtype = model, next(model.parameters()).dtype
 
     def prepare(self, step: Step, optimizer: optim.SGD) -> Step:
         return step

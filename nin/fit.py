@@ -72,12 +72,12 @@ class Training:
         self.lr = preset.lr  # of the last step
         self.diverged = False  # whether the last step's loss was seen not to be finite
         self.whole = True  # whether weights, counts and random numbers are of the same step
+        self.use(executor or executor_for(model, preset))
         # The losses of the epoch so far: in memory that stays, where a graph adds to it.
-        self.total = minicnn.zeros((), dtype=minicnn.float64, device=self.device)
+        self.total = minicnn.zeros((), dtype=self.executor.loss_dtype, device=self.device)
         self.epoch = 0
         self._begin_epoch()
         self.random_at_start = default_generator.get_state()
-        self.use(executor or executor_for(model, preset))
 
     def use(self, executor: Executor) -> None:
         """Take the steps from now on with this executor."""

@@ -1,16 +1,25 @@
-"""What to say when memory has run out: what does fit."""
+"""What to say when memory has run out, and what would fit."""
 
 from __future__ import annotations
 
+import minicnn
 from minicnn.utils.data import DataLoader
 
 from .command_line import Failure
+from .data import Data
 from .executors import Whole
 from .fit import Training
 
 
-def failure(training: Training) -> Failure:
-    """The advice after a step that did not fit. The training can't go on afterwards."""
+def before_the_first_step(device: minicnn.device, data: Data, error: Exception) -> Failure:
+    """The network and the data do not fit."""
+    memory = "memory" if device.type == "cpu" else "GPU memory"
+    images = f"{len(data.train):,} and {len(data.test):,} images"
+    return Failure(f"out of {memory} before the first step, with the network and {images}: {error}")
+
+
+def in_a_step(training: Training) -> Failure:
+    """A step did not fit. The training can't go on after it was tried what does."""
     size = training.preset.batch_size
     if training.device.type == "cpu":
         return Failure(f"out of memory with batches of {size}: try a smaller --micro-batch")

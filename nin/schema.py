@@ -29,7 +29,7 @@ def refuse(where: str, expected: str, value: Any) -> NoReturn:
 
 
 @dataclass(frozen=True)
-class One:
+class ValueCheck:
     """The check of one value: its type, what is true of it, and the words for that."""
 
     kind: type
@@ -77,13 +77,13 @@ def _said(bound: float) -> str:
     return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
 
 
-def whole(least: int, most: int = MANY) -> One:
+def whole(least: int, most: int = MANY) -> ValueCheck:
     """A whole number in these bounds."""
 
     def words(value: Any) -> str:
         return f"a whole number {_bounds(value, least, -math.inf, most)}"
 
-    return One(int, lambda value: least <= value <= most, words)
+    return ValueCheck(int, lambda value: least <= value <= most, words)
 
 
 def number(
@@ -92,7 +92,7 @@ def number(
     *,
     above: float = -math.inf,
     finite: bool = True,
-) -> One:
+) -> ValueCheck:
     """A number in these bounds; if not `finite`, NaN and infinity are such numbers too."""
 
     def holds(value: float) -> bool:
@@ -101,38 +101,35 @@ def number(
     def words(value: Any) -> str:
         return f"a number {_bounds(value, least, above, most)}".strip()
 
-    return One(float, holds, words)
+    return ValueCheck(float, holds, words)
 
 
-def numbers(least: float = -math.inf, most: float = math.inf, *, above: float = -math.inf) -> One:
+def numbers(above: float, most: float) -> ValueCheck:
     """A tuple of numbers in these bounds, each of a text's after a comma."""
-    each = number(least, most, above=above)
-
-    def words(value: Any) -> str:
-        return f"a list of numbers {_bounds(None, least, above, most)}".strip()
-
-    return One(tuple, lambda values: all(map(each.fits, values)), words)
+    each = number(above=above, most=most)
+    words = f"a list of numbers {_bounds(None, -math.inf, above, most)}"
+    return ValueCheck(tuple, lambda values: all(map(each.fits, values)), lambda _: words)
 
 
-def text(most: int) -> One:
+def text(most: int) -> ValueCheck:
     """A text of at most so many characters."""
     words = f"a text of at most {most} characters"
-    return One(str, lambda value: len(value) <= most, lambda _: words)
+    return ValueCheck(str, lambda value: len(value) <= most, lambda _: words)
 
 
-def choice(*texts: str) -> One:
+def choice(*texts: str) -> ValueCheck:
     """One of these texts."""
     words = "one of " + ", ".join(texts)
-    return One(str, lambda value: value in texts, lambda _: words, texts)
+    return ValueCheck(str, lambda value: value in texts, lambda _: words, texts)
 
 
-def exactly(expected: Any, reason: str = "") -> One:
+def exactly(expected: Any, reason: str = "") -> ValueCheck:
     """This very value, of this very type."""
     words = f"{expected!r}{reason}"
-    return One(type(expected), lambda value: bool(value == expected), lambda _: words)
+    return ValueCheck(type(expected), lambda value: bool(value == expected), lambda _: words)
 
 
-truth = One(bool, lambda _: True, lambda _: "true or false")
+truth = ValueCheck(bool, lambda _: True, lambda _: "true or false")
 
 
 def maybe(check: Check) -> Check:

@@ -7,10 +7,10 @@ from typing import Any
 
 from minicnn.arguments import number
 
-from .schema import One, refuse
+from .schema import ValueCheck, refuse
 
 
-def setting(default: Any, help: str, check: One) -> Any:
+def setting(default: Any, help: str, check: ValueCheck) -> Any:
     """A dataclass's field: its default, what it means, and the values that it may have.
 
     Flags, TOML and the record itself all read it from here.
@@ -23,7 +23,7 @@ def check(setting: Field[Any], value: Any) -> Any:
 
     Raises Misfit, which is a ValueError, for one that it can't have.
     """
-    allowed: One = setting.metadata["check"]
+    allowed: ValueCheck = setting.metadata["check"]
     own = _converted(allowed.kind, value)
     if not allowed.fits(own):
         refuse(setting.name, allowed.words(own), value)

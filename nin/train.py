@@ -1,6 +1,6 @@
 """`python -m nin.train`: train a Network in Network on Fashion-MNIST.
 
-Read from top to bottom: the command line, the settings, what is said first, and the run.
+Read from top to bottom: the command line, what is said first, and the run.
 """
 
 from __future__ import annotations
@@ -159,11 +159,7 @@ def _start(
     except Exception as error:
         if not device.backend.out_of_memory(error):
             raise
-        memory = "memory" if device.type == "cpu" else "GPU memory"
-        images = f"{len(data.train):,} and {len(data.test):,} images"
-        raise Failure(
-            f"out of {memory} before the first step, with the network and {images}: {error}"
-        ) from None
+        raise memory.before_the_first_step(device, data, error) from None
     watch = Watch(run, monitor, progress, patient=args.on_stuck == "warn")
     board = [Board(run.directory, monitor)] if args.tensorboard else []
     # A step is looked at and saved before anything is said of it: the terminal may be gone.
@@ -238,7 +234,7 @@ def _fit(args: argparse.Namespace, saver: Saver, signals: Signals) -> int | None
         return _done(args, saver)
     # Out of memory, and what the step had made is gone with its frames.
     saver.save()
-    raise memory.failure(training)
+    raise memory.in_a_step(training)
 
 
 def _done(args: argparse.Namespace, saver: Saver) -> int:

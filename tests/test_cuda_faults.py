@@ -11,7 +11,7 @@ from functools import cache
 import pytest
 
 from minicnn import backends
-from nin import train
+from nin import data, train
 
 from . import pretend_cuda
 
@@ -24,7 +24,7 @@ SMALL += ["--batch-size", "8", "--epochs", "1", "--no-progress"]
 def drawn_once():
     """The images are drawn once for all tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.datasets, "load", cache(train.datasets.load))
+        patch.setattr(data, "load", cache(data.load))
         yield
 
 

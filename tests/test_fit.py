@@ -100,6 +100,7 @@ def test_going_on_leaves_the_state_as_it_is():
     assert (rest["total"], rest["history"]) == (before, [])
 
 
+@pytest.mark.cpu
 def test_losses_are_counted_in_double_precision():
     training = stopped(2)
     assert training.total.dtype == minicnn.float64
