@@ -137,7 +137,8 @@ def copies(call: Call, recorder: Recorder) -> list[Call]:
     def copied(value: Any) -> Any:
         if isinstance(value, recorder.backend.xp.ndarray):
             return value.copy(order="K")
-        return tuple(map(copied, value)) if isinstance(value, tuple) else value
+        holds = isinstance(value, (list, tuple)) and recorder.arrays(value)
+        return [copied(each) for each in value] if holds else value
 
     return [call] + [
         call._replace(args=copied(call.args), kwargs={k: copied(v) for k, v in call.kwargs.items()})

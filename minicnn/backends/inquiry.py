@@ -17,6 +17,7 @@ OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation, and CUDA_ERROR_OUT_OF_MEMORY of 
 
 def inquire() -> Inquiry:
     runtime = xp.cuda.runtime
+    # 13020 for CUDA 13.2; the driver's is 0 where there is none
     built, driver = runtime.runtimeGetVersion(), runtime.driverGetVersion()
     parts = {"CuPy": xp.__version__, "CUDA": f"{_dotted(built)}, driver {_dotted(driver)}"}
     devices = 0
@@ -27,24 +28,21 @@ def inquire() -> Inquiry:
         parts["Capability"] = f"{device['major']}.{device['minor']}"
         parts["Memory"] = f"{free >> 20:,} of {whole >> 20:,} MiB free"
         devices = int(runtime.getDeviceCount())
-    return Inquiry(_trouble(), devices, parts)
+    return Inquiry(_trouble(built, driver), devices, parts)
 
 
-def _dotted(version: int) -> str:  # 13020 is 13.2
+def _dotted(version: int) -> str:
     return f"{version // 1000}.{version % 1000 // 10}" if version else "none"
 
 
-def _trouble() -> str | None:
+def _trouble(built: int, driver: int) -> str | None:
     """Why CuPy can't be used here, if so, in one line: driver, GPU, memory, libraries, compiler.
 
     To find out, it allocates memory and runs a kernel.
     """
-    runtime = xp.cuda.runtime
-    driver = runtime.driverGetVersion()  # 13020 for CUDA 13.2, 0 where there is none
+    runtime, known = xp.cuda.runtime, driver // 1000
     if not driver:
         return "there is no NVIDIA driver on this machine (nvidia-smi would show it)"
-    built = runtime.runtimeGetVersion()
-    known = driver // 1000
     if known < built // 1000:
         other = f"pip install 'minicnn[cuda{known}]', or " if known >= OLDEST_CUDA else "it needs "
         return (

@@ -34,8 +34,8 @@ class Arrays(Protocol):
 
     xp: Any  # the array library
     device_type: str  # "cpu" or "cuda"
-    # Whether to start an operation takes longer than a small one runs, so that few large ones are
-    # faster than many small ones.
+    # Whether few large operations are faster than many small ones, even if they read more: on a GPU
+    # a launch from Python takes some 10 µs, and many kernels run for less.
     costly_launches: bool
 
     def from_host(self, array: Array) -> Array:
