@@ -108,14 +108,20 @@ def test_help_has_examples_and_fits_80_columns(capsys, name):
         ["ablate", "--dataset", "cifar"],
         ["compare", "--seconds", "0"],
         ["compare", "--image-size", "32"],
-        ["filters", "no/such/run"],
-        ["classmaps", "no/such/run"],
     ],
     ids=" ".join,
 )
 def test_what_cannot_be_done_is_one_line_status_2_and_leaves_nothing(capsys, tmp_path, flags):
     status, out, err, _ = study(capsys, tmp_path, *flags)
     assert (status, out, err.count("\n")) == (2, "", 1)
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("name", ["filters", "classmaps"])
+def test_a_run_that_is_not_there_is_one_line_status_1_and_leaves_nothing(capsys, tmp_path, name):
+    status, out, err, _ = study(capsys, tmp_path, name, "no/such/run")
+    assert (status, out, err.count("\n")) == (1, "", 1)
     assert not (tmp_path / "study").exists()
 
 

@@ -14,7 +14,6 @@ from minicnn.parallel import available_cores
 
 from .. import command_line
 from ..command_line import UsageError, argument, path
-from ..run import RunError
 from ..schema import whole
 from .report import Report
 
@@ -74,8 +73,6 @@ def _run(name: str, study: Any, args: argparse.Namespace) -> int:
         minicnn.manual_seed(args.seed)
         with context.using(conv_algorithm="auto"):  # as nin.train does
             study.run(args, report)
-    except RunError as error:  # the RUN that was named can't be used
-        raise UsageError(str(error)) from None
     finally:
         report.close()
     return command_line.DONE
