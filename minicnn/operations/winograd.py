@@ -14,6 +14,7 @@ alone whose window it lies in.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable
 from functools import cache
@@ -94,6 +95,37 @@ def columns(backend: Backend, count: int) -> list[slice]:
     return [slice(i, min(i + most, count)) for i in range(0, max(count, 1), most)]
 
 
+def cut(backend: Backend, x: Array, B: Array, to: int, tiles: Pair) -> list[slice]:
+    """Cut a batch x (N, H, W, C) into chunks, for products of its tiles with (C, to)."""
+    # all of V or dP, some columns of a product with it, and as much again on the way to both
+    channels = x.shape[3] + columns(backend, to)[0].stop
+    return backend.chunks(len(x), 2 * math.prod(tiles) * B.size * channels * x.itemsize)
+
+
+def gathered(m: Array, x: Array, first: Pair, tiles: Pair) -> Array:
+    """m X mᵀ for all tiles X of x (N, H, W, C), of which the first begins at -first: (t², M, C)."""
+    tiled = backend_of(x).gather_tiles(m, x, STEP, first, tiles)
+    return tiled.reshape(len(m) ** 2, tiled.shape[1] // x.shape[3], x.shape[3])
+
+
+def convolve(
+    x: Array, U: Array, b: Array | None, A: Array, B: Array, first: Pair, size: Pair
+) -> Array:
+    """y (N, H', W', O) of size (H', W') for x (N, H, W, C) and transformed filters U (t², C, O)."""
+    backend, tiles, o = backend_of(x), grid(size), U.shape[2]
+    y = backend.xp.empty((len(x), *size, o), x.dtype)
+
+    def work(chunk: slice) -> None:
+        V = gathered(B, x[chunk], first, tiles)
+        for part in columns(backend, o):
+            P = backend.matmul(V, U[:, :, part])
+            bias = None if b is None else b[part]
+            backend.scatter_tiles(A.T, P, y[chunk, :, :, part], bias)
+
+    backend.for_chunks(work, cut(backend, x, B, o, tiles))
+    return y
+
+
 @operation
 def conv2d(x: Array, w: Array, b: Array | None, window: Window) -> Any:
     """y = x ∗ w + b at stride 1, for x (N, C, H, W), w (O, C, r, r) with r 3 or 5, b (O,).
@@ -110,57 +142,34 @@ def conv2d(x: Array, w: Array, b: Array | None, window: Window) -> Any:
     The gradient of x is dy convolved with the filters turned by 180°, and is computed so.
     """
     backend = backend_of(x)
-    xp, matmul = backend.xp, backend.matmul
     A, G, B = matrices(w.shape[2], str(x.dtype))
     fixed = context.current().fixed_filters
     transformed = transform if fixed is None else fixed.transformed
     o, c, r, _ = w.shape
-    places = len(B) ** 2
     x = nhwc(x)
-    (n, h, width, _), dtype = x.shape, x.dtype
+    _, h, width, _ = x.shape
     (top, _), (left, _) = window.pads
     output = window.output_size((h, width))
 
-    def cut(of: int, to: int, tiles: Pair) -> list[slice]:
-        # all of V or dP, some columns of a product with it, and as much again on the way to both
-        channels = of + columns(backend, to)[0].stop
-        return backend.chunks(n, 2 * tiles[0] * tiles[1] * places * channels * dtype.itemsize)
-
-    def gathered(m: Array, x: Array, first: Pair, tiles: Pair) -> Array:  # (t², M, C)
-        tiled = backend.gather_tiles(m, x, STEP, first, tiles)
-        return tiled.reshape(places, tiled.shape[1] // x.shape[3], x.shape[3])
-
-    def convolve(x: Array, U: Array, b: Array | None, first: Pair, size: Pair) -> Array:
-        y, tiles, (of, to) = xp.empty((n, *size, U.shape[2]), dtype), grid(size), U.shape[1:]
-
-        def work(chunk: slice) -> None:
-            V = gathered(B, x[chunk], first, tiles)
-            for part in columns(backend, to):
-                P = matmul(V, U[:, :, part])
-                bias = None if b is None else b[part]
-                backend.scatter_tiles(A.T, P, y[chunk, :, :, part], bias)
-
-        backend.for_chunks(work, cut(of, to, tiles))
-        return y
-
     def vjp_x(g: Array) -> Array:
         U = transformed(w, True)
-        return nchw(convolve(nhwc(g), U, None, (r - 1 - top, r - 1 - left), (h, width)))
+        return nchw(convolve(nhwc(g), U, None, A, B, (r - 1 - top, r - 1 - left), (h, width)))
 
     def vjp_w(g: Array, *, out: Array | None = None) -> Array:
         g, home, tiles = nhwc(g), inside(out), grid(output)
-        chunks = cut(c, o, tiles)
+        chunks = cut(backend, x, B, o, tiles)
 
         def work(chunk: slice) -> Array:
             V = gathered(B, x[chunk], (top, left), tiles)
-            dw = home if home is not None and chunk is chunks[0] else xp.empty((o, r, r, c), dtype)
+            first = home is not None and chunk is chunks[0]
+            dw = home if first else backend.xp.empty((o, r, r, c), x.dtype)
             for part in columns(backend, o):
                 dP = gathered(A, g[chunk, :, :, part], (0, 0), tiles)
-                backend.scatter_tiles(G.T, matmul(dP.transpose(0, 2, 1), V), dw[part])
+                backend.scatter_tiles(G.T, backend.matmul(dP.transpose(0, 2, 1), V), dw[part])
             return dw
 
         dw = backend.sum_chunks(work, chunks)
         return nchw(dw) if home is None else out
 
-    y = convolve(x, transformed(w, False), b, (top, left), output)
+    y = convolve(x, transformed(w, False), b, A, B, (top, left), output)
     return nchw(y), vjp_x, vjp_w, vjp_bias
