@@ -162,7 +162,7 @@ def conv2d(x: Array, w: Array, b: Array | None, window: Window) -> Any:
         def work(chunk: slice) -> Array:
             V = gathered(B, x[chunk], (top, left), tiles)
             first = home is not None and chunk is chunks[0]
-            dw = home if first else backend.xp.empty((o, r, r, c), x.dtype)
+            dw: Array = home if first else backend.xp.empty((o, r, r, c), x.dtype)
             for part in columns(backend, o):
                 dP = gathered(A, g[chunk, :, :, part], (0, 0), tiles)
                 backend.scatter_tiles(G.T, backend.matmul(dP.transpose(0, 2, 1), V), dw[part])
