@@ -151,6 +151,7 @@ def find(name):
     return {"": Tensor, "functional": F, "minicnn": minicnn}[place], attribute
 
 
+@pytest.mark.cpu
 @every_row
 def test_a_row_uses_what_it_names(row, monkeypatch):
     used = set()

@@ -21,7 +21,7 @@ SETTINGS = {
     "quick": replace(PRESETS["quick"], **FEW),
     # On small images, and with weights that keep its last ReLU open.
     "article": replace(
-        PRESETS["article"], **FEW, image_size=99, init="kaiming_normal", lr=0.01, momentum=0.9
+        PRESETS["article"], **FEW, image_size=67, init="kaiming_normal", lr=0.01, momentum=0.9
     ),
 }
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 import minicnn
 from benchmarks.twin import twin
 from minicnn.vision import datasets
-from nin import networks, train
+from nin import data, networks, train
 from nin.presets import PRESETS
 
 from . import noise
@@ -216,7 +217,10 @@ def nowhere(monkeypatch, tmp_path):
 
 
 @pytest.mark.cpu
-def test_without_data_it_says_so_in_one_line_and_trains_on_silhouettes(nowhere, capsys):
+def test_without_data_it_says_so_in_one_line_and_trains_on_silhouettes(
+    nowhere, capsys, monkeypatch
+):
+    monkeypatch.setattr(data, "Silhouettes", partial(data.Silhouettes, size=1000))
     status, out, err = command(
         capsys, *SMALL, "--data-dir", str(nowhere), "--out", str(nowhere / "run")
     )

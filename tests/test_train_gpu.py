@@ -24,8 +24,8 @@ SMALL = ["--limit-train", "48", "--limit-test", "16", "--epochs", "2", "--batch-
 
 @pytest.fixture
 def run(tmp_path, capsys, monkeypatch):
-    """The command in this process, without pictures: exit status, stdout and stderr."""
-    noise.without_pictures(monkeypatch.setattr)
+    """The command in this process, on noise, without pictures: status, stdout and stderr."""
+    noise.install(monkeypatch.setattr)
 
     def call(*flags):
         out = str(tmp_path / f"run{len(list(tmp_path.iterdir()))}")
