@@ -1,6 +1,7 @@
 # make train       train the default network on Fashion-MNIST
 # make test        the whole test suite, on NumPy and on CuPy with a pretend GPU (four minutes)
 # make check       ruff, mypy and the tests of the engine's core, on NumPy (one minute)
+# make check-python PYTHON=python3.12   the tests that need neither PyTorch nor CuPy, with another Python
 # make gradcheck   every operation's gradients against three other ways to compute them
 # make mutants     how many small faults in the derivative code the suite catches (40 minutes)
 # make bench       time and memory against other libraries (half an hour)
@@ -16,7 +17,7 @@ ARGS ?=
 CORE := autograd creation dtype functional nn operations optim random tensor
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: train test test-numpy test-pretend check gradcheck mutants bench bench-gpu gpu-counts docs lint format clean
+.PHONY: train test test-numpy test-pretend check check-python gradcheck mutants bench bench-gpu gpu-counts docs lint format clean
 
 train: .venv/run.stamp
 	$(BIN)/python -m nin.train $(ARGS)
@@ -24,7 +25,7 @@ train: .venv/run.stamp
 test: .venv/test.stamp # CuPy is for Linux
 	$(MAKE) --keep-going test-numpy $(if $(filter Linux,$(shell uname)),test-pretend)
 
-test-numpy test-pretend check: export OMP_NUM_THREADS := 1 # as there is a process a core
+test-numpy test-pretend check check-python: export OMP_NUM_THREADS := 1 # as there is a process a core
 
 test-numpy: .venv/test.stamp
 	$(PYTEST) $(ARGS)
@@ -34,6 +35,15 @@ test-pretend: .venv/test.stamp build/cupy-cuda13x
 
 check: lint
 	$(PYTEST) $(CORE:%=tests/test_%.py) $(ARGS)
+
+OTHER := build/$(notdir $(PYTHON))
+FREE = $(shell grep -LE 'torch|table|mutation|twin|pretend|processes|import cupy' tests/test_*.py)
+
+check-python:
+	$(PYTHON) -m venv $(OTHER)
+	$(OTHER)/bin/python -m pip install --quiet --editable . pytest pytest-xdist hypothesis
+	$(OTHER)/bin/python -m minicnn.gradcheck
+	$(PYTEST:$(BIN)%=$(OTHER)/bin%) $(FREE) $(ARGS)
 
 gradcheck: .venv/test.stamp
 	$(BIN)/python -m minicnn.gradcheck $(ARGS)
