@@ -28,8 +28,7 @@ from typing import Any, NamedTuple
 
 from .backends import Array, Backend, as_array, backend_of, is_array
 from .grad_mode import is_grad_enabled
-from .versions import Version, change_since, version, versions
-from .versions import changed_in_place as changed_in_place
+from .versions import Version, change_since, changed_in_place, version, versions
 
 VJP = Callable[[Array], Array]
 

@@ -12,14 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 from . import context, random
-from .autograd import changed_in_place
 from .backends import backend_of
 from .backends.protocol import GraphPool
 from .grad_mode import is_grad_enabled
 from .nn.module import Module
 from .optim import SGD
 from .tensor import Tensor
-from .versions import owner, version
+from .versions import changed_in_place, owner, version
 
 MOST = 16  # states that are remembered, each with the weights that it is of
 

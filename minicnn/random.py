@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from . import backends, context
 from .arguments import ArgumentError, whole
+from .backends.protocol import Key as Key
 
 
 class Counted(NamedTuple):
@@ -21,9 +22,6 @@ class Counted(NamedTuple):
 
     array: backends.Array
     ahead: int
-
-
-Key = tuple[int, Any]  # a seed, and a count: an int or Counted
 
 
 _counting = threading.RLock()  # for all generators, as nobody holds it for long

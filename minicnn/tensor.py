@@ -377,7 +377,7 @@ class Tensor(Stored):
             raise ArgumentError(f"@: {self.dtype} and {other.dtype}; .to(dtype) converts one")
         return elementwise.binary(matrix.matmul, self, other)
 
-    # --- functions --------------------------------------------------------------------------------
+    # --- functions -------------------------------------------------------------------------------
 
     def abs(self) -> Tensor:
         """The elements without their sign. The derivative at 0 is 0."""

@@ -84,7 +84,7 @@ class Training:
         self.executor = executor
         self._step = executor.prepare(self._counted, self.optimizer)
 
-    # --- where it is ---------------------------------------------------------------------------
+    # --- where it is -----------------------------------------------------------------------------
 
     def _begin_epoch(self) -> None:
         self.epoch += 1
@@ -126,7 +126,7 @@ class Training:
 
         return come
 
-    # --- the loop ------------------------------------------------------------------------------
+    # --- the loop --------------------------------------------------------------------------------
 
     def fit(self) -> None:
         """Train to the end of the last epoch."""

@@ -1,7 +1,7 @@
 """The NumPy backend: arrays in the computer's own memory.
 
 What each primitive computes is said in `protocol.py`. Image arrays are channels-last here, too: a
-patch row is then one contiguous run of kw·C numbers, and every loop below runs over channels
+row of a window is then one contiguous run of kw·C numbers, and every loop below runs over channels
 innermost.
 """
 
@@ -87,7 +87,7 @@ def graph_pool() -> None:
     return None
 
 
-# --- elementwise ---------------------------------------------------------------------------
+# --- elementwise ---------------------------------------------------------------------------------
 
 
 def _blockwise(function: Callable[..., Any], *arrays: Array) -> Array:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from .windows import Pair, Window
 
 Array = Any  # numpy.ndarray or cupy.ndarray
-Key = tuple[int, Any]  # a seed and a count: see minicnn/random.py
+Key = tuple[int, Any]  # a seed, and a count: an int, or a `random.Counted`
 
 
 class SGDOptions(NamedTuple):

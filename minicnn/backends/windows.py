@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-Pair = tuple[int, int]  # vertical, horizontal
+from ..arguments import Pair as Pair
+
 Pads = tuple[Pair, Pair]  # ((top, bottom), (left, right)): rows and columns around the image
 
 NO_PADS: Pads = ((0, 0), (0, 0))

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ..arguments import ArgumentError
-from ..autograd import changed_in_place
 from ..backends import Array, as_array, backend_of, host, is_array
 from ..creation import zeros
 from ..dtype import float32, float64, is_floating
 from ..functional import ShapeError
 from ..tensor import Tensor
+from ..versions import changed_in_place
 
 Self = TypeVar("Self", bound="Module")
 
@@ -189,7 +189,7 @@ class Module:
     def named_modules(
         self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
-        """This module and all below it, with their paths: "", "0", "0.weight"'s "0", …
+        """This module and all below it, with their paths: "", "0", "0.1", …
 
         One that is in several places comes once, by its first path, unless `remove_duplicate` is
         off. Those in `memo` are passed over.
@@ -329,7 +329,7 @@ class Module:
             if not is_floating(tensor.dtype):
                 moved = tensor.detach().to(moved.device)
             if moved.array is not tensor.array:
-                tensor.data, tensor.grad_home = moved, None
+                tensor.data = moved
                 if tensor.grad is not None:
                     tensor.grad = tensor.grad.to(*targets, **named)
         return self

@@ -90,7 +90,7 @@ def grid(size: Pair) -> Pair:
 
 
 def columns(backend: Backend, count: int) -> list[slice]:
-    """Cut the columns of a product into chunks, at least one."""
+    """Cut the columns of a product into parts, at least one."""
     most = max(count, 1) if backend.costly_launches else COLUMNS
     return [slice(i, min(i + most, count)) for i in range(0, max(count, 1), most)]
 

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..arguments import ArgumentError, real, whole
-from ..autograd import changed_in_place
 from ..backends import Array, backend_of
 from ..backends.protocol import SGDOptions
 from ..nn.module import Parameter, value_for, zero_grad
 from ..tensor import Tensor
-from ..versions import owner
+from ..versions import changed_in_place, owner
 from .flat import Flat
 
 Group = dict[str, Any]  # "params", and options

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ...arguments import ArgumentError, real
-from ...autograd import changed_in_place, common_backend
+from ...autograd import common_backend
 from ...backends import Array
 from ...backends.layout import room
 from ...creation import zeros
 from ...tensor import Tensor
-from ...versions import owner
+from ...versions import changed_in_place, owner
 
 
 def clip_grad_norm_(
