@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import minicnn
 from minicnn.backends import Array
@@ -14,12 +16,13 @@ from minicnn.vision import datasets
 from minicnn.vision.image_dataset import ImageDataset
 
 from .presets import Preset
-from .silhouettes import Silhouettes
+from .silhouettes import SIZES, Silhouettes
 
 NAMES = {"fashion-mnist": "Fashion-MNIST", "silhouettes": "silhouettes"}
 
 
 Images = ImageDataset | Subset
+Transform = Callable[[Any], Any]
 
 
 @dataclass
@@ -63,7 +66,8 @@ def load(preset: Preset, directory: str | os.PathLike[str] = "data") -> tuple[Da
             )
             name = "silhouettes"
     if name == "silhouettes":
-        train, test = Silhouettes(True, transforms[0]), Silhouettes(False, transforms[1])
+        train = _drawn(True, transforms[0], preset.limit_train)
+        test = _drawn(False, transforms[1], preset.limit_test)
     data = Data(
         NAMES[name],
         source,
@@ -72,6 +76,11 @@ def load(preset: Preset, directory: str | os.PathLike[str] = "data") -> tuple[Da
         test.data.array[: preset.limit_test or None],
     )
     return data, replace(preset, dataset=name)
+
+
+def _drawn(train: bool, transform: Transform, limit: int) -> Silhouettes:
+    """Silhouettes, no more than will be used."""
+    return Silhouettes(train, transform, size=min(limit or SIZES[train], SIZES[train]))
 
 
 def _first(dataset: ImageDataset, n: int) -> Images:

@@ -25,6 +25,9 @@ NUMBERS = 64  # random numbers there are for one garment
 Outline = tuple[tuple[float, float], ...]  # convex, clockwise: x to the right, y down, -1 … 1
 
 
+SIZES = {True: 60_000, False: 10_000}  # for training and for testing
+
+
 class Silhouettes(ImageDataset):
     """Images of clothing drawn by this program: 60,000 for training or 10,000 for testing.
 
@@ -43,8 +46,7 @@ class Silhouettes(ImageDataset):
         size: int | None = None,
         seed: int = 0,
     ) -> None:
-        default = 60_000 if train else 10_000
-        size = default if size is None else whole("Silhouettes", "size", size, 1)
+        size = SIZES[bool(train)] if size is None else whole("Silhouettes", "size", size, 1)
         streams = Generator().manual_seed(whole("Silhouettes", "seed", seed)).split()
         # Even streams are for testing, odd ones for training.
         sheets = [streams.fold_in(2 * i + bool(train)) for i in range(-(-size // SHEET))]

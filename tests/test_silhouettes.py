@@ -1,9 +1,13 @@
 """The drawn data set: what its images and labels are, and that the seed alone decides them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import minicnn
+from nin import data, silhouettes
+from nin.presets import PRESETS
 from nin.silhouettes import GARMENTS, SHEET, Silhouettes
 
 pytestmark = pytest.mark.cpu
@@ -110,3 +114,12 @@ def test_numpys_numbers_are_sizes_and_seeds(sample):
 def test_an_impossible_seed_is_refused(seed):
     with pytest.raises(ValueError, match="Silhouettes: seed must be an int"):
         Silhouettes(size=1, seed=seed)
+
+
+def test_only_what_a_preset_uses_is_drawn(monkeypatch):
+    sizes, real = [], silhouettes._sheet
+    monkeypatch.setattr(silhouettes, "_sheet", lambda rng: sizes.append(1) or real(rng))
+    few = replace(PRESETS["quick"], dataset="silhouettes", limit_train=1500, limit_test=100)
+    found, _ = data.load(few)
+    assert (len(found.train), len(found.test), len(sizes)) == (1500, 100, 3)
+    np.testing.assert_array_equal(found.pictures, Silhouettes(False, size=100).data.array)
