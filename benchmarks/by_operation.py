@@ -22,9 +22,9 @@ import threadpoolctl
 import minicnn
 from minicnn import context, nn
 from minicnn.operations.winograd import FixedFilters
+from nin.networks import named_layers
 from nin.presets import PRESETS
 
-from .convolution import leaves
 from .cpu import save
 
 COLUMNS = ("forward", "d input", "d weight", "d bias")
@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
 
     preset = PRESETS[args.preset]
     n, size = preset.micro_batch, preset.image_size
-    layers = list(leaves(PRESETS[args.preset].build()))
+    layers = [layer for _, layer in named_layers(PRESETS[args.preset].build())]
     x, y = minicnn.randn(n, 1, size, size), minicnn.tensor(np.arange(n) % 10)
     times: Times = defaultdict(list)
     fixed = FixedFilters(p.array for layer in layers for p in layer.parameters())

@@ -23,18 +23,12 @@ import threadpoolctl
 import minicnn
 from minicnn import context, nn
 from minicnn.operations.winograd import FixedFilters
+from nin.networks import named_layers
 from nin.presets import PRESETS
 
 from .cpu import gemm_peak, save
 
 WAYS = ("forward", "d input", "d weight")
-
-
-def leaves(module: nn.Module) -> list[nn.Module]:
-    """The layers, in order."""
-    if not isinstance(module, nn.Sequential):
-        return [module]
-    return [leaf for child in module for leaf in leaves(child)]
 
 
 def inputs(preset: str, n: int) -> list[tuple[nn.Module, tuple[int, ...], tuple[int, ...]]]:
@@ -43,7 +37,7 @@ def inputs(preset: str, n: int) -> list[tuple[nn.Module, tuple[int, ...], tuple[
     x = minicnn.randn(n, 1, size, size)
     found: list[tuple[nn.Module, tuple[int, ...], tuple[int, ...]]] = []
     with minicnn.no_grad():
-        for layer in leaves(PRESETS[preset].build()):
+        for _, layer in named_layers(PRESETS[preset].build()):
             y = layer(x)
             if isinstance(layer, (nn.Conv2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d)):
                 found.append((layer, tuple(x.shape), tuple(y.shape)))

@@ -25,7 +25,7 @@ from .schema import ValueCheck
 
 STUCK = 3
 
-DEVICES = {"numpy": "cpu", "cupy": "cuda"}
+DEVICES = {name: device for device, name in backends.NAMES.items()}  # by --backend
 
 
 class Parser(console.Parser):

@@ -52,7 +52,7 @@ class OnThreads:
         self, model: nn.Module, micro_batch: int, threads: int | None = None, blas_threads: int = 1
     ) -> None:
         self.model = model
-        self._pieces = MicroBatches(
+        self._micro_batches = MicroBatches(
             model, threads=threads, micro_batch=micro_batch, blas_threads=blas_threads
         )
 
@@ -60,11 +60,11 @@ class OnThreads:
         return step
 
     def backward(self, criterion: Criterion, x: Tensor, y: Tensor) -> Tensor:
-        loss = self._pieces.backward(criterion, x, y)
+        loss = self._micro_batches.backward(criterion, x, y)
         return minicnn.tensor(loss, dtype=self.loss_dtype, device="cpu")
 
     def predict(self, x: Tensor) -> Tensor:
-        return self._pieces.predict(x)
+        return self._micro_batches.predict(x)
 
     def score(self, x: Tensor, y: Tensor) -> Tensor:
         return score(self.predict(x), y)

@@ -9,7 +9,7 @@ when they don't.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from minicnn import Tensor, nn, no_grad
 from minicnn.backends import backend_of
 
 from .fit import Row, Training
+from .networks import named_layers
 from .schema import Misfit, choice, exactly, items, maybe, number, record, text, truth, whole
 from .state import LOSS
 
@@ -68,15 +69,6 @@ class Finding:
         return self.kind in ("stuck", "dead", "diverged")
 
 
-def leaves(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """The layers of nested Sequentials with their paths, in the order in which they are applied."""
-    if not isinstance(model, nn.Sequential):
-        yield prefix, model
-        return
-    for i, child in enumerate(model):
-        yield from leaves(child, f"{prefix}.{i}" if prefix else str(i))
-
-
 def look(model: nn.Module, images: Tensor, step: int, loss: float) -> Look:
     """Take the images through the network, layer by layer, without dropout; read the gradients."""
     modes = [module.training for module in model.modules()]
@@ -84,7 +76,7 @@ def look(model: nn.Module, images: Tensor, step: int, loss: float) -> Look:
     dead, gradients, weights, not_finite = {}, {}, {}, ""
     x = images
     with no_grad():
-        for path, layer in leaves(model):
+        for path, layer in named_layers(model):
             x = layer(x)
             if isinstance(layer, nn.ReLU):
                 dead[path] = float(_silent(x).mean())
@@ -156,7 +148,7 @@ class Monitor:
 
     def check_state(self, state: Any, steps: int) -> None:
         """Raise Misfit, which names the field, if it is not from `state()` after so many steps."""
-        layers = dict(leaves(self.training.model))
+        layers = dict(named_layers(self.training.model))
         relus = [path for path, layer in layers.items() if isinstance(layer, nn.ReLU)]
         trained = [path for path, layer in layers.items() if list(layer.parameters())]
         norms = record(dict.fromkeys(trained, number(0, finite=False)))

@@ -7,7 +7,7 @@ networks in PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from minicnn import nn
 
@@ -106,3 +106,12 @@ NETWORKS: dict[str, Callable[[], nn.Sequential]] = {
     "paper": paper,
     "quick": quick,
 }
+
+
+def named_layers(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """The layers of nested Sequentials with their paths, in the order in which they are applied."""
+    if not isinstance(model, nn.Sequential):
+        yield prefix, model
+        return
+    for i, child in enumerate(model):
+        yield from named_layers(child, f"{prefix}.{i}" if prefix else str(i))

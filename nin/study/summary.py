@@ -23,7 +23,7 @@ from minicnn.parallel import available_cores
 
 from ..command_line import argument
 from ..executors import executor_for
-from ..health import leaves
+from ..networks import named_layers
 from ..presets import PRESETS, Preset
 from ..schema import whole
 from ..table import Column
@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def stages(model: nn.Module) -> list[nn.Module]:
     """The layers in order; a ReLU that follows a convolution together with it."""
     found: list[nn.Module] = []
-    for _, layer in leaves(model):
+    for _, layer in named_layers(model):
         if isinstance(layer, nn.ReLU) and found and isinstance(found[-1], nn.Conv2d):
             found[-1] = nn.Sequential(found[-1], layer)
         else:
