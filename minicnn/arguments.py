@@ -30,6 +30,13 @@ class ArgumentTypeError(ArgumentError, TypeError):
     """An argument that is not even of the right kind; a program that catches TypeError has it."""
 
 
+def type_name(value: Any) -> str:
+    """A value's type as messages name it: with its module, as others have Tensors, too."""
+    kind = type(value)
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return f"{module}{kind.__qualname__}"
+
+
 def number(value: Any) -> bool | int | float:
     """A number as Python's own: whole numbers stay whole, other real ones become floats.
 
@@ -47,7 +54,7 @@ def number(value: Any) -> bool | int | float:
     kind = getattr(getattr(value, "dtype", None), "kind", "")
     if kind and kind in "biuf" and getattr(value, "ndim", 1) == 0:
         return value.item()
-    raise TypeError(f"expected a number, got {type(value).__module__}.{type(value).__qualname__}")
+    raise TypeError(f"expected a number, got {type_name(value)}")
 
 
 def _is_bool(value: Any) -> bool:

@@ -17,7 +17,7 @@ from .device import DeviceLike, as_device
 from .dtype import DType, as_dtype, dtype_of_number, fitting, float32, float64, int64, result_type
 from .operations import shape
 from .random import Generator
-from .tensor import Tensor
+from .tensor import Tensor, tensor_argument
 
 __all__ = ["arange", "cat", "from_numpy", "full", "ones", "ones_like", "rand", "randint", "randn"]
 __all__ += ["randperm", "stack", "tensor", "zeros", "zeros_like"]
@@ -157,8 +157,7 @@ def ones_like(
 def _like(
     name: str, input: Tensor, dtype: DType, device: DeviceLike, requires_grad: bool, value: int
 ) -> Tensor:
-    if not isinstance(input, Tensor):
-        raise TypeError(f"{name}: input must be a Tensor, got {type(input).__name__}")
+    tensor_argument(name, "input", input)
     backend = backends.backend_of(input.array) if device is None else _backend(device)
     dtype = input.dtype if dtype is None else as_dtype(name, dtype)
     if backend is backends.backend_of(input.array):  # in its memory order
@@ -210,7 +209,7 @@ def rand(
 ) -> Tensor:
     """A tensor of this size, uniform on [0, 1)."""
     dtype, size = _random_dtype("rand", dtype), sizes_of("rand", size, 0)
-    key = random.source(generator).next_key()
+    key = random.next_key("rand", generator)
     return Tensor(_backend(device).uniform(key, size, dtype), requires_grad)
 
 
@@ -269,15 +268,12 @@ def _drawn(
 ) -> Tensor:
     """A tensor of the numbers draw(key, *what), which are drawn on the host."""
     backends.refuse_capture(f"{name}()")
-    numbers = draw(random.source(generator).next_key(), *what)
+    numbers = draw(random.next_key(name, generator), *what)
     return Tensor(_backend(device).from_host(numbers), requires_grad)
 
 
 def _tensors(name: str, tensors: Iterable[Tensor]) -> list[Tensor]:
-    found = list(tensors)
-    for i, t in enumerate(found):
-        if not isinstance(t, Tensor):
-            raise TypeError(f"{name}: number {i} must be a Tensor, got {type(t).__name__}")
+    found = [tensor_argument(name, f"number {i}", t) for i, t in enumerate(tensors)]
     if not found:
         raise ArgumentError(f"{name}: got no tensors")
     common_backend(name, *found)

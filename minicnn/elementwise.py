@@ -12,7 +12,7 @@ from functools import partial
 from numbers import Number
 from typing import Any
 
-from .arguments import ArgumentError, ArgumentTypeError, number
+from .arguments import ArgumentError, ArgumentTypeError, number, type_name
 from .autograd import Variable, common_backend
 from .backends import as_array, backend_of
 from .dtype import DType, float32, is_floating, kind, result_type, wrapped
@@ -29,8 +29,8 @@ def operand(name: str, x: Any) -> Any:
         return number(x)
     except TypeError:
         raise TypeError(
-            f"{name}: expected a Tensor or a number beside a Tensor, got"
-            f" {type(x).__module__}.{type(x).__qualname__}; minicnn.tensor(…) makes one"
+            f"{name}: expected a Tensor or a number beside a Tensor, got {type_name(x)};"
+            " minicnn.tensor(…) makes one"
         ) from None
 
 

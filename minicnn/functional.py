@@ -20,7 +20,7 @@ from .dtype import float32, is_floating
 from .operations import convolution, matrix, pooling, winograd
 from .operations import dropout as _dropout
 from .operations import softmax as _softmax
-from .tensor import Tensor
+from .tensor import Tensor, tensor_argument
 
 
 class ShapeError(ArgumentError):
@@ -41,9 +41,7 @@ class ShapeError(ArgumentError):
 
 def _tensor(name: str, argument: str, x: Any, *ndims: int) -> None:
     if not isinstance(x, Tensor):
-        raise TypeError(
-            f"{name}: {argument} must be a Tensor, got {type(x).__module__}.{type(x).__qualname__}"
-        )
+        tensor_argument(name, argument, x)  # which refuses it
     if ndims and x.array.ndim not in ndims:
         axes = " or ".join(map(str, ndims))
         raise ShapeError(f"{name}: {argument} must have {axes} axes, got shape {x.shape}")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from inspect import signature
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from .tensor import Tensor
+from .tensor import Tensor, tensor_argument
 
 __all__ = ["abs", "argmax", "exp", "flatten", "log", "matmul", "max", "mean", "reshape", "sigmoid"]
 __all__ += ["sqrt", "sum"]
@@ -16,18 +16,12 @@ Result = TypeVar("Result")
 Method = Callable[Concatenate[Tensor, P], Result]
 
 
-def _tensor(name: str, input: Any) -> Tensor:
-    if not isinstance(input, Tensor):
-        raise TypeError(f"{name}: input must be a Tensor, got {type(input).__name__}")
-    return input
-
-
 def _function(method: Method[P, Result]) -> Method[P, Result]:
     """The function f(input, …) that calls the method input.f(…), with its signature and text."""
     name = method.__name__
 
     def call(input: Any, *args: Any, **kwargs: Any) -> Any:
-        return getattr(_tensor(name, input), name)(*args, **kwargs)
+        return getattr(tensor_argument(name, "input", input), name)(*args, **kwargs)
 
     function: Any = call
     shown = signature(method)
@@ -53,4 +47,4 @@ sum = _function(Tensor.sum)
 
 def reshape(input: Tensor, shape: Any) -> Tensor:
     """The same elements in another shape; one size may be -1."""
-    return _tensor("reshape", input).reshape(shape)
+    return tensor_argument("reshape", "input", input).reshape(shape)

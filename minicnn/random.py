@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from . import backends, context
-from .arguments import ArgumentError, whole
+from .arguments import ArgumentError, type_name, whole
 from .backends.protocol import Key as Key
 
 
@@ -43,10 +43,12 @@ class Generator:
         self.manual_seed(0)
 
     def manual_seed(self, seed: int) -> Generator:
+        """Begin anew with this seed, modulo 2⁶⁴."""
         self._seed, self._count = whole("manual_seed", "seed", seed) % 2**64, 0
         return self
 
     def initial_seed(self) -> int:
+        """The seed that it began with."""
         return self._seed
 
     def get_state(self) -> Key:
@@ -121,17 +123,18 @@ def current() -> Generator:
     return context.current().generator or default_generator
 
 
-def source(generator: Generator | None) -> Generator:
-    """The generator that is given, or else this thread's.
+def next_key(name: str, generator: Generator | None) -> Key:
+    """The next key of the generator that is given, or else of this thread's.
 
     Raises TypeError for what is none.
     """
     if generator is None:
-        return current()
+        return current().next_key()
     if not isinstance(generator, Generator):
-        raise TypeError(f"generator must be a minicnn.Generator, got {type(generator).__name__}")
+        got = type_name(generator)
+        raise TypeError(f"{name}: generator must be a minicnn.Generator, got {got}")
     backends.refuse_capture("a generator of one's own")
-    return generator
+    return generator.next_key()
 
 
 def first_row(rows: int) -> int:

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from . import autograd, backends, elementwise
-from .arguments import ArgumentError, ArgumentTypeError
+from .arguments import ArgumentError, ArgumentTypeError, type_name
 from .autograd import Node, Variable
 from .axes import axes_of, axis_of, sizes_of
 from .backends import Array, as_array, backend_of
@@ -29,6 +29,13 @@ class MaxResult(NamedTuple):
 
     values: Tensor
     indices: Tensor
+
+
+def tensor_argument(name: str, argument: str, value: Any) -> Tensor:
+    """The value of an argument. Raises TypeError, naming it, if that is no Tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: {argument} must be a Tensor, got {type_name(value)}")
+    return value
 
 
 def _operators(symbol: str, compute: elementwise.Operator) -> tuple[Binary, Binary, Binary]:
@@ -275,8 +282,7 @@ class Tensor(Stored):
 
     @data.setter
     def data(self, value: Tensor) -> None:
-        if not isinstance(value, Tensor):
-            raise TypeError(f"data: expected a Tensor, got {type(value).__name__}")
+        tensor_argument("data", "value", value)
         if self.requires_grad and not is_floating(value.dtype):
             raise RuntimeError(f"data: this tensor requires grad, and can't become {value.dtype}")
         self.array, self.grad_home = value.array, None
@@ -368,8 +374,7 @@ class Tensor(Stored):
         return self.abs()
 
     def __matmul__(self, other: Tensor) -> Tensor:
-        if not isinstance(other, Tensor):
-            raise TypeError(f"@: expected a Tensor, got {type(other).__name__}")
+        tensor_argument("@", "other", other)
         inner = other.shape[-2] if other.ndim > 1 else other.shape[0] if other.ndim else None
         if not self.ndim or inner != self.shape[-1]:
             raise ArgumentError(f"@: shapes {self.shape} and {other.shape} do not fit")
@@ -424,8 +429,7 @@ class Tensor(Stored):
 
     def copy_(self, other: Tensor) -> Tensor:
         """The values of another tensor, broadcast to this one's shape."""
-        if not isinstance(other, Tensor):
-            raise TypeError(f"copy_: expected a Tensor, got {type(other).__name__}")
+        tensor_argument("copy_", "other", other)
         return self._assign("copy_", other.detach().to(self.device), other)
 
     # --- reductions ------------------------------------------------------------------------------

@@ -484,7 +484,7 @@ def test_freezing_a_network_reaches_every_parameter():
 
 @pytest.mark.parametrize("value", [3, [1.0], np.ones(2), None])
 def test_a_parameter_is_made_of_a_tensor(value):
-    with pytest.raises(TypeError, match="Parameter: expected a Tensor, got"):
+    with pytest.raises(TypeError, match="Parameter: data must be a Tensor, got"):
         nn.Parameter(value)
 
 

@@ -662,7 +662,7 @@ ODD = {
     "a function for a model": (lambda m, x, y: (m.forward, x, y), "model must be a Module"),
     "several outputs": (
         lambda m, x, y: (Pair(), x[:1], y[:1]),
-        "must be a Tensor, got builtins.tuple",
+        "must be a Tensor, got tuple",
     ),
 }
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arguments import type_name
 from . import numpy as host
 from .protocol import Array as Array
 from .protocol import Backend as Backend
@@ -85,7 +86,7 @@ def backend_of(array: Array) -> Backend:
     try:
         return _by_array_type[type(array)]
     except KeyError:
-        raise TypeError(f"expected an array of a minicnn backend, got {type(array)}") from None
+        raise TypeError(f"expected an array of a minicnn backend, got {type_name(array)}") from None
 
 
 def is_array(thing: Any) -> bool:
@@ -102,8 +103,7 @@ def as_array(thing: Any) -> Array:
     if not is_array(thing):
         array_like = isinstance(thing, (np.ndarray, np.generic))
         if not array_like or isinstance(thing, np.ma.MaskedArray):
-            kind = f"{type(thing).__module__}.{type(thing).__qualname__}"
-            raise TypeError(f"expected an array of a minicnn backend, got {kind}")
+            raise TypeError(f"expected an array of a minicnn backend, got {type_name(thing)}")
         thing = np.asarray(thing)
     if thing.dtype.kind not in "biufc" or not thing.dtype.isnative:
         raise TypeError(f"expected numbers in this machine's byte order, got {thing.dtype!r}")

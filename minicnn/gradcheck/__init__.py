@@ -30,7 +30,7 @@ from ..arguments import real
 from ..backends import Array, backend_of
 from ..dtype import float64
 from ..random import Generator, normal
-from ..tensor import Tensor
+from ..tensor import Tensor, tensor_argument
 
 EPS = 6e-6  # ∛u
 COMPLEX_STEP = 1e-30
@@ -202,8 +202,7 @@ def _check_inputs(inputs: Sequence[Any]) -> None:
     if not inputs:
         raise ValueError("gradcheck: no inputs to differentiate with respect to")
     for i, x in enumerate(inputs):
-        if not isinstance(x, Tensor):
-            raise TypeError(f"gradcheck: input {i} must be a Tensor, got {type(x).__name__}")
+        tensor_argument("gradcheck", f"input {i}", x)
         if x.dtype != float64:
             raise TypeError(
                 f"gradcheck: input {i} is {x.dtype}, but only in float64 do numerical derivatives"

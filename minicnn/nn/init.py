@@ -10,8 +10,8 @@ from ..arguments import ArgumentError, real
 from ..backends import backend_of
 from ..dtype import is_floating
 from ..grad_mode import no_grad
-from ..random import Generator, Key, normal, source
-from ..tensor import Tensor
+from ..random import Generator, Key, next_key, normal
+from ..tensor import Tensor, tensor_argument
 
 
 def _fans(tensor: Tensor) -> tuple[int, int]:
@@ -36,13 +36,10 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 def _key(name: str, tensor: Tensor, generator: Generator | None) -> Key:
     """The key of a draw that will fill the tensor. What is refused has used up none."""
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name}: expected a Tensor, got {type(tensor).__name__}")
+    tensor_argument(name, "tensor", tensor)
     if not is_floating(tensor.dtype):
         raise NotImplementedError(f"{name}: expected a floating-point tensor, got {tensor.dtype}")
-    if generator is not None and not isinstance(generator, Generator):
-        raise TypeError(f"{name}: generator must be a Generator, got {type(generator).__name__}")
-    return source(generator).next_key()
+    return next_key(name, generator)
 
 
 def uniform_(
@@ -73,15 +70,18 @@ def normal_(
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
+    """Every element val."""
     with no_grad():
         return tensor.fill_(val)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
+    """Every element 0."""
     return constant_(tensor, 0.0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
+    """Every element 1."""
     return constant_(tensor, 1.0)
 
 

@@ -14,7 +14,7 @@ from ..backends import Array, as_array, backend_of, host, is_array
 from ..creation import zeros
 from ..dtype import float32, float64, is_floating
 from ..functional import ShapeError
-from ..tensor import Tensor
+from ..tensor import Tensor, tensor_argument
 from ..versions import changed_in_place
 
 Self = TypeVar("Self", bound="Module")
@@ -24,9 +24,7 @@ class Parameter(Tensor):
     """A tensor that a module learns: found by `parameters()`, with `requires_grad` set."""
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
-        if not isinstance(data, Tensor):
-            raise TypeError(f"Parameter: expected a Tensor, got {type(data).__name__}")
-        super().__init__(data.array, requires_grad)
+        super().__init__(tensor_argument("Parameter", "data", data).array, requires_grad)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         """A copy without the gradient, as in PyTorch."""

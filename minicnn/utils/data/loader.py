@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arguments import ArgumentError, whole
+from ...arguments import ArgumentError, type_name, whole
 from ...random import Generator, default_generator, permutation
 from .dataset import batch_of, device_of
 
@@ -49,10 +49,8 @@ class DataLoader:
             if value not in (False, True, None):
                 raise ArgumentError(f"DataLoader: {name} must be True or False, got {value!r}")
         if not isinstance(generator, Generator | None):
-            raise TypeError(
-                "DataLoader: generator must be a minicnn.Generator, got"
-                f" {type(generator).__module__}.{type(generator).__qualname__}"
-            )
+            got = type_name(generator)
+            raise TypeError(f"DataLoader: generator must be a minicnn.Generator, got {got}")
         self.dataset, self.generator = dataset, generator
         self.batch_size = whole("DataLoader", "batch_size", batch_size, 1)
         self.num_workers = whole("DataLoader", "num_workers", num_workers, 0)
