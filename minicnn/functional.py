@@ -1,7 +1,9 @@
 """Operations under the names, arguments and semantics of `torch.nn.functional`.
 
 What these functions do is check and translate arguments, in words that name what was wrong; the
-computing, forward and derivative, is in `minicnn/operations/`.
+computing, forward and derivative, is in `minicnn/operations/`. All raise TypeError for what is no
+Tensor, ShapeError where shapes don't fit, ArgumentError for an argument out of range, RuntimeError
+for tensors of several types or devices, and NotImplementedError for what PyTorch alone has.
 """
 
 from __future__ import annotations
@@ -94,16 +96,15 @@ def conv2d(
 
     y[n, o, i, j] = bias[o] + Σ_cuv weight[o, c, u, v] · x[n, c, i·stride + u·dilation, j·…], with
     x padded by `padding` zeros on each side (an int, two, "valid" for none, "same" to keep H×W).
-    Raises ShapeError where shapes don't fit, ArgumentError for arguments out of range and
-    NotImplementedError for groups other than 1.
+    `groups` other than 1 raise NotImplementedError.
     """
     name = "conv2d"
     x = _images(name, input)
     _tensor(name, "weight", weight, 4)
     if groups != 1:
         raise NotImplementedError(f"conv2d: groups must be 1, got {groups}")
-    steps, spread = pair(name, "stride", stride, 1), pair(name, "dilation", dilation, 1)
-    around = conv_padding(name, "padding", padding, steps)
+    stride, dilation = pair(name, "stride", stride, 1), pair(name, "dilation", dilation, 1)
+    padding = conv_padding(name, "padding", padding, stride)
     (_, channels, *size), (_, takes, kh, kw) = x.array.shape, weight.array.shape
     if channels != takes:
         raise ShapeError(
@@ -111,10 +112,10 @@ def conv2d(
             f" {takes}"
         )
     _parameters(name, x, weight, bias)
-    window = Window((kh, kw), steps, spread, _pads(around, (kh, kw), spread))
+    window = Window((kh, kw), stride, dilation, _pads(padding, (kh, kw), dilation))
     pixels = window.output_size((size[0], size[1]))
     if min(pixels) < 1:
-        reach = [d * (k - 1) + 1 for k, d in zip((kh, kw), spread, strict=True)]
+        reach = [d * (k - 1) + 1 for k, d in zip((kh, kw), dilation, strict=True)]
         padded = [n + sum(pads) for n, pads in zip(size, window.pads, strict=True)]
         raise ShapeError(
             f"conv2d: kernel {reach[0]}×{reach[1]} of weight {weight.shape} is larger than the"
@@ -186,7 +187,7 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
-    """The largest element of each window of input (N, C, H, W) or (C, H, W).
+    """The largest element of each window of input (N, C, H, W) or (C, H, W): (N, C, H', W').
 
     `stride` is kernel_size unless given. Padding counts as -inf. With `ceil_mode`, a last window
     that hangs over the edge counts too. Ties send their gradient to the first maximum.
@@ -208,7 +209,7 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Tensor:
-    """The mean of each window of input (N, C, H, W) or (C, H, W).
+    """The mean of each window of input (N, C, H, W) or (C, H, W): (N, C, H', W').
 
     A window's sum is divided by its number of elements: with padding or, unless
     `count_include_pad`, without; or by `divisor_override`. An overhang is never counted.
@@ -234,13 +235,13 @@ def _pool_window(
 ) -> Window:
     """The window of a pooling; where the last one hangs over, the padding there is larger."""
     kernel = pair(name, "kernel_size", kernel_size, 1)
-    steps = kernel if stride is None else pair(name, "stride", stride, 1)
-    around, spread = pair(name, "padding", padding, 0), pair(name, "dilation", dilation, 1)
+    stride = kernel if stride is None else pair(name, "stride", stride, 1)
+    padding, dilation = pair(name, "padding", padding, 0), pair(name, "dilation", dilation, 1)
     pads = []
-    for length, k, s, p, d in zip(x.shape[2:], kernel, steps, around, spread, strict=True):
+    for length, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True):
         if 2 * p > k:
             raise ArgumentError(
-                f"{name}: padding {around} is more than half of kernel_size {kernel}"
+                f"{name}: padding {padding} is more than half of kernel_size {kernel}"
             )
         reach = d * (k - 1) + 1
         room = length + 2 * p - reach
@@ -249,11 +250,11 @@ def _pool_window(
             count -= 1  # a window must start inside the image or its first padding
         if count < 1 or length < 1:
             raise ShapeError(
-                f"{name}: kernel_size {kernel} (dilation {spread}) is larger than the padded"
+                f"{name}: kernel_size {kernel} (dilation {dilation}) is larger than the padded"
                 f" input {x.shape}"
             )
         pads.append((p, max(0, (count - 1) * s + reach - length - p)))
-    return Window(kernel, steps, spread, (pads[0], pads[1]))
+    return Window(kernel, stride, dilation, (pads[0], pads[1]))
 
 
 def _pool_scale(
@@ -279,7 +280,7 @@ def _regions(length: int, count: int) -> list[Pair]:
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
-    """Means over an H'×W' grid of regions of input (N, C, H, W) or (C, H, W).
+    """Means over an H'×W' grid of regions of input (N, C, H, W) or (C, H, W): (N, C, H', W').
 
     `output_size` is H' = W', or two sizes, either of which may be None to keep that axis. With 1 it
     is global average pooling (Lin, Chen and Yan 2013, section 3.2).

@@ -109,7 +109,7 @@ class MicroBatches:
             raise RuntimeError("MicroBatches: called by a model that runs in micro-batches itself")
         rounds = -(-n // (self.micro_batch * self.threads))
         count = max(1, min(n, rounds * self.threads))  # so that each thread gets as many images
-        pieces = [slice(i * n // count, (i + 1) * n // count) for i in range(count)]
+        pieces = cpu_threads.parts(n, count)
         fixed = FixedFilters(p.array for p in self.model.parameters())
         inherited = replace(context.current(), threads=self.blas_threads, fixed_filters=fixed)
         recording, failed = is_grad_enabled(), threading.Event()

@@ -27,6 +27,7 @@ from .kernels.updates import norm, sgd, shrink
 from .kernels.windows import col2im, im2col, max_pool, max_unpool, sum_pool, sum_unpool
 from .layout import memory_order
 from .protocol import Array
+from .threads import parts
 
 device_type = "cuda"
 costly_launches = True
@@ -70,10 +71,8 @@ def capturing() -> bool:
 
 
 def chunks(n: int, bytes_each: int) -> list[slice]:
-    # Of one length, or nearly.
     longest = max(1, CHUNK_BYTES // max(1, bytes_each))
-    count = max(1, -(-n // longest))
-    return [slice(i * n // count, (i + 1) * n // count) for i in range(count)]
+    return parts(n, max(1, -(-n // longest)))
 
 
 def for_chunks(work: Callable[[slice], None], chunks: Sequence[slice]) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import lru_cache, reduce
-from itertools import pairwise
 from operator import iadd
 from typing import TypeVar
 
@@ -129,6 +128,11 @@ def _cut(n: int, bytes_each: int, most: int) -> list[slice]:
     return [slice(i, i + size) for i in range(0, max(n, 1), size)]
 
 
+def parts(n: int, count: int) -> list[slice]:
+    """n things in `count` parts of one length, or nearly."""
+    return [slice(i * n // count, (i + 1) * n // count) for i in range(count)]
+
+
 def for_chunks(work: Callable[[slice], None], chunks: Sequence[slice]) -> None:
     if len(chunks) == 1:
         work(chunks[0])
@@ -154,7 +158,6 @@ def spread(work: Callable[[Sequence[Item]], Result], items: Sequence[Item]) -> l
     n = min(count(), len(items)) if len(items) > 1 else 1
     if n == 1:
         return [work(items)]
-    ends = [i * len(items) // n for i in range(n + 1)]
     inherited = context.current()
 
     def take(own: Sequence[Item]) -> Result:
@@ -162,7 +165,7 @@ def spread(work: Callable[[Sequence[Item]], Result], items: Sequence[Item]) -> l
             return work(own)
 
     with blas_threads(1):
-        return all_done(_pool(n), take, [items[i:j] for i, j in pairwise(ends)])
+        return all_done(_pool(n), take, [items[part] for part in parts(len(items), n)])
 
 
 def all_done(
