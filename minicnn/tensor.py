@@ -309,7 +309,9 @@ class Tensor(Stored):
             if there is not source:
                 backends.refuse_capture(f"to({str(Device(device))!r})")
                 moved = arithmetic.to_device(moved, source, there)
-        return moved if dtype is None else converted(moved, as_dtype("to", dtype))
+        if dtype is None or moved.dtype == dtype:  # its own may be complex, in gradcheck
+            return moved
+        return converted(moved, as_dtype("to", dtype))
 
     def cpu(self) -> Tensor:
         return self.to("cpu")

@@ -53,6 +53,20 @@ def test_a_right_derivative_passes(method):
     assert len(report.comparisons) == 5
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: minicnn.cat([x, 2 * x]),
+        lambda x: minicnn.stack([x, 2 * x], dim=1),
+        lambda x: x.to(x) * x.sum(dtype=x.dtype),
+        lambda x: x * minicnn.ones(5).double(),
+    ],
+    ids=["cat", "stack", "own type", "constant"],
+)
+def test_tensors_are_brought_to_the_type_of_a_complex_step(function):
+    gradcheck(function, random(5), method="complex")
+
+
 @pytest.mark.parametrize("method", ["central", "complex"])
 def test_a_wrong_derivative_fails(method):
     with pytest.raises(GradcheckError):
