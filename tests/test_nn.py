@@ -8,6 +8,8 @@ import math
 import pickle
 import sys
 from collections import OrderedDict
+from dataclasses import InitVar, dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -738,6 +740,25 @@ def test_a_layer_that_is_derived_names_itself():
 
     with pytest.raises(ValueError, match="Blur: kernel_size must be an int ≥ 1 or two, got 0"):
         Blur(0)
+
+
+@dataclass(eq=False, repr=False)
+class Block(nn.Module):
+    kind: ClassVar[str] = "block"
+    features: InitVar[int]
+    scale: float = 2.0
+    inner: nn.Module = field(init=False)
+    weight: nn.Parameter = field(init=False)
+    later: int = field(init=False)
+
+    def __post_init__(self, features):
+        super().__post_init__()
+        self.inner, self.weight = nn.Linear(features, 1), nn.Parameter(minicnn.ones(1))
+
+
+def test_repr_shows_the_arguments_that_a_module_keeps():
+    text = "Block(\n  scale=2.0\n  (inner): Linear(in_features=3, out_features=1, bias=True)\n)"
+    assert repr(Block(3)) == text
 
 
 def test_repr_reads_like_pytorchs():

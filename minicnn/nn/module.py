@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import Field
+from dataclasses import Field, fields, is_dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -61,7 +61,7 @@ class Module:
 
     A module that is a record of its arguments is a dataclass, with eq=False and repr=False. A field
     that is `arguments.checked` is so whenever it is set, by the constructor or later; the repr
-    shows the fields, but for those with repr=False.
+    shows the fields, but for those with repr=False and what is registered.
     """
 
     training: bool
@@ -350,8 +350,9 @@ class Module:
 
     def extra_repr(self) -> str:
         """What stands between the brackets of a layer's repr."""
-        shown = [field.name for field in _fields(self).values() if field.repr]
-        return ", ".join(f"{name}={getattr(self, name)}" for name in shown)
+        arguments: tuple[Field[Any], ...] = fields(self) if is_dataclass(self) else ()
+        names = [field.name for field in arguments if field.repr and field.name not in self._kinds]
+        return ", ".join(f"{n}={getattr(self, n)}" for n in names if hasattr(self, n))
 
     def __repr__(self) -> str:
         name, extra, modules = type(self).__name__, self.extra_repr(), self.registered(Module)
