@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import context, random
-from .backends import backend_of
+from .backends import Backend, backend_of
 from .backends.protocol import GraphPool
 from .grad_mode import is_grad_enabled
 from .nn.module import Module
@@ -54,14 +54,17 @@ class Captured:
         self.step, self.model, self.optimizer = step, model, optimizer
         self._known: dict[Any, list[Any]] = {}  # how things stood, and those things
         self._launches: dict[Any, _Launch] = {}  # the graphs, by how things stood
-        self._pool: GraphPool | None = None
+        self._pools: dict[Backend, GraphPool | None] = {}
         self._lock = threading.Lock()  # a graph has one memory for its inputs, and one for results
 
     def __call__(self, *inputs: Tensor) -> Any:
         if not inputs:
             raise TypeError("Captured: a step takes at least one tensor, got none")
-        self._pool = self._pool or backend_of(inputs[0].array).graph_pool()
-        if self._pool is None:
+        backend = backend_of(inputs[0].array)
+        if backend not in self._pools:
+            self._pools.setdefault(backend, backend.graph_pool())
+        pool = self._pools[backend]
+        if pool is None:
             return self.step(*inputs)
         if any(x.requires_grad for x in inputs):
             raise RuntimeError("Captured: an input requires grad, which a graph can't fill")
@@ -74,7 +77,7 @@ class Captured:
                 self._known[key] = things
                 return _checked(self.step, inputs)
             if key not in self._launches:
-                self._launches[key] = _Launch(self.step, inputs, self._pool, weights)
+                self._launches[key] = _Launch(self.step, inputs, pool, weights)
             if self.optimizer is not None:
                 self.optimizer.set_rates()
             return self._launches[key](inputs)
@@ -135,7 +138,7 @@ def _tree(model: Module | None) -> list[Module]:
     """A module and all below it; one that is in several places comes as often."""
     found = [] if model is None else [model]
     for module in found:  # which grows meanwhile
-        found += [child for child in vars(module).values() if isinstance(child, Module)]
+        found += [child for child in module.registered(Module).values() if child is not None]
     return found
 
 

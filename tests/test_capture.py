@@ -212,3 +212,27 @@ def test_what_changes_at_every_step_is_remembered_up_to_a_limit(backend):
         layer.p = i / 1e6
         captured(x)
     assert len(captured._known) <= 64
+
+
+def test_tensors_on_the_host_are_never_captured(backend):
+    captured = Captured(lambda x: x.sum())
+    for device in (backend.device_type, "cpu", backend.device_type):
+        results = [captured(minicnn.full((3,), float(i)).to(device)) for i in range(4)]
+        assert {result.device.type for result in results} == {device}
+        assert results[-1].item() == 9
+
+
+class Child(nn.Module):
+    def __init__(self, parent):
+        super().__init__()
+        object.__setattr__(self, "parent", parent)  # which registers nothing
+
+    def forward(self, x):
+        return x * self.parent.factor
+
+
+def test_a_module_may_know_the_one_that_it_is_in(backend):
+    model = Scaled().to(backend.device_type)
+    model.child = Child(model)
+    captured, x = Captured(model.child, model), minicnn.ones(1).to(backend.device_type)
+    assert [captured(x).item() for _ in range(3)] == [2, 2, 2]
