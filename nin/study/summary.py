@@ -1,7 +1,7 @@
 """A network layer by layer: what each layer makes, costs and keeps; checked against a real step.
 
-A ReLU behind a convolution is one layer with it, as the engine runs them. Memory and time are for
-one image, measured on a micro-batch, on one thread, as in `nin.train`.
+A ReLU behind a convolution is one layer with it. Memory and time are for one image, measured on a
+micro-batch, on one thread, as in `nin.train`.
 """
 
 from __future__ import annotations
