@@ -79,9 +79,8 @@ class Checkpoints:
     def write(self, state: State) -> None:
         """Keep one more, and forget all but the newest two. Raises OSError."""
         there = self.files()
-        path = (
-            self.directory / f"checkpoint-{_number(there[-1]) + 1 if there else 1:04}.safetensors"
-        )
+        last = _number(there[-1]) if there else 0
+        path = self.directory / f"checkpoint-{last + 1:04}.safetensors"
         save(path, state)
         whole = [p for p in there if self.good is None or _number(p) <= _number(self.good)]
         kept, self.good = whole[len(whole) - (KEPT - 1) :], path

@@ -94,6 +94,7 @@ class Preset:
             ) from None
 
     def initialise(self, module: nn.Module) -> None:
+        """Give a layer with weights the initial values that `init` says."""
         if self.init == "default" or not isinstance(module, (nn.Conv2d, nn.Linear)):
             return  # PyTorch's default initialisation is what layers are made with
         if self.init == "xavier_uniform":

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
-import minicnn
 from minicnn import nn
 
 from .. import drawing, networks
@@ -20,7 +19,7 @@ from ..presets import PRESETS
 from ..schema import MANY, number
 from ..table import Column
 from . import classics, trial
-from .memory import allocated
+from .memory import allocated, drawn
 from .report import Report
 
 ARGUMENTS = "[flags]"
@@ -96,9 +95,7 @@ def run(args: argparse.Namespace, report: Report) -> None:
         steps = -(-len(data.train) // settings.batch_size)
         settings = replace(settings, epochs=max(1, round(seconds / (step * steps))))
         outcome = trial.train(name, network, settings, data, args.device)
-        n = settings.batch_size
-        x = minicnn.randn(n, 1, size, size, device=args.device)
-        y = minicnn.randint(0, 10, (n,)).to(args.device)
+        x, y = drawn(settings.batch_size, size, args.device)
         _, peak, _ = allocated(network().to(args.device), x, y)
         rows.append({**asdict(outcome), "gap": outcome.gap, "bytes_at_most": peak})
     report.table(COLUMNS, rows, NOTES, across=True)

@@ -9,7 +9,6 @@ import argparse
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import minicnn
 from minicnn import Tensor, nn
 
 from .. import drawing
@@ -18,6 +17,7 @@ from ..presets import PRESETS
 from ..schema import whole
 from ..table import Column
 from . import tape
+from .memory import drawn
 from .report import Report
 
 ARGUMENTS = "PRESET [flags]"
@@ -55,9 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, report: Report) -> None:
     preset = PRESETS[args.preset]
     model = preset.build().to(args.device)
-    n, size = args.batch_size, preset.image_size
-    images = minicnn.randn(n, 1, size, size, device=args.device)
-    labels = minicnn.randint(0, 10, (n,)).to(args.device)
+    images, labels = drawn(args.batch_size, preset.image_size, args.device)
     recorded = tape.read(nn.CrossEntropyLoss()(model(images), labels))
     held = tape.held(recorded, tape.blocks([*model.parameters(), images]))
     names = {id(p): name for name, p in model.named_parameters()}
@@ -72,7 +70,7 @@ def run(args: argparse.Namespace, report: Report) -> None:
     ]
     notes = (
         f"{len(recorded)} operations, which hold {sum(held) / 2**20:.2f} MiB for the backward\n"
-        f"pass of {n} images, beside the images and the parameters."
+        f"pass of {len(images)} images, beside the images and the parameters."
     )
     report.table(COLUMNS, rows, notes)
     vertices = list(layout(recorded, held, names))

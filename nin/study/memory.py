@@ -8,6 +8,12 @@ import minicnn
 from minicnn import Tensor, nn
 
 
+def drawn(n: int, size: int, device: minicnn.device) -> tuple[Tensor, Tensor]:
+    """n images (n, 1, size, size) and their classes (n,), at random: a batch to measure with."""
+    x = minicnn.randn(n, 1, size, size, device=device)
+    return x, minicnn.randint(0, 10, (n,), device=device)
+
+
 def allocated(model: nn.Module, x: Tensor, y: Tensor) -> tuple[int, int | None, int | None]:
     """Bytes, as the allocator counts them.
 

@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import minicnn
 from minicnn import Tensor, context, nn
 from minicnn.autograd import Edge, Node, watching
 from minicnn.backends import Array, threads
@@ -28,7 +27,7 @@ from ..presets import PRESETS, Preset
 from ..schema import whole
 from ..table import Column
 from . import tape
-from .memory import allocated
+from .memory import allocated, drawn
 from .report import Report
 
 ARGUMENTS = "PRESET [flags]"
@@ -215,11 +214,10 @@ def measure(model: list[nn.Module], x: Tensor, y: Tensor, steps: int) -> tuple[l
     return layers, held[-1]
 
 
-def step_seconds(model: nn.Module, preset: Preset, device: Any, steps: int) -> float:
+def seconds_an_image(model: nn.Module, preset: Preset, device: Any, steps: int) -> float:
     """Seconds for an image of a whole batch's forward and backward pass, as `nin.train` runs it."""
-    n, size = preset.batch_size, preset.image_size
-    x = minicnn.randn(n, 1, size, size, device=device)
-    y = minicnn.randint(0, 10, (n,)).to(device)
+    n = preset.batch_size
+    x, y = drawn(n, preset.image_size, device)
     executor = executor_for(model, preset)
     step, loss = executor.backward, nn.CrossEntropyLoss()
     taken = [timed(device, step, loss, x, y)[1] for _ in range(steps + 1)]
@@ -229,13 +227,12 @@ def step_seconds(model: nn.Module, preset: Preset, device: Any, steps: int) -> f
 def run(args: argparse.Namespace, report: Report) -> None:
     preset = PRESETS[args.preset]
     model = preset.build().to(args.device)
-    n, size = preset.micro_batch, preset.image_size
-    x = minicnn.randn(n, 1, size, size, device=args.device)
-    y = minicnn.randint(0, 10, (n,)).to(args.device)
+    n = preset.micro_batch
+    x, y = drawn(n, preset.image_size, args.device)
     layers, loss_held = measure(stages(model), x, y, args.steps)
     model.zero_grad()
     kept, training, prediction = allocated(model, x, y)
-    step = step_seconds(model, preset, args.device, args.steps)
+    in_a_run = seconds_an_image(model, preset, args.device, args.steps)
 
     rows = [layer._asdict() for layer in layers]
     total = {key: sum(row[key] for row in rows) for key in TOTALS}
@@ -248,7 +245,7 @@ def run(args: argparse.Namespace, report: Report) -> None:
         (f"MiB kept for the backward pass, {n} images", mib(held), mib(kept)),
         (f"MiB at most in a training step, {n} images", "", mib(training)),
         (f"MiB at most in a prediction, {n} images", "", mib(prediction)),
-        ("ms an image, forward and backward", f"{1e3 * one_thread:.2f}", f"{1e3 * step:.2f}"),
+        ("ms an image, forward and backward", f"{1e3 * one_thread:.2f}", f"{1e3 * in_a_run:.2f}"),
     )
     headings = ("", "the layers'", "a run's")
     report.table(
@@ -264,7 +261,7 @@ def run(args: argparse.Namespace, report: Report) -> None:
             "parameters": {"layers": total["parameters"], "model": parameters},
             "bytes_kept": {"layers": held, "allocated": kept},
             "bytes_at_most": {"training": training, "prediction": prediction},
-            "seconds_an_image": {"layers": one_thread, "run": step},
+            "seconds_an_image": {"layers": one_thread, "run": in_a_run},
         }
     )
 
