@@ -99,11 +99,12 @@ class MicroBatches:
 
     def _run(
         self, work: Callable[[slice, Sums], Any], n: int, generator: random.Generator
-    ) -> tuple[list[Any], Sums]:
+    ) -> tuple[list[Any], Sums, random.Generator]:
         """work(piece, sums) for all pieces of n images: the results in order, and the sums of all.
 
-        Every piece draws from `generator` as it is, which moves on to where the last one ends.
-        Raises what a piece raises, once all threads have stopped.
+        Every piece draws from `generator` as it is when the threads are free, which moves on to
+        where the last one ends; a clone of it as it was is returned, too. Raises what a piece
+        raises, once all threads have stopped.
         """
         if context.current().images is not None:
             raise RuntimeError("MicroBatches: called by a model that runs in micro-batches itself")
@@ -132,13 +133,14 @@ class MicroBatches:
 
         pool, lock = self._pool_and_lock()
         with lock, cpu_threads.blas_threads(self.blas_threads):
-            draws = [generator.clone() for _ in pieces]
+            before = generator.clone()
+            draws = [before.clone() for _ in pieces]
             totals, *others = cpu_threads.all_done(pool, take, range(self.threads))
             for drawn in draws:
                 generator.catch_up(drawn)
         for sums in others:
             _add(totals, sums)
-        return results, totals
+        return results, totals, before
 
     def _check(self, x: Tensor) -> None:
         """Refuse a model whose images depend on one another, once for its layers and modes."""
@@ -182,7 +184,7 @@ class MicroBatches:
             _add(sums, loss.gradients(g))
             return loss.item()
 
-        losses, sums = self._run(work, len(x), generator)
+        losses, sums, _ = self._run(work, len(x), generator)
         value = sum(losses)
         if not total:  # 0/0, or where labels are smoothed something over 0
             return (math.inf if value else math.nan), sums
@@ -191,9 +193,8 @@ class MicroBatches:
     def _in_two_passes(
         self, criterion: Criterion, x: Tensor, y: Tensor, generator: random.Generator
     ) -> tuple[float, Sums]:
-        before = generator.clone()
-        outputs = self._forward(x, generator).requires_grad_()
-        loss = criterion(outputs, y)
+        outputs, before = self._forward(x, generator)
+        loss = criterion(outputs.requires_grad_(), y)
         if not isinstance(loss, Tensor):
             raise TypeError(f"MicroBatches: the criterion returned {type(loss).__name__}")
         sums = loss.gradients()
@@ -210,7 +211,7 @@ class MicroBatches:
         """model(x), without recording it for gradients."""
         _refuse_others(x)
         self._check(x)
-        return self._forward(x, random.current())
+        return self._forward(x, random.current())[0]
 
     def _outputs(self, x: Tensor) -> Tensor:
         outputs = self.model(x)
@@ -220,10 +221,11 @@ class MicroBatches:
             )
         return outputs
 
-    def _forward(self, x: Tensor, generator: random.Generator) -> Tensor:
+    def _forward(self, x: Tensor, generator: random.Generator) -> tuple[Tensor, random.Generator]:
+        """model(x), and the generator as it was before."""
         with no_grad():
-            outputs, _ = self._run(lambda piece, _: self._outputs(x[piece]), len(x), generator)
-        return creation.cat(outputs)
+            outputs, _, before = self._run(lambda p, _: self._outputs(x[p]), len(x), generator)
+        return creation.cat(outputs), before
 
 
 def _refuse_others(*tensors: Any) -> None:

@@ -128,7 +128,7 @@ def test_a_batch_below_the_micro_batch_is_shared_out_all_the_same():
 
 def test_every_thread_gets_as_many_images():
     batches = MicroBatches(network(), threads=2, micro_batch=3)
-    sizes, _ = batches._run(lambda piece, _: piece.stop - piece.start, 64, minicnn.Generator())
+    sizes, *_ = batches._run(lambda piece, _: piece.stop - piece.start, 64, minicnn.Generator())
     assert [sum(sizes[thread::2]) for thread in (0, 1)] == [32, 32]
     assert max(sizes) == 3
 
@@ -423,6 +423,37 @@ def test_two_threads_may_ask_one_object():
     with ThreadPoolExecutor(4) as pool:
         for got in pool.map(lambda _: array(batches.predict(x)), range(8)):
             np.testing.assert_array_equal(got, want)
+
+
+def test_both_passes_draw_the_same_where_another_thread_had_the_first_turn():
+    asked = threading.Event()
+
+    class Slow(nn.Module):
+        def forward(self, x):
+            if asked.is_set():
+                asked.clear()
+                time.sleep(0.2)  # the other call waits for its turn
+            return x
+
+    weight = nn.Linear(50, 1, bias=False)
+    model = nn.Sequential(Slow(), nn.Dropout(), weight)
+    batches, x, losses = MicroBatches(model, threads=1), minicnn.ones(4, 50), []
+
+    def call():
+        losses.append(batches.backward(lambda output, _: output.sum(), x, x))
+
+    minicnn.manual_seed(0)
+    call()  # the model has been looked at
+    weight.zero_grad()
+    losses.clear()
+    asked.set()
+    threads = [threading.Thread(target=call) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # The losses are linear in the weights, so that their gradients give them back.
+    assert (weight.weight * weight.weight.grad).sum().item() == pytest.approx(sum(losses), rel=1e-5)
 
 
 def test_a_loop_beside_an_evaluation_in_another_thread_learns_as_alone():
