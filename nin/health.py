@@ -139,6 +139,7 @@ class Monitor:
         self.total = 0.0  # loss of the epoch of the last look, up to that
 
     def state(self) -> dict[str, Any]:
+        """All that has been seen, as JSON has it."""
         return {
             "looks": [asdict(each) for each in self.looks],
             "plateau_since": self.plateau_since,

@@ -181,6 +181,7 @@ class Run:
             self.preset = replace(self.preset, seed=seed)
 
     def write_config(self, preset: Preset) -> None:
+        """The settings, from now on these. Raises OSError."""
         self.preset = preset
         atomic.write(self.directory / CONFIG, config.render(preset).encode())
 
@@ -205,6 +206,7 @@ class Run:
             drawing.write(self.directory / HEALTH, lambda: curves.health(looks, name))
 
     def write_model(self, model: nn.Module) -> None:
+        """The weights, and the settings that they were trained with. Raises OSError."""
         settings = config.render(self.preset)
         minicnn.save(model.state_dict(), self.directory / MODEL, {"settings": settings})
 

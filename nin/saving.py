@@ -73,6 +73,7 @@ class Saver(Callback):
         return True
 
     def state(self) -> State:
+        """What a checkpoint holds."""
         arrays, rest = training_state.take(self.training)
         environment = {name: self.run.environment[name] for name in SETUP}
         monitor, events = self.monitor.state(), self.run.events

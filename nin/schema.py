@@ -25,6 +25,7 @@ class Misfit(ArgumentError):
 
 
 def refuse(where: str, expected: str, value: Any) -> NoReturn:
+    """Raise Misfit: what should be there, and what is."""
     raise Misfit(f"{where} must be {expected}, got {reprlib.repr(value)}")
 
 
@@ -38,6 +39,7 @@ class ValueCheck:
     choices: tuple[str, ...] = ()  # of a text, if these are all
 
     def fits(self, value: Any) -> bool:
+        """Whether it is such a value."""
         return type(value) is self.kind and self.holds(value)
 
     def __call__(self, value: Any, where: str) -> Any:

@@ -72,7 +72,7 @@ def concatenate(*xs: Array, axis: int) -> Any:
     return backend_of(xs[0]).xp.concatenate(xs, axis=axis), *vjps
 
 
-def _spread(x: Array, axes: Axes, keepdims: bool) -> Callable[[Array], Array]:
+def _repeating(x: Array, axes: Axes, keepdims: bool) -> Callable[[Array], Array]:
     """The function that repeats a g reduced over `axes` of x along them, to x's shape."""
     xp, shape = backend_of(x).xp, x.shape
     over = range(x.ndim) if axes is None else axes if isinstance(axes, tuple) else (axes,)
@@ -83,15 +83,15 @@ def _spread(x: Array, axes: Axes, keepdims: bool) -> Callable[[Array], Array]:
 
 @operation
 def sum(x: Array, axes: Axes, keepdims: bool) -> Any:
-    return x.sum(axis=axes, keepdims=keepdims), _spread(x, axes, keepdims)
+    return x.sum(axis=axes, keepdims=keepdims), _repeating(x, axes, keepdims)
 
 
 @operation
 def mean(x: Array, axes: Axes, keepdims: bool) -> Any:
-    spread = _spread(x, axes, keepdims)
+    repeat = _repeating(x, axes, keepdims)
     y = x.sum(axis=axes, keepdims=keepdims)
     count = x.dtype.type(x.size / y.size) if y.size else x.dtype.type(1)
-    return y / count, lambda g: spread(g / count)
+    return y / count, lambda g: repeat(g / count)
 
 
 @operation
