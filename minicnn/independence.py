@@ -76,7 +76,8 @@ def _tried(model: Module, images: Tensor, with_noise: bool = False) -> Found | N
             p.data = p.detach() + scale * _noise(p)
     layers = list(model.named_modules())
     before = [_remembered(module) for _, module in layers]
-    with no_grad():
+    still = random.current().clone()  # while other threads may draw
+    with no_grad(), context.using(generator=still):
         _run(model, images, 0)  # what doesn't fit at all is said with the layer's whole path
         found = _first_coupled(model, "", images)
     for (path, module), then in zip(layers, before, strict=True):

@@ -425,6 +425,20 @@ def test_two_threads_may_ask_one_object():
             np.testing.assert_array_equal(got, want)
 
 
+def test_what_another_thread_draws_makes_no_model_coupled():
+    class Beside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dropout = nn.Dropout()
+
+        def forward(self, x):
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(minicnn.rand, 1).result()
+            return self.dropout(x)
+
+    assert MicroBatches(Beside()).predict(minicnn.ones(4, 50)).shape == (4, 50)
+
+
 def test_both_passes_draw_the_same_where_another_thread_had_the_first_turn():
     asked = threading.Event()
 
