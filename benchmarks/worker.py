@@ -159,13 +159,13 @@ def mygrad(preset: str, n: int, threads: int, how: str) -> tuple[Step, Step]:
     threadpoolctl.threadpool_limits(threads, user_api="blas")
     images, labels = draw(preset, n)
     network_layers = layers(preset)
-    parameters, velocity = [], []
+    parameters, momentum_buffers = [], []
     for name, settings in network_layers:
         if name == "conv":
             shape = settings["shape"]
             parameters += [mg.tensor(initial_weights(shape))]
             parameters += [mg.tensor(np.zeros((shape[0], 1, 1), np.float32))]
-    velocity = [np.zeros_like(p.data) for p in parameters]
+    momentum_buffers = [np.zeros_like(p.data) for p in parameters]
     rng = np.random.default_rng(0)
 
     def fitted(x: Any, kernel: int, stride: int, padding: int = 0) -> Any:
@@ -196,7 +196,7 @@ def mygrad(preset: str, n: int, threads: int, how: str) -> tuple[Step, Step]:
     def train() -> Any:
         loss = softmax_crossentropy(forward(True), labels)
         loss.backward()
-        for p, v in zip(parameters, velocity, strict=True):
+        for p, v in zip(parameters, momentum_buffers, strict=True):
             v *= MOMENTUM
             v += p.grad + WEIGHT_DECAY * p.data
             p.data -= LR * v

@@ -91,8 +91,8 @@ def test_an_optimiser_keeps_filters_gradients_and_momentum_in_their_layout():
     optimizer = optim.SGD(layer.parameters(), 0.1, momentum=0.9)
     layer(minicnn.ones(1, 4, 5, 5)).sum().backward()
     optimizer.step()
-    velocity = optimizer.state_dict()["state"][0]["momentum_buffer"].array
-    for x in (layer.weight.array, layer.weight.grad.array, velocity):
+    momentum = optimizer.state_dict()["state"][0]["momentum_buffer"].array
+    for x in (layer.weight.array, layer.weight.grad.array, momentum):
         assert channels_last(x)
 
 

@@ -22,7 +22,7 @@ from nin.presets import PRESETS
 from .arrays import array
 
 BATCH = {"article": 2, "d2l": 2, "paper": 4, "quick": 8}
-STEPS = {"quick": 20}  # of the large ones 3, as each velocity is then made like the one before
+STEPS = {"quick": 20}  # of the large ones 3, as each momentum is then made like the one before
 SGD = {"lr": 0.001, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": True}
 PRECISIONS = [(minicnn.float64, 1e-9), (minicnn.float32, 1e-4)]
 
