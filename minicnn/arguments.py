@@ -144,6 +144,14 @@ def size(name: str, argument: str, value: Any, least: int) -> Size2:
     return both if isinstance(value, Sequence) else both[0]
 
 
+def one_of(name: str, argument: str, value: Any, *choices: str) -> str:
+    """One of these texts. Raises ArgumentError, naming the argument and them, for anything else."""
+    if not isinstance(value, str) or value not in choices:
+        shown = ", ".join(map(repr, choices))
+        raise ArgumentError(f"{name}: {argument} must be one of {shown}, got {value!r}")
+    return value
+
+
 def nonzero(name: str, argument: str, value: Any) -> int:
     """A whole number other than 0. Raises what `whole` raises, and ArgumentError for 0."""
     n = whole(name, argument, value)

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .arguments import one_of
+
 CONV_ALGORITHMS = ("im2col", "winograd", "auto")
 
 
@@ -33,7 +35,7 @@ class Context:
       number.
     - `skip_init`: whether new layers leave their parameters at 0, as `nn.utils.skip_init` does.
 
-    Raises ValueError for another `conv_algorithm`.
+    Raises ArgumentError for another `conv_algorithm`.
     """
 
     conv_algorithm: str = "im2col"
@@ -46,9 +48,7 @@ class Context:
     skip_init: bool = False
 
     def __post_init__(self) -> None:
-        if self.conv_algorithm not in CONV_ALGORITHMS:
-            names = ", ".join(map(repr, CONV_ALGORITHMS))
-            raise ValueError(f"conv_algorithm must be one of {names}, got {self.conv_algorithm!r}")
+        one_of("Context", "conv_algorithm", self.conv_algorithm, *CONV_ALGORITHMS)
 
 
 class _Thread(threading.local):

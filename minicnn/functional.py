@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import context, random
-from .arguments import ArgumentError, Size2, conv_padding, nonzero, pair, real, whole
+from .arguments import ArgumentError, Size2, conv_padding, nonzero, one_of, pair, real, whole
 from .autograd import common_backend
 from .axes import axis_of
 from .backends import Array, backend_of, constant
@@ -366,10 +366,8 @@ def _loss_arguments(name: str, input: Any, target: Any, **deprecated: Any) -> tu
 
 def _reduce(name: str, input: Tensor, losses: Tensor, reduction: str, total: Any) -> Tensor:
     """A batch's losses, or their sum, or that over `total`, the weight they stand for."""
-    if reduction == "none":
+    if one_of(name, "reduction", reduction, "mean", "sum", "none") == "none":
         return losses if input.ndim > 1 else losses.squeeze(0)
-    if reduction not in ("sum", "mean"):
-        raise ArgumentError(f"{name}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
     return losses.sum() if reduction == "sum" else _softmax.mean_loss(losses, total)
 
 

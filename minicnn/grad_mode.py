@@ -95,11 +95,7 @@ class set_grad_enabled(_Recording):
 
     def __call__(self, function: Function) -> Function:
         _mode.recording = self._outside  # it was made for the function alone
-        return _fixed(self.mode)(function)
-
-
-def _fixed(mode: bool) -> _Recording:
-    return enable_grad() if mode else no_grad()
+        return (enable_grad() if self.mode else no_grad())(function)
 
 
 class _Switch(_Recording):

@@ -101,7 +101,7 @@ def test_any_cycle_is_pytorchs_and_stays_at_its_end(total, rise, strategy, numbe
     [
         ({"total_steps": 0}, "total_steps must be an int ≥ 1, got 0"),
         ({"total_steps": 5, "pct_start": 1.5}, "pct_start must be .* and at most 1, got 1.5"),
-        ({"total_steps": 5, "anneal_strategy": "exp"}, "must be cos or linear, got 'exp'"),
+        ({"total_steps": 5, "anneal_strategy": "exp"}, "must be one of 'cos', 'linear', got 'exp'"),
         ({"total_steps": 5}, "cycle_momentum needs an optimiser with momentum"),
         ({"total_steps": 5.0}, "total_steps must be an int ≥ 1, got 5.0"),
         ({}, "total_steps, or epochs and steps_per_epoch, must be given"),

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from .. import grad_mode
-from ..arguments import real
+from ..arguments import one_of, real
 from ..backends import Array, backend_of
 from ..dtype import float64
 from ..random import Generator, normal
@@ -122,8 +122,7 @@ def gradcheck(
     """
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     _check_inputs(inputs)
-    if method not in ("central", "complex"):
-        raise ValueError(f"gradcheck: method must be 'central' or 'complex', got {method!r}")
+    one_of("gradcheck", "method", method, "central", "complex")
     eps = real("gradcheck", "eps", eps, above=0)
     generator = Generator().manual_seed(seed).split()  # see _analytic
     with grad_mode.enable_grad():

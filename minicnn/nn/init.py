@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..arguments import ArgumentError, real
+from ..arguments import ArgumentError, one_of, real
 from ..backends import backend_of
 from ..dtype import is_floating
 from ..grad_mode import no_grad
@@ -28,10 +28,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else real("calculate_gain", "param", param)
         return math.sqrt(2 / (1 + slope**2))
-    if nonlinearity not in gains:
-        names = ", ".join([*gains, "leaky_relu"])
-        raise ArgumentError(f"init: nonlinearity must be one of {names}, got {nonlinearity!r}")
-    return gains[nonlinearity]
+    return gains[one_of("init", "nonlinearity", nonlinearity, *gains, "leaky_relu")]
 
 
 def _key(name: str, tensor: Tensor, generator: Generator | None) -> Key:
@@ -104,9 +101,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | Non
 
 
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
-    if mode not in ("fan_in", "fan_out"):
-        raise ArgumentError(f"init: mode must be 'fan_in' or 'fan_out', got {mode!r}")
-    fan = _fans(tensor)[mode == "fan_out"]
+    fan = _fans(tensor)[one_of("init", "mode", mode, "fan_in", "fan_out") == "fan_out"]
     return calculate_gain(nonlinearity, a) / math.sqrt(max(fan, 1))  # 0 where nothing is to fill
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from ..arguments import ArgumentError, real, whole
+from ..arguments import ArgumentError, one_of, real, whole
 from .sgd import SGD
 
 
@@ -150,13 +150,9 @@ class OneCycleLR(LRScheduler):
             total_steps = epochs * whole(name, "steps_per_epoch", steps_per_epoch, 1)
         self.total_steps = whole(name, "total_steps", total_steps, 1)
         pct_start = real(name, "pct_start", pct_start, least=0, most=1)
-        if anneal_strategy not in ("cos", "linear"):
-            raise ArgumentError(
-                f"{name}: anneal_strategy must be cos or linear, got {anneal_strategy!r}"
-            )
         if cycle_momentum and not all(g.get("momentum") for g in optimizer.param_groups):
             raise ArgumentError(f"{name}: cycle_momentum needs an optimiser with momentum")
-        self.linear = anneal_strategy == "linear"
+        self.linear = one_of(name, "anneal_strategy", anneal_strategy, "cos", "linear") == "linear"
         self.peak = pct_start * self.total_steps - 1  # the step at which the rise ends
         self.max_lr = real(name, "max_lr", max_lr, least=0)
         self.start = self.max_lr / real(name, "div_factor", div_factor, above=0)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from ...arguments import ArgumentError
+from ...arguments import ArgumentError, whole
 from ...device import device as Device
 from ...random import Generator
 from ...tensor import Tensor
@@ -106,13 +105,7 @@ def sample_number(name: str, index: Any, n: int) -> int:
     It is whatever `operator.index` takes but a bool, which is more likely part of a mask. Raises
     TypeError for anything else, and IndexError, which ends a loop, for a sample that isn't there.
     """
-    dtype = getattr(index, "dtype", None)
-    try:
-        if isinstance(index, bool) or getattr(dtype, "kind", "") == "b":
-            raise TypeError
-        i = operator.index(index)
-    except TypeError:
-        raise TypeError(f"{name}: the number of a sample must be an int, got {index!r}") from None
+    i = whole(name, "the number of a sample", index)
     if not -n <= i < n:
         raise IndexError(f"{name}: there is no sample {i} within the {n} samples")
     return i % n
