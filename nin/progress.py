@@ -33,11 +33,10 @@ class Progress(Callback):
         new, self.seen = training.seen - self.seen, training.seen
         self.bar.update(new)
         if new and self.interval and training.batch % self.interval == 0:
-            print(
+            tqdm.write(  # above the bar
                 f"Step {training.batch}/{len(training.train_loader)} of epoch {training.epoch},"
                 f" Train Loss: {training.mean_loss():.4f}",
                 file=sys.stderr,
-                flush=True,
             )
 
     def on_epoch(self, training: Training) -> None:

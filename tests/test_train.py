@@ -129,6 +129,16 @@ def test_log_interval_gives_a_line_every_so_many_steps(capsys, tmp_path):
     assert re.findall(r"Step (\d+)/3 of epoch 1, Train Loss: \d", err) == ["2"]
 
 
+@pytest.mark.cpu
+def test_on_a_terminal_these_lines_do_not_begin_behind_the_bar(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    flags = [each for each in SMALL if each != "--no-progress"]
+    flags += ["--epochs", "1", "--log-interval", "1", "--out", str(tmp_path / "run")]
+    _, _, err = command(capsys, *flags)
+    assert "\rEpoch 1/1: " in err
+    assert re.findall(r"[\r\n]Step (\d)/3 .*\n", err) == ["1", "2", "3"]
+
+
 def test_curves_are_a_picture(run):
     assert (run[0] / "curves.png").read_bytes().startswith(b"\x89PNG\r\n")
 
