@@ -354,7 +354,10 @@ def _loss_arguments(name: str, input: Any, target: Any, **deprecated: Any) -> tu
     """
     for argument, value in deprecated.items():
         if value is not None:
-            raise TypeError(f"{name}: {argument} is not supported; reduction='mean' or 'sum' is")
+            raise NotImplementedError(
+                f"{name}: {argument} is not supported, got {value!r}; reduction='mean', 'sum' or"
+                " 'none' says the same"
+            )
     _tensor(name, "input", input)
     _tensor(name, "target", target)
     common_backend(name, input, target)
