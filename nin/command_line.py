@@ -13,6 +13,7 @@ from typing import Any
 
 import minicnn
 from minicnn import backends, console
+from minicnn.backends import DEVICES as DEVICES
 from minicnn.console import DONE as DONE
 from minicnn.console import FAILED as FAILED
 from minicnn.console import Failure as Failure
@@ -24,8 +25,6 @@ from .presets import PRESETS, Preset
 from .schema import ValueCheck
 
 STUCK = 3
-
-DEVICES = {name: device for device, name in backends.NAMES.items()}  # by --backend
 
 
 class Parser(console.Parser):

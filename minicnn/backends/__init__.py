@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # CuPy may not be there; here mypy holds its backend against 
     _: Backend = cupy
 
 NAMES = {"cpu": "numpy", "cuda": "cupy"}  # device type -> the backend that serves it
+DEVICES = {name: device_type for device_type, name in NAMES.items()}
 
 _by_array_type: dict[type, Backend] = {np.ndarray: host}
 

@@ -109,7 +109,7 @@ def _parser() -> console.Parser:
         "operation", nargs="*", help=f"which to check (default: all): {', '.join(NAMES)}"
     )
     parser.add_argument(
-        "--backend", choices=("numpy", "cupy"), default="numpy", help="default: numpy"
+        "--backend", choices=tuple(backends.DEVICES), default="numpy", help="default: numpy"
     )
     return parser
 
@@ -120,7 +120,7 @@ def gradients(argv: Sequence[str] | None) -> int:
     for name in args.operation:
         if name not in NAMES:
             raise console.UsageError(f"no operation {name!r}")
-    where = device("cpu" if args.backend == "numpy" else "cuda")
+    where = device(backends.DEVICES[args.backend])
     try:
         backends.load(where.type)
     except backends.BackendError as error:
