@@ -41,6 +41,15 @@ def test_files_that_a_page_names_exist(page):
         assert (ROOT / path).exists(), path
 
 
+@pytest.mark.parametrize("package", ["minicnn", "nin"])
+def test_the_map_in_the_readme_names_every_file(package):
+    section = re.search(rf"^{package}/ .*\n((?:  .*\n)+)", ROOT_PAGES[0].read_text(), re.M)
+    named = set(re.findall(r"\w+(?:/|\.py)", section[1].replace("utils/data/", "utils/")))
+    there = [p for p in (ROOT / package).iterdir() if p.is_dir() or p.suffix == ".py"]
+    expected = {f"{p.name}/" if p.is_dir() else p.name for p in there if p.name[0] != "_"}
+    assert named >= expected
+
+
 @pytest.mark.parametrize("page", ROOT_PAGES, ids=lambda p: p.stem)
 def test_links_of_the_pages_at_the_root_lead_to_files(page):
     for path in re.findall(r"\]\(([^):#]+)[^):]*\)", page.read_text()):
