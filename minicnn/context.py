@@ -80,7 +80,8 @@ def using(context: Context | None = None, **changes: Any) -> Iterator[None]:
     Raises what `set_default` raises.
     """
     before = _thread.context
-    _thread.context = replace(current() if context is None else context, **changes)
+    context = current() if context is None else context
+    _thread.context = replace(context, **changes) if changes else context
     try:
         yield
     finally:

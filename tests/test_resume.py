@@ -80,6 +80,14 @@ def start(target, *arguments):
     return process
 
 
+def ended(process):
+    """Wait for its end, and not for ever."""
+    process.join(300)
+    if process.exitcode is None:
+        process.kill()
+        pytest.fail("a training did not end within five minutes")
+
+
 def metrics(directory):
     """metrics.jsonl without the times."""
     rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
@@ -91,7 +99,7 @@ def left_alone(tmp_path_factory):
     """A run that nobody disturbed."""
     out = tmp_path_factory.mktemp("alone") / "run"
     process = start(command, *FLAGS, "--out", str(out))
-    process.join()
+    ended(process)
     assert process.exitcode == 0
     return out
 
@@ -111,7 +119,7 @@ def test_killed_at_twenty_random_moments_it_ends_the_same(left_alone, tmp_path):
         arguments = flags if begun else [*FLAGS, "--out", str(out)]
         point = next(points)
         process = start(killed, point, draw.randint(1, POINTS[point][-1]), *arguments)
-        process.join()
+        ended(process)
         if process.exitcode == 0:  # it was done before: from the beginning again
             assert_the_same(out, left_alone)
             out = tmp_path / f"run-{kills}"
@@ -119,7 +127,7 @@ def test_killed_at_twenty_random_moments_it_ends_the_same(left_alone, tmp_path):
         assert process.exitcode == -signal.SIGKILL
         kills += 1
     process = start(command, "--resume", str(out))
-    process.join()
+    ended(process)
     assert process.exitcode == 0
     assert_the_same(out, left_alone)
 

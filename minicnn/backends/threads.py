@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache, reduce
 from operator import iadd
 from typing import TypeVar
@@ -158,10 +159,10 @@ def spread(work: Callable[[Sequence[Item]], Result], items: Sequence[Item]) -> l
     n = min(count(), len(items)) if len(items) > 1 else 1
     if n == 1:
         return [work(items)]
-    inherited = context.current()
+    theirs = replace(context.current(), threads=1)
 
     def take(own: Sequence[Item]) -> Result:
-        with context.using(inherited, threads=1):
+        with context.using(theirs):
             return work(own)
 
     with blas_threads(1):
