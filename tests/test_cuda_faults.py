@@ -98,48 +98,44 @@ def test_a_part_of_a_gpu_is_a_gpu():
 
 
 @pytest.fixture
-def emptied():
-    """CuPy's pool gives back what it keeps, so that new arrays ask the device."""
-    backends.load("cuda").free_unused()
-    yield
-    backends.load("cuda").free_unused()
-
-
-@pytest.mark.usefixtures("emptied")
-def test_memory_that_runs_out_while_the_data_are_loaded_is_said_in_a_line(
-    capsys, tmp_path, monkeypatch
-):
-    def full(*args, **options):
-        pretend_cuda.set_option("fail_malloc", "1")
-        return training(*args, **options)
-
-    training = train.Training
-    monkeypatch.setattr(train, "Training", full)
-    with pretend_cuda.being(fail_malloc=0):
-        status, (line,) = ended(capsys, tmp_path)
-    assert status == 1
-    assert "out of GPU memory before the first step, with the network and 16 and 16" in line
-
-
-@pytest.mark.usefixtures("emptied")
-def test_memory_that_runs_out_in_a_step_is_said_in_a_line(capsys, tmp_path, monkeypatch):
-    step, calls, cuda = train.Training.step, [], backends.load("cuda").xp.cuda
+def run_out():
+    """A call after which there is no memory for arrays, whatever CuPy's pool has kept."""
+    cuda = backends.load("cuda").xp.cuda
+    before = cuda.get_allocator()
 
     def full(size):
         raise cuda.memory.OutOfMemoryError(size, 0)
 
+    yield lambda: cuda.set_allocator(full)
+    cuda.set_allocator(before)
+
+
+def test_memory_that_runs_out_while_the_data_are_loaded_is_said_in_a_line(
+    capsys, tmp_path, monkeypatch, run_out
+):
+    training = train.Training
+
+    def full(*args, **options):
+        run_out()
+        return training(*args, **options)
+
+    monkeypatch.setattr(train, "Training", full)
+    status, (line,) = ended(capsys, tmp_path)
+    assert status == 1
+    assert "out of GPU memory before the first step, with the network and 16 and 16" in line
+
+
+def test_memory_that_runs_out_in_a_step_is_said_in_a_line(capsys, tmp_path, monkeypatch, run_out):
+    step, calls = train.Training.step, []
+
     def second(self, *batch):
         calls.append(1)
         if len(calls) > 1:
-            cuda.set_allocator(full)
+            run_out()
         return step(self, *batch)
 
-    before = cuda.get_allocator()
     monkeypatch.setattr(train.Training, "step", second)
-    try:
-        status, lines = ended(capsys, tmp_path, "--no-graph")
-    finally:
-        cuda.set_allocator(before)
+    status, lines = ended(capsys, tmp_path, "--no-graph")
     assert status == 1
     assert lines[-1].endswith("out of GPU memory with batches of 8; not even one image fits")
     assert list((tmp_path / "run").glob("checkpoint-*"))
