@@ -62,9 +62,13 @@ def plant(sources: Sources) -> None:
 
 
 def run_tests(backend: str, names: Sequence[str], plugins: Sequence[object] = ()) -> int:
-    """Pytest's status after the tests of these names, up to the first that fails."""
-    files = [str(ROOT / f"tests/test_{name}.py") for name in names]
-    flags = [*OPTIONS, "--rootdir", str(ROOT), "--backend", backend, *files]
+    """Pytest's status after the tests of these names, up to the first that fails.
+
+    A name is a file's, or `file::test`.
+    """
+    files = [name.partition("::") for name in names]
+    paths = [str(ROOT / f"tests/test_{file}.py") + colons + test for file, colons, test in files]
+    flags = [*OPTIONS, "--rootdir", str(ROOT), "--backend", backend, *paths]
     return int(pytest.main(flags, plugins=plugins))
 
 
