@@ -345,6 +345,7 @@ def test_every_variant_gives_a_logit_for_each_class(name, build):
     assert build()(minicnn.zeros(2, 1, 28, 28)).shape == (2, 10)
 
 
+@pytest.mark.cpu  # its trainings are those of nin.train, which a device is tried with
 def test_ablate_answers_what_is_asked(capsys, tmp_path, on):
     flags = ["--bottleneck", "--dropout", *SMALL, "--epochs", "1", "--seeds", "2", *on]
     status, out, _, numbers = study(capsys, tmp_path, "ablate", *flags)
@@ -388,6 +389,7 @@ def test_compare_trains_three_networks(capsys, tmp_path, on):
 # --- trained networks ----------------------------------------------------------------------------
 
 
+@pytest.mark.cpu  # filters are read on the host
 def test_filters_of_a_run(capsys, tmp_path, run, on):
     status, _, _, numbers = study(capsys, tmp_path, "filters", str(run), *on)
     assert status == 0
