@@ -308,3 +308,22 @@ def test_memory_of_numbers_that_have_come_is_used_again(backend):
         backend.fetch(number)
         backend.xp.cuda.get_current_stream().synchronize()
     assert len(backend._underway) == 1
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("kernel", [(1, 3), (2, 2), (3, 1)])
+@pytest.mark.parametrize("stride", [1, 3])
+@pytest.mark.parametrize("dilation", [1, 2, 3, 6])  # the last steps over the whole image
+def test_the_first_place_of_a_window_on_the_image(kernel, stride, dilation):
+    for pads in (((3, 0), (0, 4)), ((2, 5), (4, 1))):
+        window = Window(kernel, (stride, stride), (dilation, dilation), pads)
+        size, (kh, kw) = (4, 5), kernel
+        got = host._first_places(size, window)[:, :, 0]
+        for p, q in np.ndindex(got.shape):
+            a, b = p * stride - pads[0][0], q * stride - pads[1][0]
+            places = [
+                u * kw + v
+                for u, v in np.ndindex(kh, kw)
+                if 0 <= a + u * dilation < size[0] and 0 <= b + v * dilation < size[1]
+            ]
+            assert got[p, q] == (places[0] if places else 0)

@@ -170,3 +170,14 @@ def test_a_function_that_changes_its_input_does_not_pass_gradcheck():
 
     with pytest.raises(ValueError, match="changed its input 0"):
         gradcheck(made(careless), leaf(1.0, 2.0))
+
+
+@pytest.mark.parametrize(("own", "other"), [("float32", "float64"), ("float64", "float32")])
+def test_a_gradient_of_another_precision_is_refused_by_name(own, other):
+    @operation
+    def twice(x):
+        return 2 * x, lambda g: (2 * g).astype(other)
+
+    x = minicnn.ones(3, dtype=getattr(minicnn, own), requires_grad=True)
+    with pytest.raises(TypeError, match=f"twice: .* returned {other}, its argument is {own}"):
+        twice(x).sum().backward()

@@ -36,7 +36,7 @@ from cosmic_ray.plugins import get_operator, operator_names
 ROOT = Path(__file__).parents[2]
 SUITE = (  # the quickest first
     *("backends", "nn", "numbers", "tensor", "functional", "winograd", "parallel", "threads"),
-    *("optim", "gradcheck", "autograd", "operations"),
+    *("optim", "gradcheck", "own_operations", "autograd", "operations"),
 )
 MODULES = {  # and the tests to run; None is all of SUITE
     "minicnn/operations/arithmetic.py": None,
