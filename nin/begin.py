@@ -41,7 +41,10 @@ def new_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data]
     preset, backend = settings(args), args.backend or "numpy"
     if args.dry_run:
         n = preset.batch_size
-        preset = replace(preset, epochs=1, limit_train=n, limit_test=n)
+        held_back = min(preset.validation, n)
+        preset = replace(
+            preset, epochs=1, limit_train=n + held_back, limit_test=n, validation=held_back
+        )
         args.out = Path(afterwards.enter_context(tempfile.TemporaryDirectory())) / "run"
     device = command_line.device_of(backend)
     if args.tf32 and device.type == "cpu":

@@ -12,19 +12,10 @@ from typing import Any
 from . import command_line, curves, drawing, table
 from .command_line import Failure, UsageError, path, printable
 from .presets import Preset
-from .run import read_metrics, read_preset
+from .run import read_metrics, read_preset, read_test
 from .table import Column
 
 PROG = "python -m nin.compare"
-COLUMNS = (
-    Column("run", "run"),
-    Column("epochs", "epochs"),
-    Column("train loss", "train_loss", ".4f"),
-    Column("test loss", "test_loss", ".4f"),
-    Column("accuracy", "accuracy", ".2%"),
-    Column("best", "best_accuracy", ".2%"),
-    Column("minutes", "seconds", ".1f", 1 / 60),
-)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,6 +33,22 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print JSON (default: a table)")
     add("--out", type=path, default=Path("compare.png"), help="picture (default: compare.png)")
     return parser
+
+
+def columns(evaluated_on: str) -> list[Column]:
+    """Those of runs whose epochs were evaluated on this set; the test at the end is one look."""
+    at_the_end = Column("test accuracy", lambda row: row["test"] and row["test"]["accuracy"], ".2%")
+    validation = evaluated_on == "validation"
+    return [
+        Column("run", "run"),
+        Column("epochs", "epochs"),
+        Column("train loss", "train_loss", ".4f"),
+        Column("val loss" if validation else "test loss", "eval_loss", ".4f"),
+        Column("accuracy", "accuracy", ".2%"),
+        Column("best", "best_accuracy", ".2%"),
+        *([at_the_end] if validation else []),
+        Column("minutes", "seconds", ".1f", 1 / 60),
+    ]
 
 
 def names(paths: Sequence[Path]) -> list[str]:
@@ -66,15 +73,27 @@ def summary(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     last = rows[-1]
     return {
         "epochs": int(last["epoch"]),
-        **{key: last[key] for key in ("train_loss", "test_loss", "accuracy")},
+        **{key: last[key] for key in ("train_loss", "eval_loss", "accuracy")},
         "best_accuracy": max(row["accuracy"] for row in rows),
         "seconds": sum(row["seconds"] for row in rows),
     }
 
 
+def evaluated_on(runs: Sequence[Path], presets: Sequence[Preset]) -> str:
+    """The set that all runs were evaluated on. Raises Failure if some were on the other one."""
+    first = presets[0].evaluated_on
+    for run, preset in zip(runs, presets, strict=True):
+        if preset.evaluated_on != first:
+            raise Failure(
+                f"{runs[0]} was evaluated on {first} images and {run} on {preset.evaluated_on}"
+                " images, so they can't be compared"
+            )
+    return first
+
+
 def report(results: Sequence[dict[str, Any]]) -> str:
     """A table, and under it the settings in which the runs differ."""
-    text = table.text(COLUMNS, results)
+    text = table.text(columns(results[0]["evaluated_on"]), results)
     if not results[0]["settings"]:
         return text
     wide = max(3, *(len(result["run"]) for result in results))
@@ -88,16 +107,21 @@ def report(results: Sequence[dict[str, Any]]) -> str:
 def compare(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     presets = [read_preset(run) for run in args.runs]
+    seen = evaluated_on(args.runs, presets)
     histories = [read_metrics(run) for run in args.runs]
+    tests = [read_test(run) for run in args.runs]
     if args.out.is_dir():
         raise UsageError(f"--out: {args.out} is a directory, not the name of a picture")
     called = names(args.runs)
     results = [
-        {"run": name, **summary(rows), "settings": settings}
-        for name, rows, settings in zip(called, histories, differences(presets), strict=True)
+        {"run": name, "evaluated_on": seen, **summary(rows), "test": test, "settings": settings}
+        for name, rows, test, settings in zip(
+            called, histories, tests, differences(presets), strict=True
+        )
     ]
     print(command_line.as_json(results) if args.json else report(results), flush=True)
-    if drawing.write(args.out, lambda: curves.runs(dict(zip(called, histories, strict=True)))):
+    named = dict(zip(called, histories, strict=True))
+    if drawing.write(args.out, lambda: curves.runs(named, seen)):
         print(f"Picture: {printable(args.out)}", file=sys.stderr)
     return command_line.DONE
 

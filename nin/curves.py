@@ -12,12 +12,12 @@ from .health import Look
 History = Sequence[Mapping[str, float]]  # the rows of metrics.csv
 
 
-def epochs(history: History, title: str) -> drawing.Figure:
-    """Training and test loss of a run, and its test accuracy."""
-    figure, losses, accuracy = _by_epoch(7.5, 3.0)
+def epochs(history: History, title: str, evaluated_on: str) -> drawing.Figure:
+    """Losses of a run on the training set and another, "validation" or "test"; its accuracy."""
+    figure, losses, accuracy = _by_epoch(7.5, 3.0, evaluated_on)
     x = [row["epoch"] for row in history]
     losses.plot(x, [row["train_loss"] for row in history], "o-", label="training")
-    losses.plot(x, [row["test_loss"] for row in history], "s--", label="test")
+    losses.plot(x, [row["eval_loss"] for row in history], "s--", label=evaluated_on)
     losses.set_title("Loss")
     losses.legend()
     accuracy.plot(x, [100 * row["accuracy"] for row in history], "s--", color="C1")
@@ -26,29 +26,29 @@ def epochs(history: History, title: str) -> drawing.Figure:
     return figure
 
 
-def runs(histories: Mapping[str, History]) -> drawing.Figure:
+def runs(histories: Mapping[str, History], evaluated_on: str) -> drawing.Figure:
     """The same of runs over one another."""
-    figure, losses, accuracy = _by_epoch(7.5, 3.5)
+    figure, losses, accuracy = _by_epoch(7.5, 3.5, evaluated_on)
     for i, (name, history) in enumerate(histories.items()):
         x, colour = [row["epoch"] for row in history], f"C{i % 10}"
         losses.plot(x, [row["train_loss"] for row in history], "-", color=colour, lw=1)
-        losses.plot(x, [row["test_loss"] for row in history], "--", color=colour, lw=1)
+        losses.plot(x, [row["eval_loss"] for row in history], "--", color=colour, lw=1)
         accuracies = [100 * row["accuracy"] for row in history]
         accuracy.plot(x, accuracies, ".-", color=colour, label=drawing.label(name))
-    losses.set_title("Loss (dashed: test)")
+    losses.set_title(f"Loss (dashed: {evaluated_on})")
     accuracy.set_title("Accuracy")
     accuracy.legend()
     return figure
 
 
-def _by_epoch(width: float, height: float) -> tuple[drawing.Figure, Any, Any]:
+def _by_epoch(width: float, height: float, evaluated_on: str) -> tuple[drawing.Figure, Any, Any]:
     """A figure with axes for losses and for accuracies."""
     from matplotlib.ticker import MaxNLocator
 
     figure = drawing.figure(width, height)
     losses, accuracy = figure.subplots(1, 2)
     losses.set_ylabel("cross-entropy (nats)")
-    accuracy.set_ylabel("test accuracy (%)")
+    accuracy.set_ylabel(f"{evaluated_on} accuracy (%)")
     for axes in (losses, accuracy):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import minicnn
-from minicnn.backends import Array
 from minicnn.console import UsageError, printable
-from minicnn.utils.data import Subset
+from minicnn.random import Generator, permutation
 from minicnn.vision import datasets
 from minicnn.vision.image_dataset import ImageDataset
 
@@ -19,25 +18,46 @@ from .presets import Preset
 from .silhouettes import SIZES, Silhouettes
 
 NAMES = {"fashion-mnist": "Fashion-MNIST", "silhouettes": "silhouettes"}
+SPLIT_SEED = 20131216  # the day on which the paper appeared; any number would do
 
-
-Images = ImageDataset | Subset
 Transform = Callable[[Any], Any]
 
 
 @dataclass
 class Data:
-    """A training set and a test set, what to call them, and where they are from."""
+    """The sets of images, what to call them, and where they are from.
+
+    Without a transform, the images of each are its `data`, (N, 28, 28) uint8.
+    """
 
     name: str
     source: str
-    train: Images
-    test: Images
-    pictures: Array  # of the test set, as they are without any transform: (N, 28, 28) uint8
+    train: ImageDataset
+    test: ImageDataset
+    validation: ImageDataset | None = None  # training images that are held back
+
+    @property
+    def evaluation(self) -> ImageDataset:
+        """What each epoch is evaluated on: the validation set if there is one, or else the test's.
+
+        Its name is the preset's `evaluated_on`.
+        """
+        return self.test if self.validation is None else self.validation
+
+    @property
+    def sizes(self) -> str:
+        """How many images there are, in words."""
+        train, test = f"{len(self.train):,} training", f"{len(self.test):,} test images"
+        if self.validation is None:
+            return f"{train} and {test}"
+        return f"{train}, {len(self.validation):,} validation, {test}"
 
     def to(self, device: minicnn.device) -> Data:
-        """With both sets on a device, where their batches are then made."""
-        return replace(self, train=self.train.to(device), test=self.test.to(device))
+        """With all sets on a device, where their batches are then made."""
+        train, test, validation = self.train.to(device), self.test.to(device), self.validation
+        if validation is not None:
+            validation = validation.to(device)
+        return replace(self, train=train, test=test, validation=validation)
 
 
 def load(preset: Preset, directory: str | os.PathLike[str] = "data") -> tuple[Data, Preset]:
@@ -45,7 +65,7 @@ def load(preset: Preset, directory: str | os.PathLike[str] = "data") -> tuple[Da
 
     Fashion-MNIST is looked for in `directory` first. Where `dataset` is "auto" and Fashion-MNIST is
     nowhere to be had, a line on stderr says so, and silhouettes take its place. Raises UsageError
-    if what was asked for can't be had, or is broken.
+    if what was asked for can't be had, or is broken, and if nothing is left to train on.
     """
     transforms = preset.transform(train=True), preset.transform(train=False)
     name, source = preset.dataset, "drawn by this program"
@@ -68,13 +88,11 @@ def load(preset: Preset, directory: str | os.PathLike[str] = "data") -> tuple[Da
     if name == "silhouettes":
         train = _drawn(True, transforms[0], preset.limit_train)
         test = _drawn(False, transforms[1], preset.limit_test)
-    data = Data(
-        NAMES[name],
-        source,
-        _first(train, preset.limit_train),
-        _first(test, preset.limit_test),
-        test.data.array[: preset.limit_test or None],
-    )
+    train = _part(train, slice(preset.limit_train or None), transforms[0])
+    test = _part(test, slice(preset.limit_test or None), transforms[1])
+    data = Data(NAMES[name], source, train, test)
+    if preset.validation:
+        data.train, data.validation = hold_back(preset.validation, train, transforms[1])
     return data, replace(preset, dataset=name)
 
 
@@ -83,5 +101,22 @@ def _drawn(train: bool, transform: Transform, limit: int) -> Silhouettes:
     return Silhouettes(train, transform, size=min(limit or SIZES[train], SIZES[train]))
 
 
-def _first(dataset: ImageDataset, n: int) -> Images:
-    return Subset(dataset, range(min(n, len(dataset)))) if n else dataset
+def _part(images: ImageDataset, which: Any, transform: Transform | None) -> ImageDataset:
+    return ImageDataset(images.data.array[which], images.targets.array[which], transform)
+
+
+def hold_back(
+    n: int, train: ImageDataset, transform: Transform | None
+) -> tuple[ImageDataset, ImageDataset]:
+    """What is left of a training set, and n of its images with another transform, for validation.
+
+    They are the last n of a shuffled order that depends on nothing but how many images there are,
+    and not on a run's seed: all runs hold back the same ones, so that their results differ by what
+    they have learned alone. Raises UsageError if nothing is left.
+    """
+    if n >= len(train):
+        raise UsageError(
+            f"validation: {n:,} of {len(train):,} training images leave none to train on"
+        )
+    order = permutation(Generator().manual_seed(SPLIT_SEED).next_key(), len(train))
+    return _part(train, order[:-n], train.transform), _part(train, order[-n:], transform)

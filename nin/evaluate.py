@@ -36,11 +36,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(
         "nin.evaluate",
         "RUN [flags]",
-        "Measure a run's network on the test images.",
+        "Measure a run's network on the test images, or on those that it held back.",
         """
         python -m nin.evaluate runs/RUN
         python -m nin.evaluate runs/RUN --json | jq .accuracy
         python -m nin.evaluate runs/RUN --limit-test 1000 --out /tmp/look
+        python -m nin.evaluate runs/RUN --validation
         """,
         "Writes confusion.png and mistakes.png. Any backend will do, whichever trained it.",
     )
@@ -48,7 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     add("run", type=path, metavar="RUN", help="directory of a training")
     add("--json", action="store_true", help="print JSON (default: tables)")
     add("--out", type=path, help="directory for the pictures (default: RUN)")
-    add("--limit-test", type=argument(whole(1)), metavar="N", help="first N images (default: all)")
+    which = parser.add_mutually_exclusive_group().add_argument
+    text = "the training images that the run held back (default: the test images)"
+    which("--validation", action="store_true", help=text)
+    text = "first N test images (default: all)"
+    which("--limit-test", type=argument(whole(1)), metavar="N", help=text)
     add("--data-dir", type=path, default="data", help="where Fashion-MNIST is (default: data)")
     parser.add_backend()
     return parser
@@ -149,7 +154,8 @@ def report(result: dict[str, Any]) -> str:
         )
     ]
     loss, accuracy = _said(result["loss"], ".4f"), _said(result["accuracy"], ".2%")
-    first = f"Test Loss: {loss}, Acc: {accuracy} of {result['images']:,} images"
+    which = "Val" if result["set"] == "validation" else "Test"
+    first = f"{which} Loss: {loss}, Acc: {accuracy} of {result['images']:,} images"
     return f"{first}\n\n{table.text(COLUMNS, rows)}"
 
 
@@ -160,18 +166,23 @@ def evaluate(args: argparse.Namespace) -> int:
     model, preset = trained.network(args.run, device)
     if args.limit_test:
         preset = replace(preset, limit_test=args.limit_test)
+    if args.validation and not preset.validation:
+        raise Failure(f"{args.run} has no validation images: it was trained without --validation")
     data, _ = datasets.load(preset, args.data_dir)
+    images, name = data.test, data.name
+    if args.validation:
+        images, name = data.evaluation, f"validation images of {data.name}"
     out.mkdir(parents=True, exist_ok=True)
-    logp, truth = probabilities(executor_for(model, preset), data.test)
+    logp, truth = probabilities(executor_for(model, preset), images)
     if xp.isnan(logp).any():
         raise Failure(f"{args.run}: its network's answers are NaN; the training diverged")
-    result = figures(logp, truth)
+    result = {"set": "validation" if args.validation else "test", **figures(logp, truth)}
     print(command_line.as_json(result) if args.json else report(result), flush=True)
-    title = f"{preset.network} on {data.name}: {_said(result['accuracy'], '.2%')}"
+    title = f"{preset.network} on {name}: {_said(result['accuracy'], '.2%')}"
     certain = f"{title}. The most confident mistakes"
     pictures = {
         out / "confusion.png": lambda: draw_confusion(result["confusion"], title),
-        out / "mistakes.png": lambda: draw_mistakes(data.pictures, logp, truth, certain),
+        out / "mistakes.png": lambda: draw_mistakes(images.data.numpy(), logp, truth, certain),
     }
     written = [str(file) for file, draw in pictures.items() if drawing.write(file, draw)]
     if written:

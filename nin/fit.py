@@ -23,17 +23,17 @@ class Callback:
     """What is done beside a training; a subclass says what, at the events that it wants."""
 
     def on_batch(self, training: Training) -> None:
-        """A step is done, or a batch of the test."""
+        """A step is done, or a batch of an evaluation."""
 
     def on_epoch(self, training: Training) -> None:
-        """An epoch and its test are done; its row is the history's last."""
+        """An epoch and its evaluation are done; its row is the history's last."""
 
     def on_end(self, training: Training) -> None:
         """All epochs are done, or something has ended them."""
 
 
 class Training:
-    """A model in training, step by step.
+    """A model in training, step by step, and evaluated after each epoch on images of another set.
 
     `epoch` counts from 1 and is the one under way, `batch` says how many of its batches are done,
     `seen` how many of its images. Losses are added up where they are computed, and fetched when
@@ -45,20 +45,14 @@ class Training:
         model: nn.Module,
         preset: Preset,
         train_set: Dataset,
-        test_set: Dataset,
+        eval_set: Dataset,
         executor: Executor | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.model, self.preset, self.callbacks = model, preset, list(callbacks)
         self.device = next(model.parameters()).device
-        ahead = 1 if self.device.type == "cpu" else 0  # a GPU runs behind the loop as it is
-        self.train_loader = DataLoader(
-            train_set, preset.batch_size, shuffle=True, num_workers=ahead
-        )
-        # With a generator of its own, the test draws nothing that dropout would have drawn next.
-        self.test_loader = DataLoader(
-            test_set, preset.batch_size, num_workers=ahead, generator=Generator()
-        )
+        self.train_loader = self._loader(train_set, shuffle=True)
+        self.eval_loader = self._loader(eval_set)
         self.criterion = nn.CrossEntropyLoss()
         self.optimizer = optim.SGD(
             model.parameters(),
@@ -78,6 +72,13 @@ class Training:
         self.epoch = 0
         self._begin_epoch()
         self.random_at_start = default_generator.get_state()
+
+    def _loader(self, images: Dataset, shuffle: bool = False) -> DataLoader:
+        ahead = 1 if self.device.type == "cpu" else 0  # a GPU runs behind the loop as it is
+        # With a generator of its own, it draws nothing that dropout would have drawn next.
+        return DataLoader(
+            images, self.preset.batch_size, shuffle, num_workers=ahead, generator=Generator()
+        )
 
     def use(self, executor: Executor) -> None:
         """Take the steps from now on with this executor."""
@@ -138,7 +139,7 @@ class Training:
                 each.on_end(self)
 
     def train_epoch(self) -> None:
-        """Take the steps that are left of this epoch, test, and add a row to the history."""
+        """Take the steps that are left of this epoch, evaluate, and add a row to the history."""
         self.model.train()
         # Keyed by seed and epoch, so that an epoch's order doesn't depend on what was drawn before.
         self.train_loader.generator = Generator().manual_seed(self.preset.seed).fold_in(self.epoch)
@@ -156,11 +157,11 @@ class Training:
             self._tell_of_a_batch()
         train_loss = self.mean_loss()  # and with it, on a GPU, the end of the last step
         self.seconds += time.perf_counter() - start
-        test_loss, accuracy = evaluate(self.executor, self.test_loader, self._tell_of_a_batch)
+        eval_loss, accuracy = evaluate(self.executor, self.eval_loader, self._tell_of_a_batch)
         row = {
             "epoch": self.epoch,
             "train_loss": train_loss,
-            "test_loss": test_loss,
+            "eval_loss": eval_loss,
             "accuracy": accuracy,
             "lr": self.lr,
             "seconds": self.seconds,
@@ -170,6 +171,10 @@ class Training:
         self._begin_epoch()
         for each in self.callbacks:
             each.on_epoch(self)
+
+    def test(self, test_set: Dataset) -> tuple[float, float]:
+        """Loss and accuracy on images that no epoch was evaluated on."""
+        return evaluate(self.executor, self._loader(test_set), self._tell_of_a_batch)
 
     def _tell_of_a_batch(self) -> None:
         for each in self.callbacks:

@@ -131,7 +131,7 @@ class Monitor:
 
     def __init__(self, training: Training) -> None:
         self.training = training
-        images, _ = next(iter(training.test_loader.batches()))
+        images, _ = next(iter(training.eval_loader.batches()))
         self.images = images[:IMAGES].to(training.device)
         self.looks: list[Look] = []
         self.plateau_since: int | None = 0

@@ -14,8 +14,9 @@ from .fit import Training
 def before_the_first_step(device: minicnn.device, data: Data, error: Exception) -> Failure:
     """The network and the data do not fit."""
     memory = "memory" if device.type == "cpu" else "GPU memory"
-    images = f"{len(data.train):,} and {len(data.test):,} images"
-    return Failure(f"out of {memory} before the first step, with the network and {images}: {error}")
+    return Failure(
+        f"out of {memory} before the first step, with the network, {data.sizes}: {error}"
+    )
 
 
 def in_a_step(training: Training) -> Failure:

@@ -36,6 +36,9 @@ class Preset:
     )
     limit_train: int = setting(0, "use the first N training images; 0 for all", whole(0))
     limit_test: int = setting(0, "use the first N test images; 0 for all", whole(0))
+    validation: int = setting(
+        0, "evaluate on N training images held back, and not on the test set; 0 for none", whole(0)
+    )
     image_size: int = setting(28, "images are resized to this", whole(1, 512))
     mean: float = setting(0.0, "and normalised to (x - mean) / std", number(-LARGE, LARGE))
     std: float = setting(1.0, "see --mean", number(1e-6, LARGE))
@@ -67,6 +70,11 @@ class Preset:
             raise ArgumentError("nesterov needs a momentum above 0")
         if self.lr_scheduler == "MultiStepLR" and not self.milestones:
             raise ArgumentError("MultiStepLR needs milestones, such as 0.5,0.75")
+
+    @property
+    def evaluated_on(self) -> str:
+        """The set that each epoch is evaluated on: "validation" if there is one, or else "test"."""
+        return "validation" if self.validation else "test"
 
     def build(self) -> nn.Sequential:
         """The network, with initial values drawn from the default generator."""

@@ -22,6 +22,8 @@ class Progress(Callback):
         self.coming: Callable[[], float | None] | None = None  # the loss, on its way from a GPU
 
     def on_batch(self, training: Training) -> None:
+        if training.done:  # this is the test at the end, which no epoch's bar is for
+            return
         now = time.monotonic()
         if self.bar is None:
             self.bar, self.shown, self.seen = self._bar(training), now, 0
@@ -41,11 +43,11 @@ class Progress(Callback):
 
     def on_epoch(self, training: Training) -> None:
         self.close()
-        row = training.history[-1]
+        row, preset = training.history[-1], training.preset
         print(
-            f"Epoch [{row['epoch']}/{training.preset.epochs}],"
-            f" Train Loss: {row['train_loss']:.4f},"
-            f" Test Loss: {row['test_loss']:.4f}, Acc: {100 * row['accuracy']:.2f}%",
+            f"Epoch [{row['epoch']}/{preset.epochs}], Train Loss: {row['train_loss']:.4f},"
+            f" {'Val' if preset.validation else 'Test'} Loss: {row['eval_loss']:.4f},"
+            f" Acc: {100 * row['accuracy']:.2f}%",
             flush=True,
         )
 

@@ -22,11 +22,12 @@ from .command_line import DEVICES, Failure, as_json
 from .fit import Row
 from .health import Look
 from .presets import Preset
-from .schema import Misfit, choice, exactly, number, record, text, truth, whole
+from .schema import Check, Misfit, choice, exactly, maybe, number, record, text, truth, whole
 from .state import FIGURES
 
 CONFIG, ENVIRONMENT, MODEL = "config.toml", "environment.json", "model.safetensors"
 METRICS, LINES, CURVES, HEALTH = "metrics.csv", "metrics.jsonl", "curves.png", "health.png"
+TEST = "test.json"
 LOCK = ".lock"
 BY_LAYER = ("dead:", "gradient_norm:", "weight_norm:")  # how columns of metrics.csv may begin
 
@@ -43,6 +44,7 @@ SETUP = {  # what environment.json holds and decides a run's numbers
 ENVIRONMENT_SCHEMA = record(
     {**SETUP, "library": text(1000), "data_source": text(10000), "minicnn": text(100)}
 )
+TEST_SCHEMA = record({"loss": maybe(number(0)), "accuracy": number(0, 1), "images": whole(1)})
 
 
 class RunError(Failure):
@@ -62,11 +64,11 @@ def read_preset(directory: Path) -> Preset:
         raise RunError(str(error)) from None
 
 
-def _read_environment(directory: Path) -> dict[str, Any]:
-    path = directory / ENVIRONMENT
+def _read_json(path: Path, schema: Check) -> dict[str, Any]:
+    """What a file holds, if it is what `schema` says. Raises RunError."""
     try:
-        content = json.loads(files.read_text(path, 2**16))
-        return ENVIRONMENT_SCHEMA(content, "it")
+        content: dict[str, Any] = schema(json.loads(files.read_text(path, 2**16)), "it")
+        return content
     except OSError as error:
         raise RunError(f"{path} can't be read: {error.strerror}") from None
     except Misfit as error:
@@ -82,6 +84,7 @@ class Run:
     environment.json   backend, threads and data that it ran with
     metrics.csv        a row for each epoch, metrics.jsonl the same and what happened in between
     curves.png, health.png
+    test.json          the test's loss and accuracy at the end, if epochs have a validation set
     model.safetensors  the weights after the last epoch
     checkpoint-*       what --resume goes on from
 
@@ -132,7 +135,7 @@ class Run:
     def open(cls, directory: Path) -> Run:
         """A run that was begun. Raises RunError, also if another process has it."""
         preset = read_preset(directory)
-        environment = _read_environment(directory)
+        environment = _read_json(directory / ENVIRONMENT, ENVIRONMENT_SCHEMA)
         if preset.dataset == "auto":
             raise RunError(
                 f"{directory / CONFIG}: dataset must be the one that the run has, got auto"
@@ -201,9 +204,16 @@ class Run:
             writer.writeheader()
             writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in history)
             atomic.write(self.directory / METRICS, table.getvalue().encode())
-            drawing.write(self.directory / CURVES, lambda: curves.epochs(history, name))
+            held_out = self.preset.evaluated_on
+            drawing.write(self.directory / CURVES, lambda: curves.epochs(history, name, held_out))
         if looks:
             drawing.write(self.directory / HEALTH, lambda: curves.health(looks, name))
+
+    def write_test(self, loss: float, accuracy: float) -> None:
+        """What the test set gave at the end. Raises OSError."""
+        images = self.environment["test_images"]
+        content = as_json({"loss": loss, "accuracy": accuracy, "images": images})
+        atomic.write(self.directory / TEST, f"{content}\n".encode())
 
     def write_model(self, model: nn.Module) -> None:
         """The weights, and the settings that they were trained with. Raises OSError."""
@@ -236,16 +246,26 @@ def _refuse_contents(directory: Path) -> None:
             continue
         if name == ENVIRONMENT:
             with suppress(RunError):
-                _read_environment(directory)
+                _read_json(directory / ENVIRONMENT, ENVIRONMENT_SCHEMA)
                 continue
         raise FileExistsError(f"{directory} is not empty, but holds {name}; choose another --out")
 
 
 def _is_leftover(name: str) -> bool:
-    written = (CONFIG, ENVIRONMENT, MODEL, METRICS, LINES, CURVES, HEALTH)
+    written = (CONFIG, ENVIRONMENT, MODEL, METRICS, LINES, CURVES, HEALTH, TEST)
     return (name.startswith(".checkpoint-") and name.endswith(".tmp")) or any(
         atomic.is_leftover(name, each) for each in written
     )
+
+
+def read_test(directory: Path) -> dict[str, Any] | None:
+    """The loss (None for NaN), accuracy and number of images of a run's test.json.
+
+    None if there is none: epochs were evaluated on the test set, or not all are done. Raises
+    RunError.
+    """
+    path = directory / TEST
+    return _read_json(path, TEST_SCHEMA) if path.exists() else None
 
 
 def read_metrics(directory: Path) -> list[Row]:

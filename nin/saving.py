@@ -63,6 +63,11 @@ class Saver(Callback):
             self.run.write_model(self.training.model)
         self.run.write_metrics(self.monitor.rows(), self.monitor.looks)
 
+    def write_test(self, loss: float, accuracy: float) -> None:
+        """Add what the test gave at the end to the run's files."""
+        failure = "the test's result could not be written"
+        self.written &= self._try(failure, lambda: self.run.write_test(loss, accuracy))
+
     def _try(self, failure: str, write: Callable[[], None]) -> bool:
         try:
             write()

@@ -20,7 +20,7 @@ from .schema import Misfit, exactly, items, number, record, whole
 LOSS = number(0, 1e40, finite=False)  # no float32 is larger, and a training may diverge
 FIGURES = {  # of a row, beside the epoch's number
     "train_loss": LOSS,
-    "test_loss": LOSS,
+    "eval_loss": LOSS,
     "accuracy": number(0, 1),
     "lr": number(0),
     "seconds": number(0),
@@ -36,7 +36,7 @@ def take(training: Training) -> State:
     return arrays, {
         "settings": _settings(training),
         "training_images": len(training.train_loader.dataset),
-        "test_images": len(training.test_loader.dataset),
+        "eval_images": len(training.eval_loader.dataset),
         "epoch": training.epoch,
         "batch": training.batch,
         "total": training.total_loss(),
@@ -108,7 +108,7 @@ def _check_fields(training: Training, rest: Any) -> None:
     fields = {
         "settings": record(settings),
         "training_images": exactly(len(training.train_loader.dataset), as_many),
-        "test_images": exactly(len(training.test_loader.dataset), as_many),
+        "eval_images": exactly(len(training.eval_loader.dataset), as_many),
         "epoch": whole(1, epochs + 1),
         "batch": whole(0, len(training.train_loader)),
         "total": LOSS,

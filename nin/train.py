@@ -107,7 +107,7 @@ def _introduce(run: Run, training: Training, data: Data) -> None:
     if preset.lr_scheduler != "constant":
         lr += f" ({preset.lr_scheduler})"
     _say(
-        f"Data     {data.name}: {len(data.train):,} training and {len(data.test):,} test images",
+        f"Data     {data.name}: {data.sizes}",
         f"         {data.source}",
         f"Backend  {environment['library']}",
     )
@@ -147,7 +147,7 @@ def _start(
             graph=environment["graph"],
         )
         there = data.to(device)
-        training = Training(model, preset, there.train, there.test, executor)
+        training = Training(model, preset, there.train, there.evaluation, executor)
         monitor = Monitor(training)
         progress = Progress(args.no_progress or not sys.stderr.isatty(), args.log_interval)
         saver = Saver(run, training, monitor, progress, args.checkpoint_minutes)
@@ -205,16 +205,18 @@ def train(args: argparse.Namespace) -> int:
         _introduce(run, saver.training, data)
         if not args.dry_run:
             _say(f"Output   {run.directory}")
-        while (status := _fit(args, saver, signals)) is None:
+        while (status := _fit(args, saver, data, signals)) is None:
             saver = _restart(args, saver, data, signals)
         return status
 
 
-def _fit(args: argparse.Namespace, saver: Saver, signals: Signals) -> int | None:
+def _fit(args: argparse.Namespace, saver: Saver, data: Data, signals: Signals) -> int | None:
     """Train to the end, or until something ends it: the exit status, None to start again."""
     run, training = saver.run, saver.training
     try:
         training.fit()
+        if data.validation is not None:
+            _test(saver, data)
     except Interrupted:
         return _interrupted(args, saver, signals)
     except Stuck:
@@ -235,6 +237,16 @@ def _fit(args: argparse.Namespace, saver: Saver, signals: Signals) -> int | None
     # Out of memory, and what the step had made is gone with its frames.
     saver.save()
     raise memory.in_a_step(training)
+
+
+def _test(saver: Saver, data: Data) -> None:
+    """The one look at the test set of a run whose epochs were evaluated on a validation set.
+
+    A run that is resumed after its last epoch takes it again, and sees the same.
+    """
+    loss, accuracy = saver.training.test(data.test.to(saver.training.device))
+    saver.write_test(loss, accuracy)
+    print(f"Test Loss: {loss:.4f}, Acc: {100 * accuracy:.2f}%", flush=True)
 
 
 def _done(args: argparse.Namespace, saver: Saver) -> int:

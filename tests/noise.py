@@ -21,7 +21,10 @@ def load(preset, directory="data"):
         _noise(limit, preset.transform(train))
         for limit, train in ((preset.limit_train, True), (preset.limit_test, False))
     )
-    data = datasets.Data("noise", "drawn", train, test, test.data.array)
+    data = datasets.Data("noise", "drawn", train, test)
+    if preset.validation:
+        rest = datasets.hold_back(preset.validation, train, preset.transform(train=False))
+        data.train, data.validation = rest
     return data, replace(preset, dataset="silhouettes")
 
 
@@ -42,10 +45,10 @@ class Noted:
         file.write(repr(self.shown).encode())
 
 
-def epochs(history, title):
+def epochs(history, title, evaluated_on):
     """What is drawn, times not being."""
-    names = ("epoch", "train_loss", "test_loss", "accuracy")
-    return Noted(title, [[row[name] for name in names] for row in history])
+    names = ("epoch", "train_loss", "eval_loss", "accuracy")
+    return Noted(title, evaluated_on, [[row[name] for name in names] for row in history])
 
 
 def health(looks, title):

@@ -49,7 +49,7 @@ def test_evaluation_gives_the_accuracy_and_loss_that_training_printed(run, comma
     result = json.loads(out)
     assert status == 0
     assert result["accuracy"] == pytest.approx(row["accuracy"])
-    assert result["loss"] == pytest.approx(row["test_loss"], rel=1e-5)
+    assert result["loss"] == pytest.approx(row["eval_loss"], rel=1e-5)
 
 
 def test_evaluation_draws_two_pictures(run, command, tmp_path):

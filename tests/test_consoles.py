@@ -44,7 +44,7 @@ MAINS = {
     "minicnn": minicnn_main.main,
     "nin": nin_main.main,
 }
-METRICS = """epoch,train_loss,test_loss,accuracy,lr,seconds,images_per_second
+METRICS = """epoch,train_loss,eval_loss,accuracy,lr,seconds,images_per_second
 1,2.1,2,0.5,0.1,3,7
 2,1.1,1,0.6,0.1,3,7
 """

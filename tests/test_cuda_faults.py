@@ -122,7 +122,10 @@ def test_memory_that_runs_out_while_the_data_are_loaded_is_said_in_a_line(
     monkeypatch.setattr(train, "Training", full)
     status, (line,) = ended(capsys, tmp_path)
     assert status == 1
-    assert "out of GPU memory before the first step, with the network and 16 and 16" in line
+    assert (
+        "out of GPU memory before the first step, with the network, 16 training and 16 test images"
+        in line
+    )
 
 
 def test_memory_that_runs_out_in_a_step_is_said_in_a_line(capsys, tmp_path, monkeypatch, run_out):

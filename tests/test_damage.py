@@ -171,7 +171,7 @@ VALUES = [
 ]
 # What was measured, so that another possible value can't be told from it.
 MEASURED = re.compile(
-    r"total|seconds|plateau_since|random/1|history/\d+/(train_loss|test_loss|accuracy)"
+    r"total|seconds|plateau_since|random/1|history/\d+/(train_loss|eval_loss|accuracy)"
     r"|monitor/(total|plateau_since|told(/\d+)?)|events(/\d+(/(text|step))?)?"
     r"|monitor/looks/\d+/(loss|dead/.+|.*_norm/.+|dead_logits|equal_predictions|not_finite)"
 )
@@ -295,7 +295,7 @@ def finished(tmp_path):
     """A run of quick's with two epochs in its table, and its model."""
     preset = Preset(**{**vars(PRESETS["quick"]), "dataset": "silhouettes"})
     model = preset.build()
-    row = {"train_loss": 1.5, "test_loss": 1.25, "accuracy": 0.5, "lr": 0.1, "seconds": 2.0}
+    row = {"train_loss": 1.5, "eval_loss": 1.25, "accuracy": 0.5, "lr": 0.1, "seconds": 2.0}
     rows = [{"epoch": i, **row, "images_per_second": 9.0, "dead:0.1": 0.5} for i in (1, 2)]
     with Run.create(tmp_path / "run", preset, ENVIRONMENT) as run:
         run.write_metrics(rows, [])

@@ -59,7 +59,7 @@ def figures(preset, device, dtype=minicnn.float32, graph=True):
     # where products add up in another order.
     training = Training(model, preset, sets.train, sets.test, executor, [Note()])
     training.fit()
-    return losses, [(row["test_loss"], row["accuracy"]) for row in training.history]
+    return losses, [(row["eval_loss"], row["accuracy"]) for row in training.history]
 
 
 @pytest.mark.parametrize(

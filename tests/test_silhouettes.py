@@ -124,4 +124,4 @@ def test_only_what_a_preset_uses_is_drawn(monkeypatch):
     few = replace(PRESETS["quick"], dataset="silhouettes", limit_train=1500, limit_test=100)
     found, _ = data.load(few)
     assert (len(found.train), len(found.test), len(sizes)) == (1500, 100, 3)
-    np.testing.assert_array_equal(found.pictures, Silhouettes(False, size=100).data.array)
+    np.testing.assert_array_equal(found.test.data.array, Silhouettes(False, size=100).data.array)

@@ -151,7 +151,7 @@ def test_pytorch_takes_the_saved_model(run):
 
 def test_the_same_seed_gives_the_same_numbers(run, tmp_path, capsys):
     command(capsys, *SMALL, "--out", str(tmp_path / "again"))
-    columns = ("train_loss", "test_loss", "accuracy")
+    columns = ("train_loss", "eval_loss", "accuracy")
     first, again = (
         [[row[c] for c in columns] for row in metrics(d)] for d in (run[0], tmp_path / "again")
     )

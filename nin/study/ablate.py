@@ -42,8 +42,8 @@ COLUMNS = (
     Column("ms/step", "step_seconds", ".0f", 1e3),
 )
 NOTES = """\
-accuracy: of the test set, mean and standard deviation over the seeds. gap: loss
-on the test set less that on training images (above 0: overfitting)."""
+accuracy: on the {0} set, mean and standard deviation over the seeds
+gap: {0} loss less that on training images (above 0: overfitting)"""
 Block = Callable[[int], list[nn.Module]]  # what follows a block's convolution, by its channels
 
 
@@ -203,8 +203,9 @@ def summarise(outcomes: list[trial.Outcome], report: Report) -> None:
     for outcome in outcomes:
         by_name.setdefault(outcome.name, []).append(outcome)
     rows = [row(name, same) for name, same in by_name.items()]
-    report.table(COLUMNS, rows, NOTES)
-    report.figure(lambda: draw(rows))
+    evaluated_on = outcomes[0].evaluated_on
+    report.table(COLUMNS, rows, NOTES.format(evaluated_on))
+    report.figure(lambda: draw(rows, evaluated_on))
     report.finish({"rows": rows, "outcomes": [asdict(o) for o in outcomes]})
 
 
@@ -227,8 +228,8 @@ def row(name: str, outcomes: list[trial.Outcome]) -> dict[str, Any]:
     }
 
 
-def draw(rows: list[dict[str, Any]]) -> drawing.Figure:
-    """Accuracy, a dot for each seed and a line at the mean; and parameters."""
+def draw(rows: list[dict[str, Any]], evaluated_on: str) -> drawing.Figure:
+    """Accuracy on this set, a dot for each seed and a line at the mean; and parameters."""
     figure = drawing.figure(6.4, 0.34 * len(rows) + 1.1)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 1))
     for y, row in enumerate(rows[::-1]):  # from the bottom
@@ -239,7 +240,7 @@ def draw(rows: list[dict[str, Any]]) -> drawing.Figure:
         bar = right.barh(y, row["parameters"] / 1e3, color="0.75", height=0.6)
         right.bar_label(bar, fmt="{:,.0f}", padding=3)
     left.set_yticks(range(len(rows)), [row["name"] for row in rows[::-1]])
-    left.set_xlabel("test accuracy (%), each seed and the mean")
+    left.set_xlabel(f"{evaluated_on} accuracy (%), each seed and the mean")
     right.set_xlabel("parameters (thousands)")
     right.margins(x=0.3)
     for axes in (left, right):

@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, report: Report) -> None:
     model, preset = trained.network(args.run, args.device)
     body, head = split(model)
-    data, _ = trial.load(args, IMAGES, replace(preset, limit_train=1))
+    data, _ = trial.load(args, IMAGES, replace(preset, limit_train=1, validation=0))
     seen = look(body, head, data.test, args.device)
     surest = sorted(seen, key=lambda s: -s.probability)
     right = [s for s in surest if s.guess == s.label]
@@ -78,10 +78,11 @@ def run(args: argparse.Namespace, report: Report) -> None:
     print(f"\nOver images that are right, the map of the own class averages {own:.2f}, those of")
     print(f"the others {other:.2f}.")
     title = "the surest image of each class that is right"
-    report.figure(lambda: draw(chosen, data.pictures, title), "right")
+    pictures = data.test.data.numpy()
+    report.figure(lambda: draw(chosen, pictures, title), "right")
     if mistakes:
         frames = "the surest mistakes: blue frame, the guess"
-        report.figure(lambda: draw(mistakes, data.pictures, frames), "wrong")
+        report.figure(lambda: draw(mistakes, pictures, frames), "wrong")
     report.finish(
         {
             "images": len(seen),

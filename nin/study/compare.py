@@ -44,22 +44,26 @@ COMPETITORS: dict[int, Competitors] = {
         "AlexNet": (lambda: classics.alexnet(10, 1), {"lr": 0.02, "micro_batch": 4}),
     },
 }
-COLUMNS = (
-    Column("", "name"),
-    Column("parameters", "parameters", ","),
-    Column("seconds of training", "seconds", ".0f"),
-    Column("epochs", "epochs"),
-    Column("ms a step of 64", "step_seconds", ".1f", 1e3),
-    Column("MiB a step, at most", "bytes_at_most", ".0f", 2**-20),
-    Column("test accuracy, %", "accuracy", ".2f", 100),
-    Column("training accuracy, %", "seen_accuracy", ".2f", 100),
-    Column("test loss", "test_loss", ".3f"),
-    Column("training loss", "seen_loss", ".3f"),
-    Column("gap", "gap", "+.3f"),
-)
 NOTES = """\
-gap: loss on the test set less that on training images (above 0: overfitting)
+gap: {} loss less that on training images (above 0: overfitting)
 MiB: what a step with the whole batch at once allocates beside the parameters"""
+
+
+def columns(evaluated_on: str) -> list[Column]:
+    """Those of the table, if networks were evaluated on this set."""
+    return [
+        Column("", "name"),
+        Column("parameters", "parameters", ","),
+        Column("seconds of training", "seconds", ".0f"),
+        Column("epochs", "epochs"),
+        Column("ms a step of 64", "step_seconds", ".1f", 1e3),
+        Column("MiB a step, at most", "bytes_at_most", ".0f", 2**-20),
+        Column(f"{evaluated_on} accuracy, %", "accuracy", ".2f", 100),
+        Column("training accuracy, %", "seen_accuracy", ".2f", 100),
+        Column(f"{evaluated_on} loss", "eval_loss", ".3f"),
+        Column("training loss", "seen_loss", ".3f"),
+        Column("gap", "gap", "+.3f"),
+    ]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,21 +102,22 @@ def run(args: argparse.Namespace, report: Report) -> None:
         x, y = drawn(settings.batch_size, size, args.device)
         _, peak, _ = allocated(network().to(args.device), x, y)
         rows.append({**asdict(outcome), "gap": outcome.gap, "bytes_at_most": peak})
-    report.table(COLUMNS, rows, NOTES, across=True)
-    report.figure(lambda: draw(rows))
+    evaluated_on = preset.evaluated_on
+    report.table(columns(evaluated_on), rows, NOTES.format(evaluated_on), across=True)
+    report.figure(lambda: draw(rows, evaluated_on))
     report.finish({"seconds": seconds, "rows": rows})
 
 
-def draw(rows: list[dict[str, Any]]) -> drawing.Figure:
-    """Parameters, accuracy and the gap between training and test, network by network."""
+def draw(rows: list[dict[str, Any]], evaluated_on: str) -> drawing.Figure:
+    """Parameters, accuracy on this set, and the gap to training's loss, network by network."""
     figure = drawing.figure(6.4, 2.6)
     rows = rows[::-1]  # from the bottom
     names = [row["name"].replace(", ", ",\n").replace(" (", "\n(") for row in rows]
     colours = ["tab:orange" if name.startswith("NiN") else "tab:blue" for name in names]
     panels = {
         "parameters (thousands)": ("parameters", 1e-3, "{:,.0f}"),
-        "test accuracy (%)": ("accuracy", 100, "{:.1f}"),
-        "test less training loss": ("gap", 1, "{:.3f}"),
+        f"{evaluated_on} accuracy (%)": ("accuracy", 100, "{:.1f}"),
+        f"{evaluated_on} less training loss": ("gap", 1, "{:.3f}"),
     }
     all_axes = figure.subplots(1, 3, sharey=True)
     for axes, (title, (key, scale, form)) in zip(all_axes, panels.items(), strict=True):

@@ -30,22 +30,27 @@ Images = Mapping[str, int]  # how many there are of "train" and of "test" where 
 
 @dataclass
 class Outcome:
-    """A trained network: losses are mean cross-entropies, `accuracy` a share of the test set."""
+    """A trained network: losses are mean cross-entropies.
+
+    `eval_loss` and `accuracy` are of the set `evaluated_on`, "validation" or "test", those that
+    were `seen` of training images.
+    """
 
     name: str
     seed: int
     parameters: int
     epochs: int
     seen_loss: float
-    test_loss: float
+    eval_loss: float
     seen_accuracy: float
     accuracy: float
     seconds: float  # of training, without tests
     step_seconds: float
+    evaluated_on: str
 
     @property
     def gap(self) -> float:
-        return self.test_loss - self.seen_loss
+        return self.eval_loss - self.seen_loss
 
 
 class _Count(Callback):
@@ -72,6 +77,9 @@ def add_data(parser: argparse.ArgumentParser, images: Images, full: str) -> None
     for part, n in images.items():
         text = f"use the first N {part} images (default: {n}; --full: all)"
         add(f"--limit-{part}", type=argument(whole(1)), metavar="N", help=text)
+    if "train" in images:
+        text = "evaluate on N training images held back, and not on the test set (default: none)"
+        add("--validation", type=argument(whole(0)), default=0, metavar="N", help=text)
 
 
 def load(args: argparse.Namespace, images: Images, preset: Preset) -> tuple[Data, Preset]:
@@ -80,6 +88,8 @@ def load(args: argparse.Namespace, images: Images, preset: Preset) -> tuple[Data
         f"limit_{part}": getattr(args, f"limit_{part}") or (0 if args.full else n)
         for part, n in images.items()
     }
+    if "train" in images:
+        limits["validation"] = args.validation
     return datasets.load(replace(preset, dataset=args.dataset, **limits), args.data_dir)
 
 
@@ -90,12 +100,12 @@ def train(
     data: Data,
     device: minicnn.device,
 ) -> Outcome:
-    """Train a network with a preset's settings and test it, with a progress bar on a terminal."""
+    """Train a network as the preset says and evaluate it, with a progress bar on a terminal."""
     minicnn.manual_seed(preset.seed)
     model = network().apply(preset.initialise).to(device)
     there = data.to(device)
-    training = Training(model, preset, there.train, there.test)
-    steps = preset.epochs * (len(training.train_loader) + len(training.test_loader))
+    training = Training(model, preset, there.train, there.evaluation)
+    steps = preset.epochs * (len(training.train_loader) + len(training.eval_loader))
     hidden = not sys.stderr.isatty()
     with tqdm(total=steps, desc=name, leave=False, disable=hidden, dynamic_ncols=True) as bar:
         training.callbacks.append(_Count(bar))
@@ -112,11 +122,12 @@ def train(
         parameters=sum(p.numel() for p in model.parameters()),
         epochs=preset.epochs,
         seen_loss=seen_loss,
-        test_loss=last["test_loss"],
+        eval_loss=last["eval_loss"],
         seen_accuracy=seen_accuracy,
         accuracy=last["accuracy"],
         seconds=seconds,
         step_seconds=seconds / (preset.epochs * len(training.train_loader)),
+        evaluated_on=preset.evaluated_on,
     )
 
 
@@ -133,7 +144,7 @@ def step_seconds(
     """
     model = network().apply(preset.initialise).to(device)
     there = data.to(device)
-    training = Training(model, preset, there.train, there.test)
+    training = Training(model, preset, there.train, there.evaluation)
     training.model.train()
     begun, start, done = time.perf_counter(), 0.0, -1
     for images, labels in chain.from_iterable(repeat(training.train_loader)):
