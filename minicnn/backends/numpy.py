@@ -21,8 +21,6 @@ from .windows import NO_PADS, Pads, Pair, Window
 
 memory.keep_freed()
 
-BLOCK_COLUMNS = 8192  # that `_along_both` takes at a time
-
 xp = np
 device_type = "cpu"
 costly_launches = False
@@ -371,40 +369,43 @@ def sum_pixels(g: Array, out: Array | None = None) -> Array:
 # --- tiles ---------------------------------------------------------------------------------------
 
 
+# A transform along the rows of all squares, and then one along their columns: two stacks of small
+# products, on views of the images and into views of the result, so that nothing is copied on the
+# way. Either takes 0.6 to 0.85 of the time that it takes to copy the squares and multiply them
+# side by side; one product with the Kronecker product of m and itself makes k times as many
+# multiplications.
+
+
 def gather_tiles(m: Array, x: Array, step: int, first: Pair, grid: Pair) -> Array:
-    k = m.shape[1]
+    (j, k), (down, along) = m.shape, grid
     (top, bottom), (left, right) = (
         (before, (count - 1) * step + k - before - size)
         for before, count, size in zip(first, grid, x.shape[1:3], strict=True)
     )
-    x = _pad(x, ((top, bottom), (left, right)))
-    squares = _windows(x, Window((k, k), (step, step)), grid)  # (N, …, k, k, C)
-    return _along_both(m, squares.transpose(3, 4, 0, 1, 2, 5))
+    x = np.ascontiguousarray(_pad(x, ((top, bottom), (left, right))))
+    n, _, width, c = x.shape
+    image, row, pixel, _ = x.strides
+    squares = as_strided(x, (n, down, k, width * c), (image, step * row, row, x.itemsize))
+    half = np.matmul(m, squares)  # (N, T', j, W·C)
+    image, tile, row, _ = half.strides
+    squares = as_strided(
+        half, (n, down, j, along, k, c), (image, tile, row, step * pixel, pixel, x.itemsize)
+    )
+    y = np.empty((j, j, n, down, along, c), x.dtype)
+    np.matmul(m, squares, out=y.transpose(2, 3, 0, 4, 1, 5))
+    return y.reshape(j * j, -1)
 
 
 def scatter_tiles(m: Array, tiles: Array, out: Array, bias: Array | None = None) -> None:
-    (n, h, w, c), j = out.shape, len(m)
-    squares = _along_both(m, tiles).reshape(j, j, n, -(-h // j), -(-w // j), c)
-    rows = squares.transpose(2, 3, 0, 4, 1, 5).reshape(n, -(-h // j) * j, -(-w // j) * j, c)
-    if bias is not None:
-        rows += bias
-    out[...] = rows[:, :h, :w]
-
-
-def _along_both(m: Array, x: Array) -> Array:
-    """m X mᵀ for each of the L matrices X of x, stored as (k², …), where m is (j, k): (j², L).
-
-    Two products rather than one with the Kronecker product of m with itself, which has k times as
-    many multiplications; and for some columns at a time, so that what lies between the two stays in
-    the cache: mostly 1.2 to 2.9 times as fast, and a tenth slower for one small case.
-    """
-    j, k = m.shape
-    x = x.reshape(k, k, -1)  # (row, column, L)
-    y = np.empty((j, j, x.shape[2]), x.dtype)
-    for i in range(0, x.shape[2], BLOCK_COLUMNS):
-        half = m @ x[:, :, i : i + BLOCK_COLUMNS]  # (k, j, …)
-        np.matmul(m, half.swapaxes(0, 1), out=y[:, :, i : i + BLOCK_COLUMNS].swapaxes(0, 1))
-    return y.reshape(j * j, -1)
+    (n, h, w, c), (j, k) = out.shape, m.shape
+    down, along = -(-h // j), -(-w // j)
+    squares = tiles.reshape(k, k, n, down, along, c).transpose(2, 3, 0, 4, 1, 5)
+    half = np.matmul(m, squares).reshape(n, down, k, along * j * c)
+    rows = np.matmul(m, half).reshape(n, down * j, along * j, c)[:, :h, :w]
+    if bias is None:
+        out[...] = rows
+    else:
+        np.add(rows, bias, out=out)
 
 
 def filtering_gains(images: Sequence[int], filters: Sequence[int], pixels: Pair) -> bool:
