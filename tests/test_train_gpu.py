@@ -48,6 +48,12 @@ def test_graphs_change_no_loss(run):
     assert captured == plain
 
 
+def test_images_held_back_are_evaluated_and_the_test_set_at_the_end(run):
+    status, out, _ = run("--validation", "16")
+    assert status == 0
+    assert re.findall(r"(Val|Test) Loss: \d+\.\d{4}", out) == ["Val", "Val", "Test"]
+
+
 def test_a_run_ended_by_a_signal_goes_on_to_the_same_end(run, tmp_path, capsys, monkeypatch):
     _, whole, _ = run("--no-graph")
     after_step, calls = Monitor.after_step, iter(range(1, 100))
