@@ -358,7 +358,7 @@ def test_ablate_answers_what_is_asked(capsys, tmp_path, on):
 
 @pytest.mark.cpu
 def test_an_interrupted_ablation_keeps_what_is_done(capsys, tmp_path, monkeypatch):
-    done = trial.Outcome("x", 0, 1, 1, 0.5, 0.6, 0.9, 0.8, 1.0, 0.1)
+    done = trial.Outcome("x", 0, 1, 1, 0.5, 0.6, 0.9, 0.8, 1.0, 0.1, "test")
     outcomes = iter([done])
 
     def train(*_):
