@@ -203,16 +203,30 @@ def test_dropout(backend, p, dtype):
 @floats
 def test_relu_and_its_gradient(backend, dtype):
     x = np.array([1, -1, 0.0, -0.0, np.nan, np.inf, -np.inf], dtype)
-    y = host.relu(x)
-    same(y, backend.relu(backend.from_host(x)), backend)
+    y, vjp = backend.relu(backend.from_host(x), recorded=True)
+    same(np.array([1, 0, 0, 0, np.nan, np.inf, 0], dtype), y, backend)
     g = np.arange(1, 8).astype(dtype)
-    dx = backend.relu_vjp(backend.from_host(g), backend.from_host(y))
-    same(host.relu_vjp(g, y), dx, backend)
+    same(np.array([1, 0, 0, 0, 5, 6, 0], dtype), vjp(backend.from_host(g)), backend)
+
+
+@pytest.mark.parametrize("size", [0, 1, 8, 9, 1000])
+def test_relus_gradient_has_a_bit_for_each_element_of_any_size(backend, size):
+    x = rng.standard_normal(size).astype("float32")
+    y, vjp = backend.relu(backend.from_host(x), recorded=True)
+    same(np.where(x > 0, x, 0), vjp(y), backend)
 
 
 def test_relu_keeps_the_layout(backend):
     x = backend.from_host(np.ones((2, 5, 4, 3))).transpose(0, 3, 1, 2)
-    assert backend.relu(x).strides == backend.relu_vjp(x, x).strides == x.strides
+    y, vjp = backend.relu(x, recorded=True)
+    assert y.strides == vjp(y).strides == x.strides
+
+
+def test_relus_gradient_may_lie_otherwise_in_memory(backend):
+    x = rng.standard_normal((2, 3, 5)).astype("float32")
+    _, vjp = backend.relu(backend.from_host(x), recorded=True)
+    g = backend.from_host(np.ascontiguousarray(x.transpose(2, 0, 1))).transpose(1, 2, 0)
+    same(np.where(x > 0, x, 0), vjp(g), backend)
 
 
 @floats

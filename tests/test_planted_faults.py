@@ -47,7 +47,7 @@ FAULTS = [
     Fault("a sign", "subtract", "-G", "+G"),
     Fault("a transposed weight", "conv2d", "nhwc(w)", "nhwc(w.swapaxes(2, 3))"),
     Fault("a missing sum over the batch", "linear", "X.sum(axis=0)", "X[0]"),
-    Fault("a mask inverted", "relu_vjp", "Y != 0", "Y == 0"),
+    Fault("a mask inverted", "relu", "Y[E] != 0", "Y[E] == 0"),
     Fault(
         "padding off by one",
         "_unpad",

@@ -19,7 +19,7 @@ from . import cublas
 from .graph import GraphPool, free_unused, peak_bytes
 from .inquiry import inquire, out_of_memory
 from .kernels.cross_entropy import cross_entropy, cross_entropy_vjp, one_hot
-from .kernels.elementwise import add_at, divided, relu, relu_vjp
+from .kernels.elementwise import add_at, divided, relu
 from .kernels.random import dropout, uniform
 from .kernels.sums import sum_pixels
 from .kernels.tiles import filtering_gains, gather_tiles, scatter_tiles

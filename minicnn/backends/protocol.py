@@ -97,11 +97,12 @@ class Kernels(Protocol):
 
     # --- elementwise ---
 
-    def relu(self, x: Array) -> Array:
-        """max(x, 0), and NaN where x is; laid out in memory as x is."""
+    def relu(self, x: Array, recorded: bool) -> tuple[Array, Callable[[Array], Array]]:
+        """max(x, 0), and NaN where x is, laid out in memory as x is; and its VJP.
 
-    def relu_vjp(self, g: Array, y: Array) -> Array:
-        """g where the result y of relu, which is never below 0, is above 0 or NaN; 0 elsewhere."""
+        That gives g where the result is above 0 or NaN, and 0 elsewhere; it is called only if this
+        is `recorded`.
+        """
 
     def divided(self, g: Array, total: Any) -> Array:
         """g / total for two numbers, arrays or not, and 0 where total is 0."""

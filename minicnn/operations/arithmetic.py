@@ -6,6 +6,7 @@ from typing import Any
 
 from ..autograd import operation
 from ..backends import Array, backend_of
+from ..grad_mode import is_grad_enabled
 
 
 @operation
@@ -98,9 +99,7 @@ def sqrt(x: Array) -> Any:
 @operation
 def relu(x: Array) -> Any:
     """max(x, 0). The derivative at 0 is 0, and NaN passes both ways, as in PyTorch."""
-    backend = backend_of(x)
-    y = backend.relu(x)
-    return y, lambda g: backend.relu_vjp(g, y)
+    return backend_of(x).relu(x, recorded=is_grad_enabled())
 
 
 @operation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import cupy as xp
@@ -49,12 +50,9 @@ def _packed(function: PackedKernel, *arrays: Array) -> Array:
     return y.reshape([arrays[-1].shape[axis] for axis in order]).transpose(back)
 
 
-def relu(x: Array) -> Array:
-    return _packed(_relu, x)
-
-
-def relu_vjp(g: Array, y: Array) -> Array:
-    return _packed(_relu_vjp, g, y)
+def relu(x: Array, recorded: bool) -> tuple[Array, Callable[[Array], Array]]:
+    y = _packed(_relu, x)
+    return y, lambda g: _packed(_relu_vjp, g, y)
 
 
 def divided(g: Array, total: Any) -> Array:
