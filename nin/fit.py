@@ -13,6 +13,7 @@ from minicnn.optim import lr_scheduler
 from minicnn.random import Generator, default_generator
 from minicnn.utils.data import DataLoader, Dataset
 
+from .centring import centre_gradients_
 from .executors import Executor, executor_for
 from .presets import Preset
 
@@ -207,6 +208,8 @@ class Training:
         self.diverged = self.executor.knows_losses and not math.isfinite(loss.item())
         if self.diverged:
             return loss  # the weights stay as they are, so that one can see where it comes from
+        if self.preset.centre_gradients:
+            centre_gradients_(self.model.parameters())
         if self.preset.max_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.preset.max_norm)
         self.whole = False

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
-from minicnn import Tensor, nn, no_grad, zeros
+from minicnn import nn, no_grad, zeros
 from minicnn.arguments import ArgumentError
 from minicnn.vision import transforms
 
+from .centring import centre_filters_
 from .networks import NETWORKS
 from .schema import choice, number, numbers, truth, whole
 from .settings import check, setting
@@ -53,6 +53,7 @@ class Preset:
     momentum: float = setting(0.0, "of SGD", number(0, 1))
     nesterov: bool = setting(False, "Nesterov's momentum", truth)
     weight_decay: float = setting(0.0, "of SGD", number(0, LARGE))
+    centre_gradients: bool = setting(False, "take each filter's mean away from its gradient", truth)
     max_norm: float = setting(0.0, "clip gradients to this norm; 0 for none", number(0, LARGE))
     lr_scheduler: str = setting("constant", "schedule of the learning rate", choice(*SCHEDULES))
     pct_start: float = setting(0.1, "OneCycleLR: fraction of the steps that rise", number(0, 1))
@@ -127,23 +128,6 @@ class Preset:
         if (self.mean, self.std) != (0, 1):
             steps.append(transforms.Normalize(self.mean, self.std))
         return transforms.Compose(steps)
-
-
-def centre_filters_(weight: Tensor) -> None:
-    """Give each filter of weight (C_out, C_in, …) mean 0, and the gain √2 / √(1 - 1/π).
-
-    What comes out of a ReLU is positive, so filters with a mean see mostly how bright an image is,
-    give all images much the same output, and the ReLU on the logits soon silences whole classes.
-    Centred ones see differences; the larger gain replaces the mean's share of the output's variance
-    (Brock, De and Smith 2021, arXiv 2101.08692, section 4, where weights are kept so throughout).
-    """
-    axes = tuple(range(1, weight.ndim))
-    gain = nn.init.calculate_gain("relu") / math.sqrt(1 - 1 / math.pi)
-    with no_grad():
-        centred = weight - weight.mean(axes, keepdim=True)
-        fan_in = math.prod(weight.shape[1:])
-        std = (centred * centred).mean(axes, keepdim=True).sqrt()
-        weight.copy_(centred / std * (gain / math.sqrt(fan_in)))
 
 
 # The tutorial's settings. The last ReLU stands on the logits, so the loss may stay at ln 10 = 2.303
