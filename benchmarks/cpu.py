@@ -4,7 +4,8 @@
 
 Every competitor runs in a process of its own; in each round each takes one step, in turn, so that
 whatever else the machine does falls on all alike. Printed are medians, and their ratios to PyTorch
-with channels-last memory. The environment's OPENBLAS_CORETYPE should be unset.
+with channels-last memory. The memory that a step adds is that of the first step, too, and with it
+of a compiler in the competitor's process. `benchmarks.agreement` shows that all compute the same.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,14 +27,16 @@ import numpy as np
 import threadpoolctl
 
 from .machine import describe
-from .worker import IMAGE_SIZE
+from .network import IMAGE_SIZE
 
 
 class Competitor(NamedTuple):
     library: str
-    how: str
+    how: str = ""
     most: int | None = None  # so slow that it gets no more images than this
     environment: dict[str, str] = {}  # noqa: RUF012
+    needs: tuple[str, ...] = ()  # modules beside the library
+    trains: bool = True  # or else it only predicts
 
 
 class Entry(NamedTuple):
@@ -53,19 +57,26 @@ COMPETITORS = {
     "PyTorch": Competitor("torch", "contiguous"),
     "PyTorch channels-last": Competitor("torch", "channels_last"),
     "the same, memory kept": Competitor("torch", "channels_last", environment=KEEP),
-    "MyGrad": Competitor("mygrad", "", most=8),
-    "tinygrad": Competitor("tinygrad", "", most=8, environment={"DEV": "CPU"}),
+    # Frozen, a model that predicts has its weights laid out for oneDNN once.
+    "torch.compile": Competitor("torch", "compiled", environment={"TORCHINDUCTOR_FREEZING": "1"}),
+    "JAX": Competitor("jax", environment={"JAX_PLATFORMS": "cpu"}),
+    "ONNX Runtime": Competitor("onnxruntime", needs=("onnx",), trains=False),
+    "OpenVINO": Competitor("openvino", needs=("onnx",), trains=False),
+    "MyGrad": Competitor("mygrad", most=8),
+    "tinygrad": Competitor("tinygrad", most=8, environment={"DEV": "CPU"}),
 }
 REFERENCE = "PyTorch channels-last"
-BATCH = {"article": 64, "d2l": 128, "quick": 64}  # the presets'
+BATCH = {"article": 64, "d2l": 128, "paper": 64, "quick": 64}  # the presets'
 
 
 class Worker:
     """A competitor's process."""
 
-    def __init__(self, competitor: Competitor, preset: str, batch: int, threads: int) -> None:
+    def __init__(self, entry: Entry, preset: str, what: str) -> None:
+        competitor = self.competitor = entry.competitor
         command = [sys.executable, "-m", "benchmarks.worker", competitor.library, competitor.how]
-        command += ["--preset", preset, "--batch", str(batch), "--threads", str(threads)]
+        command += ["--preset", preset, "--what", what]
+        command += ["--batch", str(entry.batch), "--threads", str(entry.threads)]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -80,7 +91,8 @@ class Worker:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"a worker stopped with status {self.process.wait()}")
+            status = self.process.wait()
+            raise SystemExit(f"the worker of {self.competitor.library} stopped: status {status}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -90,17 +102,18 @@ class Worker:
         return self._read()
 
     def stop(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        self.process.communicate()  # closes its input, at which it ends
 
 
 def missing(competitor: Competitor) -> str | None:
     """What a competitor needs and this machine lacks."""
-    if find_spec(competitor.library) is None:
-        return f"{competitor.library} is not installed (make bench installs it)"
+    for module in (competitor.library, *competitor.needs):
+        if find_spec(module) is None:
+            return f"{module} is not installed (make bench installs it)"
     if competitor.library == "tinygrad" and shutil.which("clang") is None:
         return "tinygrad needs clang"
+    if competitor.how == "compiled" and shutil.which(os.environ.get("CXX", "g++")) is None:
+        return "torch.compile needs g++"
     return None
 
 
@@ -116,14 +129,26 @@ def gemm_peak(threads: int) -> float:
     return float(2 * 2048**3 / statistics.median(seconds) / 1e9)
 
 
+def warn_of_settings() -> None:
+    """Say that the environment takes the choice of its kernels from OpenBLAS."""
+    if kernels := os.environ.get("OPENBLAS_CORETYPE"):
+        print(
+            f"warning: OPENBLAS_CORETYPE={kernels} chooses the kernels of NumPy's OpenBLAS, "
+            "which are not measured as users have them; unset it",
+            file=sys.stderr,
+        )
+
+
 def usual(
-    preset: str, batch: int | None, threads: int, names: list[str] | None = None
+    preset: str, what: str, batch: int | None, threads: int, names: list[str] | None = None
 ) -> dict[str, Entry]:
-    """The competitors named, or all, as far as they are here."""
+    """The competitors named, or all, as far as they are here and do that; says which are not."""
     entries = {}
     for name in names or COMPETITORS:
         competitor = COMPETITORS[name]
-        if lacks := missing(competitor):
+        if what == "train" and not competitor.trains:
+            print(f"without {name}: it only predicts")
+        elif lacks := missing(competitor):
             print(f"without {name}: {lacks}")
         else:
             most = competitor.most or 2**20
@@ -133,15 +158,13 @@ def usual(
 
 def measure(preset: str, what: str, rounds: int, entries: dict[str, Entry]) -> dict[str, Any]:
     """Median seconds for an image, and the memory that the steps added, of each entry."""
-    workers = {
-        name: Worker(e.competitor, preset, e.batch, e.threads) for name, e in entries.items()
-    }
+    workers = {name: Worker(entry, preset, what) for name, entry in entries.items()}
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
     peaks = []
     for _ in range(rounds + 2):  # the first two warm up, and compile
         peaks.append(gemm_peak(max(e.threads for e in entries.values())))
         for name, worker in workers.items():
-            answers[name].append(worker.ask(what))
+            answers[name].append(worker.ask("turn"))
     for worker in workers.values():
         worker.stop()
     rows = {
@@ -155,7 +178,9 @@ def measure(preset: str, what: str, rounds: int, entries: dict[str, Entry]) -> d
         }
         for name, given in answers.items()
     }
-    settings = {"preset": preset, "what": what, "rounds": rounds}
+    libraries = sorted({competitor.library for competitor in COMPETITORS.values()})
+    versions = {library: version(library) for library in libraries if find_spec(library)}
+    settings = {"preset": preset, "what": what, "rounds": rounds, "versions": versions}
     return {**settings, "gemm_gflops": statistics.median(peaks), "rows": rows}
 
 
@@ -197,7 +222,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=COMPETITORS, help="default: all of them")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
-    entries = usual(args.preset, args.batch, args.threads, args.only)
+    warn_of_settings()
+    entries = usual(args.preset, args.what, args.batch, args.threads, args.only)
     result = measure(args.preset, args.what, args.rounds, entries)
     report(result)
     save(f"cpu-{args.preset}-{args.what}", result, args.out)

@@ -30,7 +30,7 @@ from minicnn.backends import Backend, protocol
 from nin.presets import PRESETS
 
 from .gpu_worker import MiniCNN
-from .worker import draw
+from .network import draw
 
 PRIMITIVES = {*vars(protocol.Kernels)} - {"filtering_gains"}  # which computes on the host alone
 # Arguments that are read and written.

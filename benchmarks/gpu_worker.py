@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .worker import draw, network
+from .network import draw, network
 
 WARM_UP = 5  # calls, during which kernels are compiled and chosen, and graphs captured
 TURN_MS, MOST_CALLS = 400, 500  # how long a turn lasts

@@ -1,8 +1,10 @@
 """All measurements in one sitting, and the picture of them in the README (`make bench`).
 
     python -m benchmarks.suite [NAME …]
+    python -m benchmarks.suite article quick paper article-predict quick-predict table
 
-Half an hour on two cores. Names: see MEASUREMENTS; without one, all of them and then the picture.
+More than half an hour on two cores. Names: see MEASUREMENTS; "draw" is the picture, and "table" one
+Markdown table of the steps and predictions in the results. Without a name, all of them.
 """
 
 from __future__ import annotations
@@ -19,10 +21,22 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator, NullLocator
 
+from .agreement import check
 from .by_operation import main as operations
 from .convolution import main as layers
-from .cpu import COMPETITORS, REFERENCE, Entry, measure, report, save, usual
+from .cpu import (
+    BATCH,
+    COMPETITORS,
+    REFERENCE,
+    Entry,
+    measure,
+    report,
+    save,
+    usual,
+    warn_of_settings,
+)
 from .machine import describe
+from .table import table
 
 RESULTS = Path(__file__).parent / "results"
 PICTURE = Path(__file__).parents[1] / "docs" / "cpu.png"
@@ -30,8 +44,21 @@ CORES = describe()["cores"]
 FAST = [name for name in COMPETITORS if name not in ("MyGrad", "tinygrad")]
 
 
-def step(preset: str, rounds: int, names: list[str] | None = None, what: str = "train") -> None:
-    result = measure(preset, what, rounds, usual(preset, None, CORES, names))
+def agreement() -> None:
+    """Raises SystemExit if a competitor computes something else than the others."""
+    agree = [check(preset) for preset in BATCH]
+    if not all(agree):
+        raise SystemExit("competitors don't agree: their times can't be compared")
+
+
+def step(
+    preset: str,
+    rounds: int,
+    names: list[str] | None = None,
+    what: str = "train",
+    batch: int | None = None,
+) -> None:
+    result = measure(preset, what, rounds, usual(preset, what, batch, CORES, names))
     report(result)
     save(f"cpu-{preset}-{what}", result, RESULTS)
 
@@ -74,10 +101,13 @@ def runs() -> None:
 
 
 MEASUREMENTS = {
+    "agreement": agreement,
     "article": lambda: step("article", 5),
-    "predict": lambda: step("article", 5, FAST, "predict"),
-    "d2l": lambda: step("d2l", 2, FAST),
     "quick": lambda: step("quick", 9),
+    "paper": lambda: step("paper", 5, FAST),
+    "article-predict": lambda: step("article", 5, FAST, "predict"),
+    "quick-predict": lambda: step("quick", 9, FAST, "predict", 256),
+    "d2l": lambda: step("d2l", 2, FAST),
     "layers": lambda: layers([]),
     "operations": lambda: operations([]),
     "runs": runs,
@@ -121,13 +151,17 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASUREMENTS))
     args = parser.parse_args()
-    if unknown := set(args.names) - {*MEASUREMENTS, "draw"}:
+    if unknown := set(args.names) - {*MEASUREMENTS, "draw", "table"}:
         parser.error(f"no measurement is called {sorted(unknown)[0]!r}")
-    for name in args.names or MEASUREMENTS:
-        if name != "draw":
-            MEASUREMENTS[name]()
+    measured = [name for name in args.names or MEASUREMENTS if name in MEASUREMENTS]
+    if measured:
+        warn_of_settings()
+    for name in measured:
+        MEASUREMENTS[name]()
     if not args.names or "draw" in args.names:
         draw()
+    if not args.names or "table" in args.names:
+        print(table(RESULTS))
 
 
 if __name__ == "__main__":
