@@ -39,7 +39,7 @@ def forward(layers: list[Layer], parameters: Any, x: Any, key: Any = None) -> An
         elif isinstance(layer, Pool):
             x = pooling(x, layer)
         elif isinstance(layer, Relu):
-            x = jnp.maximum(x, 0)
+            x = jax.nn.relu(x)  # maximum would pass half a gradient on at 0
         elif isinstance(layer, GlobalAverage):
             x = x.mean(axis=(1, 2))
         elif isinstance(layer, Dropout) and key is not None:
