@@ -19,8 +19,8 @@ import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
 
 from . import context, creation, functional, random
 from .arguments import whole
@@ -50,6 +50,101 @@ def _add(sums: Sums, gradients: Sums) -> None:
     """Add gradients to the sums, leaf by leaf; in new arrays, as these may be others' too."""
     for leaf, g in gradients.items():
         sums[leaf] = sums[leaf] + g if leaf in sums else g
+
+
+class Work(Protocol):
+    """What is done with each piece of a batch."""
+
+    @property
+    def x(self) -> Tensor:
+        """The images (N, …)."""
+
+    def __call__(self, model: Module, piece: slice, sums: Sums) -> Any:
+        """The result for a piece; gradients are added to the sums."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The model's outputs."""
+
+    x: Tensor
+
+    def __call__(self, model: Module, piece: slice, sums: Sums) -> Tensor:
+        x = self.x[piece]
+        outputs = model(x)
+        if not isinstance(outputs, Tensor) or not outputs.ndim or len(outputs) != len(x):
+            raise TypeError(
+                "MicroBatches: the model must return a Tensor with a row for each image"
+            )
+        return outputs
+
+
+@dataclass(frozen=True)
+class SummedLoss:
+    """The sum of the losses of the images, and the gradients of `factor` times that."""
+
+    x: Tensor
+    y: Tensor
+    criterion: Criterion
+    factor: float
+
+    def __call__(self, model: Module, piece: slice, sums: Sums) -> Any:
+        loss = self.criterion(model(self.x[piece]), self.y[piece])
+        g = creation.full((), self.factor, dtype=loss.dtype, device=loss.device)
+        _add(sums, loss.gradients(g))
+        return loss.item()
+
+
+@dataclass(frozen=True)
+class SentBack:
+    """The gradients of the outputs, given the loss's gradient g (N, …) with respect to those."""
+
+    x: Tensor
+    g: Array
+
+    def __call__(self, model: Module, piece: slice, sums: Sums) -> None:
+        outputs = Outputs(self.x)(model, piece, sums)
+        _add(sums, outputs.gradients(Tensor(self.g[piece])))
+
+
+class Taken(NamedTuple):
+    """What has become of a share: a result for each piece, the sums of all, the generators."""
+
+    results: list[Any]
+    sums: Sums
+    draws: list[random.Generator]
+
+
+@dataclass(frozen=True)
+class Share:
+    """One thread's pieces of a batch, and all that decides how they are computed.
+
+    Each piece draws from a generator of its own.
+    """
+
+    work: Work
+    pieces: list[slice]
+    draws: list[random.Generator]
+    inherited: context.Context
+    recording: bool
+
+    def take(self, model: Module, fixed: FixedFilters, failed: threading.Event) -> Taken:
+        """Take all pieces, in order, or up to where this or another thread has failed."""
+        results: list[Any] = []
+        sums: Sums = {}
+        inherited = replace(self.inherited, fixed_filters=fixed)
+        for piece, draws in zip(self.pieces, self.draws, strict=True):
+            if failed.is_set():
+                break
+            first, images = piece.start, piece.stop - piece.start
+            own = context.using(inherited, generator=draws, first_image=first, images=images)
+            try:
+                with set_grad_enabled(self.recording), own:
+                    results.append(self.work(model, piece, sums))
+            except BaseException:
+                failed.set()
+                raise
+        return Taken(results, sums, self.draws)
 
 
 class MicroBatches:
@@ -98,9 +193,9 @@ class MicroBatches:
         return self._workers[own]
 
     def _run(
-        self, work: Callable[[slice, Sums], Any], n: int, generator: random.Generator
+        self, work: Work, generator: random.Generator
     ) -> tuple[list[Any], Sums, random.Generator]:
-        """work(piece, sums) for all pieces of n images: the results in order, and the sums of all.
+        """Have the threads do some work: the results of all pieces in order, and the sums of all.
 
         Every piece draws from `generator` as it is when the threads are free, which moves on to
         where the last one ends; a clone of it as it was is returned, too. Raises what a piece
@@ -108,39 +203,37 @@ class MicroBatches:
         """
         if context.current().images is not None:
             raise RuntimeError("MicroBatches: called by a model that runs in micro-batches itself")
-        rounds = -(-n // (self.micro_batch * self.threads))
-        count = max(1, min(n, rounds * self.threads))  # so that each thread gets as many images
+        n, threads = len(work.x), self.threads
+        rounds = -(-n // (self.micro_batch * threads))
+        count = max(1, min(n, rounds * threads))  # so that each thread gets as many images
         pieces = cpu_threads.parts(n, count)
-        fixed = FixedFilters(p.array for p in self.model.parameters())
-        inherited = replace(context.current(), threads=self.blas_threads, fixed_filters=fixed)
-        recording, failed = is_grad_enabled(), threading.Event()
+        inherited = replace(
+            context.current(), threads=self.blas_threads, generator=None, fixed_filters=None
+        )
         results: list[Any] = [None] * count
-
-        def take(thread: int) -> Sums:
-            sums: Sums = {}
-            for i in range(thread, count, self.threads):
-                if failed.is_set():
-                    break
-                first, images = pieces[i].start, pieces[i].stop - pieces[i].start
-                own = context.using(inherited, generator=draws[i], first_image=first, images=images)
-                try:
-                    with set_grad_enabled(recording), own:
-                        results[i] = work(pieces[i], sums)
-                except BaseException:
-                    failed.set()
-                    raise
-            return sums
-
-        pool, lock = self._pool_and_lock()
-        with lock, cpu_threads.blas_threads(self.blas_threads):
+        totals: Sums = {}
+        with self._pool_and_lock()[1], cpu_threads.blas_threads(self.blas_threads):
             before = generator.clone()
             draws = [before.clone() for _ in pieces]
-            totals, *others = cpu_threads.all_done(pool, take, range(self.threads))
-            for drawn in draws:
-                generator.catch_up(drawn)
-        for sums in others:
-            _add(totals, sums)
+            shares = [
+                Share(work, pieces[t::threads], draws[t::threads], inherited, is_grad_enabled())
+                for t in range(threads)
+            ]
+            for t, taken in enumerate(self._all_taken(shares)):
+                for drawn in taken.draws:
+                    generator.catch_up(drawn)
+                results[t::threads] = taken.results
+                _add(totals, taken.sums)
         return results, totals, before
+
+    def _all_taken(self, shares: list[Share]) -> list[Taken]:
+        """What becomes of the shares, of which each thread takes one."""
+        fixed, failed = FixedFilters(p.array for p in self.model.parameters()), threading.Event()
+
+        def take(share: Share) -> Taken:
+            return share.take(self.model, fixed, failed)
+
+        return cpu_threads.all_done(self._pool_and_lock()[0], take, shares)
 
     def _check(self, x: Tensor) -> None:
         """Refuse a model whose images depend on one another, once for its layers and modes."""
@@ -177,14 +270,7 @@ class MicroBatches:
         factor = 1 / total if total else 0.0
         summed = copy.copy(criterion)
         summed.reduction = "sum"
-
-        def work(piece: slice, sums: Sums) -> Any:
-            loss = summed(self.model(x[piece]), y[piece])
-            g = creation.full((), factor, dtype=loss.dtype, device=loss.device)
-            _add(sums, loss.gradients(g))
-            return loss.item()
-
-        losses, sums, _ = self._run(work, len(x), generator)
+        losses, sums, _ = self._run(SummedLoss(x, y, summed, factor), generator)
         value = sum(losses)
         if not total:  # 0/0, or where labels are smoothed something over 0
             return (math.inf if value else math.nan), sums
@@ -200,11 +286,7 @@ class MicroBatches:
         sums = loss.gradients()
         g = sums.pop(outputs, None)
         if g is not None:
-
-            def work(piece: slice, sums: Sums) -> None:
-                _add(sums, self._outputs(x[piece]).gradients(Tensor(g[piece])))
-
-            _add(sums, self._run(work, len(x), before)[1])
+            _add(sums, self._run(SentBack(x, g), before)[1])
         return loss.item(), sums
 
     def predict(self, x: Tensor) -> Tensor:
@@ -213,18 +295,10 @@ class MicroBatches:
         self._check(x)
         return self._forward(x, random.current())[0]
 
-    def _outputs(self, x: Tensor) -> Tensor:
-        outputs = self.model(x)
-        if not isinstance(outputs, Tensor) or not outputs.ndim or len(outputs) != len(x):
-            raise TypeError(
-                "MicroBatches: the model must return a Tensor with a row for each image"
-            )
-        return outputs
-
     def _forward(self, x: Tensor, generator: random.Generator) -> tuple[Tensor, random.Generator]:
         """model(x), and the generator as it was before."""
         with no_grad():
-            outputs, _, before = self._run(lambda p, _: self._outputs(x[p]), len(x), generator)
+            outputs, _, before = self._run(Outputs(x), generator)
         return creation.cat(outputs), before
 
 
