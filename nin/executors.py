@@ -1,4 +1,4 @@
-"""What takes batches through a model: in micro-batches on threads, whole, or as CUDA graphs."""
+"""What takes batches through a model: in micro-batches on every core, whole, or as graphs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ import minicnn
 from minicnn import Tensor, nn, no_grad, optim
 from minicnn.capture import Captured
 from minicnn.dtype import DType
-from minicnn.parallel import Criterion, MicroBatches
+from minicnn.parallel import Criterion, MicroBatches, available_cores
+from minicnn.processes import AVAILABLE, Processes, WorkerDied
 
+from .command_line import Failure
 from .presets import Preset
 
 Step = Callable[[Tensor, Tensor], None]
 
 
 class Executor(Protocol):
-    """What a training and a test need; they know nothing of threads and graphs."""
+    """What a training and a test need; they know nothing of processes and graphs."""
 
     model: nn.Module
+    how: str  # it takes a batch, in words
     knows_losses: bool  # whether a loss can be looked at without waiting for a device
     loss_dtype: DType
 
@@ -42,29 +45,35 @@ def score(outputs: Tensor, labels: Tensor) -> Tensor:
     return minicnn.stack([loss, (outputs.argmax(1) == labels).sum().to(loss.dtype)])
 
 
-class OnThreads:
+class OnCores:
     """Micro-batches, which keep every core of a CPU busy and stay in its cache."""
 
     knows_losses = True
     loss_dtype = minicnn.float64
 
-    def __init__(
-        self, model: nn.Module, micro_batch: int, threads: int | None = None, blas_threads: int = 1
-    ) -> None:
-        self.model = model
-        self._micro_batches = MicroBatches(
-            model, threads=threads, micro_batch=micro_batch, blas_threads=blas_threads
+    def __init__(self, batches: MicroBatches) -> None:
+        self.model, self._batches = batches.model, batches
+        workers = "processes" if isinstance(batches, Processes) else "threads"
+        self.how = (
+            f"{batches.threads} {workers}, {batches.micro_batch} images at a time on each,"
+            f" BLAS on {batches.blas_threads}"
         )
 
     def prepare(self, step: Step, optimizer: optim.SGD) -> Step:
         return step
 
     def backward(self, criterion: Criterion, x: Tensor, y: Tensor) -> Tensor:
-        loss = self._micro_batches.backward(criterion, x, y)
+        try:
+            loss = self._batches.backward(criterion, x, y)
+        except WorkerDied as error:
+            raise Failure(str(error)) from None
         return minicnn.tensor(loss, dtype=self.loss_dtype, device="cpu")
 
     def predict(self, x: Tensor) -> Tensor:
-        return self._micro_batches.predict(x)
+        try:
+            return self._batches.predict(x)
+        except WorkerDied as error:
+            raise Failure(str(error)) from None
 
     def score(self, x: Tensor, y: Tensor) -> Tensor:
         return score(self.predict(x), y)
@@ -74,6 +83,7 @@ class Whole:
     """Whole batches: a GPU is busiest with those."""
 
     knows_losses = False
+    how = "each kernel by itself"
 
     def __init__(self, model: nn.Module) -> None:
         self.model, self.loss_dtype = model, next(model.parameters()).dtype
@@ -98,6 +108,8 @@ class Whole:
 class Graphs(Whole):
     """Whole batches, launched as graphs: see minicnn/capture.py."""
 
+    how = "steps launched as graphs"
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         self._predict = Captured(super().predict, model)
@@ -120,8 +132,13 @@ def executor_for(
     threads: int | None = None,
     blas_threads: int = 1,
     graph: bool = True,
+    processes: bool = True,
 ) -> Executor:
-    """What is fastest where the model is."""
-    if next(model.parameters()).device.type == "cpu":
-        return OnThreads(model, preset.micro_batch, threads, blas_threads)
-    return Graphs(model) if graph else Whole(model)
+    """What is fastest where the model is; on a CPU on threads, if not on `processes`."""
+    if next(model.parameters()).device.type != "cpu":
+        return Graphs(model) if graph else Whole(model)
+    threads = available_cores() if threads is None else threads
+    kind = Processes if processes and AVAILABLE and threads > 1 else MicroBatches
+    return OnCores(
+        kind(model, threads=threads, micro_batch=preset.micro_batch, blas_threads=blas_threads)
+    )

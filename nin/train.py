@@ -84,9 +84,9 @@ def _add_computation(parser: command_line.Parser) -> None:
     parser.add_backend()
     text = "convolution algorithm; auto is winograd where that is faster (default: auto)"
     add("--conv", choices=SETUP["conv"].choices, help=text)
-    text = "worker threads on the CPU (default: one for each core)"
+    text = "processes on the CPU, or threads without fork (default: one for each core)"
     add("--threads", type=threads, help=text)
-    text = "threads for the matrix products of each worker thread (default: 1)"
+    text = "threads for the matrix products of each of those (default: 1)"
     add("--blas-threads", type=threads, help=text)
     text = "tensor cores on a GPU, 11 binary digits (default: float32)"
     add("--tf32", action="store_true", help=text)
@@ -112,13 +112,10 @@ def _introduce(run: Run, training: Training, data: Data) -> None:
         f"Backend  {environment['library']}",
     )
     if environment["backend"] == "cupy":
-        graph = "steps launched as graphs" if environment["graph"] else "each kernel by itself"
-        _say(f"         {graph}, products in {'TF32' if environment['tf32'] else 'float32'}")
+        rest = f"products in {'TF32' if environment['tf32'] else 'float32'}"
     else:
-        _say(
-            f"         {environment['threads']} threads, {preset.micro_batch} images at a time on"
-            f" each, BLAS on {environment['blas_threads']}, convolution: {environment['conv']}"
-        )
+        rest = f"convolution: {environment['conv']}"
+    _say(f"         {training.executor.how}, {rest}")
     parameters = sum(p.numel() for p in training.model.parameters())
     _say(
         f"Network  {preset.network}: {parameters:,} parameters",

@@ -7,7 +7,7 @@ import pytest
 
 import minicnn
 from minicnn import nn
-from nin.executors import Graphs, OnThreads, Whole, executor_for
+from nin.executors import Graphs, OnCores, Whole, executor_for
 from nin.presets import Preset
 
 from .arrays import array
@@ -39,7 +39,11 @@ def outcome(executor):
     ]
 
 
-@pytest.mark.parametrize("make", [Graphs, lambda model: executor_for(model, PRESET, threads=2)])
+def on_cores(processes):
+    return lambda model: executor_for(model, PRESET, threads=2, processes=processes)
+
+
+@pytest.mark.parametrize("make", [Graphs, on_cores(processes=True), on_cores(processes=False)])
 def test_all_give_what_whole_batches_give(make):
     for ours, theirs in zip(outcome(make(network())), outcome(Whole(network())), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
@@ -55,5 +59,5 @@ def test_a_score_is_the_sum_of_the_losses_and_the_number_of_right_answers():
 def test_the_fastest_is_chosen_by_where_the_model_is():
     model = network()
     on_cpu = next(model.parameters()).device.type == "cpu"
-    assert type(executor_for(model, PRESET)) is (OnThreads if on_cpu else Graphs)
-    assert type(executor_for(model, PRESET, graph=False)) is (OnThreads if on_cpu else Whole)
+    assert type(executor_for(model, PRESET)) is (OnCores if on_cpu else Graphs)
+    assert type(executor_for(model, PRESET, graph=False)) is (OnCores if on_cpu else Whole)

@@ -21,7 +21,7 @@ LAYERS = [
     {"creation", "functional", "methods"},
     {"nn", "serialization", "cuda", "utils"},
     {"optim", "vision", "gradcheck"},
-    {"capture", "environment", "independence", "parallel", "__main__"},
+    {"capture", "environment", "independence", "parallel", "processes", "__main__"},
 ]
 ANY_DEVICE = {"autograd", "elementwise", "storage", "tensor", "versions"}  # and operations
 

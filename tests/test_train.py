@@ -68,7 +68,7 @@ def test_one_line_of_the_promised_form_after_each_epoch(run):
 
 def test_says_first_what_it_is_about_to_do(run):
     text = run[1].stderr
-    how = "threads" if NAME == "numpy" else "steps launched as graphs"
+    how = " processes, 32 images" if NAME == "numpy" else "steps launched as graphs"
     for part in ("Fashion-MNIST", NAME, how, "quick", "115,690 parameters", str(run[0])):
         assert part in text
 
