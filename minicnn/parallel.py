@@ -314,11 +314,15 @@ def _refuse_others(*tensors: Any) -> None:
 
 
 def _is_sum_over_images(criterion: Criterion) -> bool:
-    """Whether it is CrossEntropyLoss as it is defined, whose loss is a sum over the images."""
+    """Whether it is CrossEntropyLoss as it is defined, whose loss is a sum over the images.
+
+    Not with weights that are learnt, which are no part of the model that each process has.
+    """
     return (
         type(criterion) is CrossEntropyLoss
         and "forward" not in vars(criterion)
         and criterion.reduction in ("mean", "sum")
+        and not (criterion.weight is not None and criterion.weight.requires_grad)
     )
 
 

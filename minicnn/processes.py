@@ -264,7 +264,7 @@ class _Workers:
             gc.freeze()  # the parent's objects are not finalized here
             # Not its files: a lock that it lets go is free, and pipes of siblings end with it.
             os.closerange(3, own)
-            os.closerange(own + 1, 1 + max(map(int, os.listdir("/proc/self/fd"))))
+            os.closerange(max(3, own + 1), 1 + max(map(int, os.listdir("/proc/self/fd"))))
             for p, array in zip(self.parameters, self.arrays, strict=True):
                 p.array = array  # where others that run this model have left it (see `leave`)
             with cpu_threads.blas_threads(self.blas_threads):
