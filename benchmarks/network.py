@@ -183,7 +183,7 @@ class Recorder:
     ) -> None:
         self._pool("average", kernel_size, stride, padding, ceil_mode, count_include_pad)
 
-    def ReLU(self) -> None:
+    def ReLU(self, inplace: bool = False) -> None:
         self.layers.append(Relu())
 
     def Dropout(self, p: float = 0.5) -> None:

@@ -13,7 +13,9 @@ al. 2018, "Automatic differentiation in machine learning: a survey", section 3.2
 makes such a function work on tensors and records what it did; `gradients` walks the record.
 
 A VJP that has an argument `out=None`, by name, may be given the memory in which the gradient of a
-parameter is to lie. If it writes there, it returns `out` itself, and a copy is saved.
+parameter is to lie. If it writes there, it returns `out` itself, and a copy is saved. One that has
+an argument `spent=False` is told whether nobody needs g any more: it may then write its result over
+it, as ReLU's does.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from typing import Any, NamedTuple
 
 from .backends import Array, Backend, as_array, backend_of, is_array
 from .grad_mode import is_grad_enabled
-from .versions import Version, change_since, changed_in_place, version, versions
+from .versions import Version, alone, change_since, changed_in_place, version, versions
 
 VJP = Callable[[Array], Array]
 
@@ -284,7 +286,7 @@ def _sent_to_leaves(
     leaves: dict[Variable, Array] = {}
     for node in order:
         g, edges = arrived.pop(node), record.pop(node)
-        while edges:
+        while edges:  # from the last: a layer's input comes first, and what it needs may go before
             edge = edges.pop()
             if isinstance(edge.source, Variable) and not edge.source.needs_grad:
                 continue  # it was frozen since
@@ -293,12 +295,14 @@ def _sent_to_leaves(
             home = None
             if homes and into is leaves and source.grad_home is not None:
                 home = _free_home(source, leaves, order, begins)
-            contribution = _sent_back(node, edge, g, home)
+            spent = not edges and alone(g)
+            contribution = _sent_back(node, edge, g, home, spent)
             del edge
             if source in into:
                 into[source] = into[source] + contribution
             else:
                 into[source] = contribution
+            del contribution  # so that what it is in has it alone
     return leaves
 
 
@@ -325,7 +329,7 @@ def add_to_leaves(totals: dict[Variable, Array]) -> None:
 
 
 def _taken(order: list[Node], retain_graph: bool) -> dict[Node, list[Edge]]:
-    """The edges of these nodes, last ones first, which nobody else can take any more.
+    """The edges of these nodes, which nobody else can take any more.
 
     Raises RuntimeError if another thread was faster.
     """
@@ -333,7 +337,7 @@ def _taken(order: list[Node], retain_graph: bool) -> dict[Node, list[Edge]]:
         for node in order:
             if node.edges is None:
                 raise RuntimeError(AGAIN.format(node))
-        record = {node: list(reversed(node.edges or ())) for node in order}
+        record = {node: list(node.edges or ()) for node in order}
         if not retain_graph:
             for node in order:
                 node.edges = None
@@ -356,14 +360,17 @@ if hasattr(os, "register_at_fork"):  # some thread of the parent's may have held
     os.register_at_fork(after_in_child=_renew_locks)
 
 
-def _sent_back(node: Node, edge: Edge, g: Array, home: Array | None) -> Array:
+def _sent_back(node: Node, edge: Edge, g: Array, home: Array | None, spent: bool) -> Array:
     """What a VJP makes of g, checked to be a gradient of its input; in `home`, if it can."""
     vjp: Any = edge.vjp
+    by_name = getattr(vjp, "__kwdefaults__", None) or ()
     try:
         if _backward.watcher is not None:
             contribution = _backward.watcher(node, edge, g)
-        elif home is not None and "out" in (getattr(vjp, "__kwdefaults__", None) or ()):
+        elif home is not None and "out" in by_name:
             contribution = vjp(g, out=home)
+        elif spent and "spent" in by_name:
+            contribution = vjp(g, spent=True)
         else:
             contribution = vjp(g)
     except (ValueError, TypeError) as error:

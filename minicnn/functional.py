@@ -167,9 +167,13 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
-    """max(input, 0), always in a new tensor: `inplace` only saves memory in PyTorch."""
+    """max(input, 0). With `inplace`, input itself becomes the result, which saves its memory.
+
+    It is written over where nothing else lies in that memory. A leaf that requires grad can't
+    become a result: RuntimeError.
+    """
     _tensor("relu", "input", input)
-    return input.relu()
+    return input.relu_() if inplace else input.relu()
 
 
 def sigmoid(input: Tensor) -> Tensor:

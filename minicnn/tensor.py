@@ -15,10 +15,11 @@ from .backends import Array, as_array, backend_of
 from .device import device as Device
 from .dtype import DType, as_dtype, bool_, fitting, float32, float64, int64, is_floating, uint8
 from .elementwise import compare, converted, floating, not_bool, operand
-from .grad_mode import no_grad
+from .grad_mode import is_grad_enabled, no_grad
 from .indexing import steps
 from .operations import arithmetic, matrix, shape
 from .storage import Stored
+from .versions import alone
 
 Dim = int | tuple[int, ...] | list[int] | None
 Binary = Callable[["Tensor", Any], "Tensor"]
@@ -405,6 +406,19 @@ class Tensor(Stored):
     def relu(self) -> Tensor:
         """max(x, 0) of each element x. The derivative at 0 is 0."""
         return arithmetic.relu(not_bool("relu", self))
+
+    def relu_(self) -> Tensor:
+        """Become the result of `relu`, history included; returns this tensor.
+
+        It is written over where nothing else refers to that memory: not what a derivative needs,
+        nor what another tensor shows, which stays as it is. Raises RuntimeError for a leaf that
+        requires grad, which would have a history.
+        """
+        if self.needs_grad and (self.node is None or not is_grad_enabled()):
+            return self._assign("relu_", self.relu(), self)  # which keeps its history, or refuses
+        result = arithmetic.relu(not_bool("relu_", self), alone(self.array))
+        self.array, self.node, self.needs_grad = result.array, result.node, result.needs_grad
+        return self
 
     def sigmoid(self) -> Tensor:
         """1 / (1 + exp(-x)) of each element x."""

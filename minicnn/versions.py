@@ -12,12 +12,13 @@ when its memory does. What is written through NumPy itself, as into `t.numpy()`,
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, ModuleType
 from typing import Any
 from weakref import ref
 
-from .backends import Array, is_array
+from .backends import Array, host, is_array
 
 Version = tuple[int, int]  # which memory, and how often it was changed
 
@@ -56,6 +57,41 @@ def versions(arrays: Iterable[Array]) -> tuple[Version, ...]:
         key = id(array)
         found.append((key, _changes[key][1] if key in _changes else 0))
     return tuple(found)
+
+
+def _references(array: Array) -> tuple[int, int]:
+    """How often CPython counts an array, and the memory that it is a view of, as referred to."""
+    memory = owner(array)
+    itself = memory is array
+    return sys.getrefcount(array) - itself, 0 if itself else sys.getrefcount(memory)
+
+
+def alone(array: Array) -> bool:
+    """Whether only the caller's variable refers to this array, and only this array to its memory.
+
+    Then whoever has it may write over it. That can be seen where references are counted, in CPython
+    alone: elsewhere the answer is no.
+    """
+    return _references(array) in _ALONE
+
+
+def _alone() -> set[tuple[int, int]]:
+    """What `_references` counts of an array, and of a view, that one variable of its caller holds.
+
+    It is counted here as Python's versions differ in what a call adds.
+    """
+    if sys.implementation.name != "cpython":
+        return set()
+
+    def counted(array: Array) -> tuple[int, int]:
+        return _references(array)
+
+    whole = host.xp.empty(2)
+    view = host.xp.empty(2)[:1]
+    return {counted(whole), counted(view)}
+
+
+_ALONE = _alone()
 
 
 def change_since(versions: tuple[Version, ...], function: Callable[..., Any]) -> str | None:

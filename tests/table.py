@@ -190,9 +190,15 @@ for _names, _low in {
         return Example([array(draw, draw(shapes()), low)], call)
 
 
+def replaced(x):
+    """x, once it has become its own ReLU, beside what that returned."""
+    return x.relu_() + x * x
+
+
 UNARY = {
     ("__neg__",): (lambda L, x: -x, None),
     ("nn.ReLU",): (lambda L, x: L.nn.ReLU(inplace=False)(x), None),
+    ("relu_",): (lambda L, x: replaced(x * 2), None),
     ("nn.Sigmoid",): (lambda L, x: L.nn.Sigmoid()(x), None),
     ("clone", "contiguous"): (lambda L, x: x.clone() * x.contiguous(), None),
     ("to", "double", "cpu"): (lambda L, x: x.double().cpu().to(x) * x, None),

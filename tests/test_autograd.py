@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn import backends, nn
+from minicnn import autograd, backends, nn
 from minicnn.autograd import operation, watching
 
 from .arrays import array
@@ -297,6 +297,53 @@ def test_tensors_on_different_devices_are_refused(monkeypatch):
         here + far
 
 
+# --- gradients that nobody needs any more ---------------------------------------------------------
+
+
+def spent_gradients(y, monkeypatch):
+    """For each gradient that ReLU sends back on the way from y, whether it may write over it."""
+    seen = []
+    real = autograd._sent_back
+
+    def watch(node, edge, g, home, spent):
+        if node.name == "relu":
+            seen.append(spent)
+        return real(node, edge, g, home, spent)
+
+    monkeypatch.setattr(autograd, "_sent_back", watch)
+    y.sum().backward()
+    return seen
+
+
+def test_a_gradient_that_an_operation_has_made_is_spent(monkeypatch):
+    assert spent_gradients((leaf([1.0, -2.0], [3.0, 4.0]) * 2).relu() * 3, monkeypatch) == [True]
+
+
+def test_a_gradient_that_goes_on_to_two_is_not(monkeypatch):
+    x = leaf([1.0, -2.0], [3.0, 4.0])
+    y = (x * 2).relu() + x.relu()
+    assert spent_gradients(y * 3, monkeypatch) == [False, True]
+    np.testing.assert_array_equal(array(x.grad), [[9, 0], [9, 9]])
+
+
+def test_a_gradient_that_somebody_keeps_is_not(monkeypatch):
+    kept = []
+
+    @operation
+    def keeping(x):
+        return x * 1, lambda g: kept.append(3 * g) or kept[-1]
+
+    x = leaf([1.0, -2.0], [3.0, 4.0])
+    assert spent_gradients(keeping(x.relu()), monkeypatch) == [False]
+    np.testing.assert_array_equal(kept[0], np.full((2, 2), 3))
+
+
+def test_what_is_sent_in_stays_as_it_is():
+    g = minicnn.ones(2, 2)
+    (leaf([1.0, -2.0], [3.0, 4.0]) * 1).relu().backward(g)
+    np.testing.assert_array_equal(array(g), np.ones((2, 2)))
+
+
 # --- watching ------------------------------------------------------------------------------------
 
 
@@ -311,7 +358,7 @@ def test_a_watcher_sees_every_edge_in_order_and_takes_gradients_back():
 
     with watching(watcher):
         loss.backward()
-    assert seen == [("sum", 0, ()), ("exp", 0, (2,)), ("multiply", 0, (2,)), ("multiply", 1, (2,))]
+    assert seen == [("sum", 0, ()), ("exp", 0, (2,)), ("multiply", 1, (2,)), ("multiply", 0, (2,))]
     np.testing.assert_allclose(array(x.grad), 2 * array(x) * np.exp(array(x) ** 2), rtol=1e-6)
 
 

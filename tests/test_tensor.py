@@ -521,3 +521,45 @@ def test_a_softmax_along_nothing_misses_an_argument(name):
     for L in (minicnn, torch):
         with pytest.raises(TypeError, match=r"dim|arguments"):
             getattr(L, name)(L.ones(2))
+
+
+# --- relu_ ---------------------------------------------------------------------------------------
+
+
+def grown(values):
+    return minicnn.tensor(values, requires_grad=True)
+
+
+def test_relu_in_place_takes_no_memory_where_nobody_else_needs_it():
+    x = grown([1.0, -2.0]) * 2
+    memory = x.array.ctypes.data if x.device.type == "cpu" else x.array.data.ptr
+    y = F.relu(x, inplace=True)
+    now = y.array.ctypes.data if x.device.type == "cpu" else y.array.data.ptr
+    assert y is x
+    assert now == memory
+    assert array(x).tolist() == [2, 0]
+
+
+def test_relu_in_place_leaves_what_a_derivative_needs():
+    x = grown([1.0, -1.0])
+    y = x.exp() - 0  # exp's derivative is its result
+    z = x.exp()
+    z.relu_()
+    (y * z).sum().backward()
+    np.testing.assert_allclose(array(x.grad), 2 * np.exp([2.0, -2.0]), rtol=1e-6)
+
+
+def test_relu_in_place_leaves_what_other_tensors_show():
+    x = minicnn.tensor([[1.0, -2.0], [-3.0, 4.0]])
+    x[0].relu_()
+    assert array(x).tolist() == [[1, -2], [-3, 4]]
+
+
+def test_a_leaf_that_requires_grad_becomes_its_relu_without_a_history_only():
+    x = grown([1.0, -2.0])
+    with pytest.raises(RuntimeError, match="relu_"):
+        x.relu_()
+    with minicnn.no_grad():
+        assert x.relu_() is x
+    assert x.requires_grad
+    assert array(x).tolist() == [1, 0]

@@ -109,13 +109,14 @@ def _where(mask: Array, g: Array, out: Array | None = None) -> Array:
     return out
 
 
-def relu(x: Array, recorded: bool) -> tuple[Array, Callable[[Array], Array]]:
+def relu(x: Array, recorded: bool, in_place: bool = False) -> tuple[Array, Callable[..., Array]]:
     # For the way back a bit for each element is enough, and y need not be kept: nothing else needs
     # it where a pooling or dropout follows. Block by block, so that y is in the cache for the bits.
     order, back = memory_order(x)
     shape = [x.shape[axis] for axis in order]
     flat = x.transpose(order).reshape(-1)
-    y, eighths = np.empty_like(flat), -(-flat.size // 8)
+    y = flat if in_place else np.empty_like(flat)
+    eighths = -(-flat.size // 8)
     bits = np.empty(eighths, np.uint8)
 
     def forward(block: slice) -> None:
@@ -124,9 +125,9 @@ def relu(x: Array, recorded: bool) -> tuple[Array, Callable[[Array], Array]]:
         if recorded:
             bits[block] = np.packbits(y[elements] != 0)
 
-    def vjp(g: Array) -> Array:
+    def vjp(g: Array, *, spent: bool = False) -> Array:
         g = g.transpose(order).reshape(-1)
-        dx = np.empty_like(g)
+        dx = g if spent else np.empty_like(g)
 
         def backward(block: slice) -> None:
             elements = slice(8 * block.start, 8 * block.stop)

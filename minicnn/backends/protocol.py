@@ -97,11 +97,13 @@ class Kernels(Protocol):
 
     # --- elementwise ---
 
-    def relu(self, x: Array, recorded: bool) -> tuple[Array, Callable[[Array], Array]]:
+    def relu(
+        self, x: Array, recorded: bool, in_place: bool = False
+    ) -> tuple[Array, Callable[..., Array]]:
         """max(x, 0), and NaN where x is, laid out in memory as x is; and its VJP.
 
-        That gives g where the result is above 0 or NaN, and 0 elsewhere; it is called only if this
-        is `recorded`.
+        `in_place` lets it write over x. The VJP gives g where the result is above 0 or NaN, and 0
+        elsewhere, written over g where that is `spent`; it is called only if this is `recorded`.
         """
 
     def divided(self, g: Array, total: Any) -> Array:

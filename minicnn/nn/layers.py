@@ -184,12 +184,15 @@ class Linear(_Affine):
 
 @dataclass(eq=False, repr=False)
 class ReLU(Module):
-    """max(x, 0). `inplace` is accepted: the result is the same, in a new tensor."""
+    """max(x, 0). With `inplace`, the input becomes the result, which saves memory: see `relu`."""
 
-    inplace: bool = field(default=False, repr=False)
+    inplace: bool = False
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.relu(input)
+        return F.relu(input, self.inplace)
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
 
 
 class Sigmoid(Module):

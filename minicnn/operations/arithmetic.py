@@ -97,9 +97,9 @@ def sqrt(x: Array) -> Any:
 
 
 @operation
-def relu(x: Array) -> Any:
+def relu(x: Array, in_place: bool = False) -> Any:
     """max(x, 0). The derivative at 0 is 0, and NaN passes both ways, as in PyTorch."""
-    return backend_of(x).relu(x, recorded=is_grad_enabled())
+    return backend_of(x).relu(x, is_grad_enabled(), in_place)
 
 
 @operation

@@ -40,19 +40,24 @@ _add_runs = kernel(
 )
 
 
-def _packed(function: PackedKernel, *arrays: Array) -> Array:
-    """What a kernel gives for arrays of one shape, laid out as the last."""
+def _packed(function: PackedKernel, *arrays: Array, over: Array | None = None) -> Array:
+    """What a kernel gives for arrays of one shape, laid out as the last; written `over` one."""
     order, back = memory_order(arrays[-1])
     given = [a.transpose(order).ravel() for a in arrays]
-    y = xp.empty_like(given[-1])
+    written = [flat for flat, a in zip(given, arrays, strict=True) if a is over]
+    y = written[0] if written else xp.empty_like(given[-1])
     pack = pack_size(y.size, *given, y)
     function(*given, y, pack=pack, size=y.size // pack)
     return y.reshape([arrays[-1].shape[axis] for axis in order]).transpose(back)
 
 
-def relu(x: Array, recorded: bool) -> tuple[Array, Callable[[Array], Array]]:
-    y = _packed(_relu, x)
-    return y, lambda g: _packed(_relu_vjp, g, y)
+def relu(x: Array, recorded: bool, in_place: bool = False) -> tuple[Array, Callable[..., Array]]:
+    y = _packed(_relu, x, over=x if in_place else None)
+
+    def vjp(g: Array, *, spent: bool = False) -> Array:
+        return _packed(_relu_vjp, g, y, over=g if spent else None)
+
+    return y, vjp
 
 
 def divided(g: Array, total: Any) -> Array:
