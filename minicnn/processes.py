@@ -208,6 +208,10 @@ class _Workers:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         there.close()
         self.workers.append(_Worker(pid, here, room))
+        try:
+            here.recv_bytes()  # once it holds none of this process's files any more
+        except (EOFError, OSError):
+            raise self.workers[-1].died() from None
 
     def leave(self) -> None:
         """In another's fork: the workers are the parent's, and so is the parameters' memory."""
@@ -267,6 +271,7 @@ class _Workers:
             os.closerange(max(3, own + 1), 1 + max(map(int, os.listdir("/proc/self/fd"))))
             for p, array in zip(self.parameters, self.arrays, strict=True):
                 p.array = array  # where others that run this model have left it (see `leave`)
+            pipe.send_bytes(b"ready")
             with cpu_threads.blas_threads(self.blas_threads):
                 while True:
                     shares, modes = pickle.loads(pipe.recv_bytes())

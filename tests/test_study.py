@@ -251,12 +251,12 @@ def test_a_summary_fits_80_columns_and_its_totals_are_a_runs(capsys, tmp_path, o
     status, out, _, numbers = study(capsys, tmp_path, "summary", "quick", "--steps", "1", *on)
     assert status == 0
     assert widest(out, tmp_path) <= 80
-    assert numbers["parameters"]["layers"] == numbers["parameters"]["model"] == 115_690
+    assert numbers["parameters"]["layers"] == numbers["parameters"]["model"] == 221_290
     assert all(layer["forward"] > 0 for layer in numbers["layers"])
 
 
 @pytest.mark.cpu
-@pytest.mark.parametrize(("name", "n"), [("quick", 16), ("d2l", 2)])
+@pytest.mark.parametrize(("name", "n"), [("quick", 64), ("d2l", 2)])
 def test_what_the_layers_hold_is_what_a_run_allocates(name, n):
     preset = PRESETS[name]
     model = preset.build()
@@ -319,7 +319,7 @@ def test_graph_writes_three_languages(capsys, tmp_path, on):
     assert status == 0
     assert numbers["bytes_held"] > 0
     names = [each["name"] for each in numbers["operations"]]
-    assert names.count("max_pool2d") == 2
+    assert names.count("max_pool2d") == 1
     out = tmp_path / "study"
     dot = (out / "graph.dot").read_text()
     used = {n for edge in re.findall(r"(n\d+) -> (n\d+)", dot) for n in edge}
@@ -383,7 +383,7 @@ def test_compare_trains_three_networks(capsys, tmp_path, on):
     nin, lenet, alexnet = numbers["rows"]
     assert nin["epochs"] >= 1
     assert lenet["epochs"] >= 1
-    assert alexnet["parameters"] > 10 * nin["parameters"]
+    assert alexnet["parameters"] > 8 * nin["parameters"]
 
 
 # --- trained networks ----------------------------------------------------------------------------
@@ -393,8 +393,8 @@ def test_compare_trains_three_networks(capsys, tmp_path, on):
 def test_filters_of_a_run(capsys, tmp_path, run, on):
     status, _, _, numbers = study(capsys, tmp_path, "filters", str(run), *on)
     assert status == 0
-    assert np.array(numbers["first"]["filters"]).shape == (32, 3, 3)
-    assert [m["shape"] for m in numbers["mixing"]] == [[32, 32], [64, 64], [128, 128], [10, 128]]
+    assert np.array(numbers["first"]["filters"]).shape == (32, 5, 5)
+    assert [m["shape"] for m in numbers["mixing"]] == [[32, 32], [64, 64], [96, 96], [10, 96]]
 
 
 def test_effective_rank_counts_equal_singular_values():

@@ -26,7 +26,8 @@ from . import noise
 
 NAME = minicnn.backends.NAMES[minicnn.get_default_device().type]
 BACKEND = ["--backend", NAME]
-SMALL = ["--limit-train", "192", "--limit-test", "64", "--epochs", "2", "--no-progress", *BACKEND]
+SMALL = ["--limit-train", "192", "--limit-test", "64", "--epochs", "2", "--batch-size", "64"]
+SMALL += ["--no-progress", *BACKEND]
 EPOCH_LINE = re.compile(
     r"Epoch \[\d+/\d+\], Train Loss: \d+\.\d{4}, Test Loss: \d+\.\d{4}, Acc: \d+\.\d\d%"
 )
@@ -68,8 +69,8 @@ def test_one_line_of_the_promised_form_after_each_epoch(run):
 
 def test_says_first_what_it_is_about_to_do(run):
     text = run[1].stderr
-    how = " processes, 32 images" if NAME == "numpy" else "steps launched as graphs"
-    for part in ("Fashion-MNIST", NAME, how, "quick", "115,690 parameters", str(run[0])):
+    how = " processes, 64 images" if NAME == "numpy" else "steps launched as graphs"
+    for part in ("Fashion-MNIST", NAME, how, "quick", "221,290 parameters", str(run[0])):
         assert part in text
 
 
@@ -289,7 +290,7 @@ def test_ctrl_c_keeps_the_finished_epochs(tmp_path):
 
 @pytest.mark.parametrize(
     ("preset", "parameters"),
-    [("article", 1_769_112), ("d2l", 1_992_166), ("paper", 957_386), ("quick", 115_690)],
+    [("article", 1_769_112), ("d2l", 1_992_166), ("paper", 957_386), ("quick", 221_290)],
 )
 def test_parameters_of_the_presets(preset, parameters):
     assert sum(p.numel() for p in PRESETS[preset].build().parameters()) == parameters

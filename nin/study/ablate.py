@@ -96,7 +96,7 @@ def fully_connected(channels: int, classes: int, dropout: float) -> list[nn.Modu
 
 
 def network(
-    widths: Sequence[int] = (32, 64, 128),
+    widths: Sequence[int] = (32, 64, 96),
     blocks: Sequence[int] = (1, 1, 1),
     inner: Block = ONE,
     head: Callable[[int, int, float], list[nn.Module]] = averaged,
@@ -105,16 +105,17 @@ def network(
 ) -> nn.Sequential:
     """A NiN for images (N, 1, 28, 28) in three stages; without arguments `quick`'s, and dropout.
 
-    Stage i has blocks[i] blocks of widths[i] channels: a 3×3 convolution, then `inner`. Between
-    stages the maps are halved.
+    Stage i has blocks[i] blocks of widths[i] channels: a 5×5 convolution, then `inner`. The very
+    first convolution halves the maps, and so does a pooling after the first stage.
     """
     layers: list[nn.Module] = []
     before = 1
     for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
-        if stage:
+        if stage == 1:
             layers.append(nn.MaxPool2d(2))
         for _ in range(count):
-            layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU(), *inner(width)]
+            stride = 1 if layers else 2
+            layers += [nn.Conv2d(before, width, 5, stride, padding=2), nn.ReLU(), *inner(width)]
             before = width
     return nn.Sequential(*layers, *head(before, classes, dropout))
 
@@ -144,13 +145,13 @@ QUESTIONS: dict[str, tuple[str, Variants]] = {
     ),
     "dropout": ("dropout off", {"no dropout": partial(network, dropout=0)}),
     "two-steps": (
-        "the last 1×1 convolution in two steps, 128 → 36 → 10",
-        {"128 → 36 → 10": partial(network, head=averaged_in_two_steps)},
+        "the last 1×1 convolution in two steps, 96 → 31 → 10",
+        {"96 → 31 → 10": partial(network, head=averaged_in_two_steps)},
     ),
     "family": (
         "a family from small to large",
         {
-            "7 layers, half as wide": partial(network, widths=(16, 32, 64)),
+            "7 layers, half as wide": partial(network, widths=(16, 32, 48)),
             "11 layers": partial(network, blocks=(1, 2, 2)),
             "15 layers": partial(network, blocks=(2, 2, 3)),
         },
