@@ -52,6 +52,7 @@ KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 COMPETITORS = {
     "minicnn, im2col": Competitor("minicnn", "im2col"),
     "minicnn, auto": Competitor("minicnn", "auto"),
+    "threads, auto": Competitor("minicnn", "threads-auto"),
     "own loop, im2col": Competitor("minicnn", "loop-im2col"),
     "own loop, auto": Competitor("minicnn", "loop-auto"),
     "PyTorch": Competitor("torch", "contiguous"),

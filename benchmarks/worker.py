@@ -28,9 +28,16 @@ LIBRARIES = ("jax", "minicnn", "mygrad", "onnxruntime", "openvino", "tinygrad", 
 
 
 def memory(field: str) -> int:
-    """KiB held now (VmRSS) or at most so far (VmHWM). getrusage's maximum includes the parent's."""
-    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(field))
+    """KiB held now (VmRSS) or at most so far (VmHWM), by this process and its children together.
+
+    getrusage's maximum includes the parent's.
+    """
+    children = Path("/proc/self/task").glob("*/children")
+    kib = 0
+    for pid in ["self", *(pid for file in children for pid in file.read_text().split())]:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+        kib += next(int(line.split()[1]) for line in lines.splitlines() if line.startswith(field))
+    return kib
 
 
 def turn(step: Step) -> float:

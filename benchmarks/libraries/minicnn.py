@@ -1,4 +1,7 @@
-"""minicnn: `how` is the convolution algorithm; "loop-" before it means a user's own loop."""
+"""minicnn: `how` is the convolution algorithm, for micro-batches as `nin.train` takes them.
+
+"threads-" before it keeps them in one process, "loop-" means a loop of one's own without any.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import threadpoolctl
 import minicnn
 from minicnn import context, nn, optim
 from minicnn.parallel import MicroBatches
+from minicnn.processes import AVAILABLE, Processes
 from nin.presets import PRESETS
 
 from ..network import draw, initial_parameters
@@ -26,9 +30,11 @@ def step(job: Job) -> Step:
     criterion = nn.CrossEntropyLoss()
     x, y = (minicnn.tensor(a) for a in draw(job.preset, job.batch))
     threadpoolctl.threadpool_limits(job.threads, user_api="blas")
-    context.set_default(conv_algorithm=job.how.removeprefix("loop-"))
+    how, _, algorithm = job.how.rpartition("-")
+    context.set_default(conv_algorithm=algorithm)
     model.train(job.what == "train")
-    batches = MicroBatches(model, threads=job.threads, micro_batch=preset.micro_batch)
+    kind = Processes if AVAILABLE and not how else MicroBatches
+    batches = kind(model, threads=job.threads, micro_batch=preset.micro_batch)
 
     def train() -> float:
         optimizer.zero_grad()
@@ -47,6 +53,6 @@ def step(job: Job) -> Step:
         with minicnn.no_grad():
             return model(x).numpy()
 
-    if job.how.startswith("loop-"):
+    if how == "loop":
         return train_in_own_loop if job.what == "train" else predict_in_own_loop
     return train if job.what == "train" else lambda: batches.predict(x).numpy()
