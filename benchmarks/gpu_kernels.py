@@ -35,6 +35,7 @@ from .network import draw
 PRIMITIVES = {*vars(protocol.Kernels)} - {"filtering_gains"}  # which computes on the host alone
 # Arguments that are read and written.
 IN_PLACE = {"add_at": ("target",), "sgd": ("p", "v")}
+OVER_ITS_ARGUMENT = ("relu", "relu_vjp")  # what these write may lie where they have read
 ROTATED_BYTES = 2**28  # several times the cache of any GPU so far
 MOST_COPIES = 8
 
@@ -78,6 +79,8 @@ class Recorder:
                 self.inside = False
             if callable(result):  # `dropout` gives the function that drops
                 return self.wrapped(name, result)
+            if isinstance(result, tuple) and callable(result[-1]):  # `relu` gives its VJP, too
+                result = *result[:-1], self.wrapped(f"{name}_vjp", result[-1])
             given = self.arrays([args, kwargs])
             if given or self.arrays([result]):
                 layout = [(a.shape, a.strides, str(a.dtype)) for a in given]
@@ -156,14 +159,22 @@ def work(call: Call, result: Any, recorder: Recorder) -> tuple[float, float]:
     moved += sum(
         a.nbytes for n in IN_PLACE.get(call.name, ()) for a in recorder.arrays([named.get(n)])
     )
+    if call.name in OVER_ITS_ARGUMENT and is_over(call, result, recorder):
+        moved += sum(a.nbytes for a in recorder.arrays([result]))
     return flops, float(moved)
+
+
+def is_over(call: Call, result: Any, recorder: Recorder) -> bool:
+    """Whether the result lies where an argument does."""
+    given = {a.data.ptr for a in recorder.arrays([call.args, call.kwargs])}
+    results = recorder.arrays([result])
+    return bool(results) and all(a.data.ptr in given for a in results)
 
 
 def is_view(call: Call, result: Any, recorder: Recorder) -> bool:
     """Whether nothing was done: the result is an argument seen in another shape."""
-    given = {a.data.ptr for a in recorder.arrays([call.args, call.kwargs])}
-    results = recorder.arrays([result])
-    return bool(results) and call.name != "matmul" and all(a.data.ptr in given for a in results)
+    works = call.name in ("matmul", *OVER_ITS_ARGUMENT)
+    return not works and is_over(call, result, recorder)
 
 
 class Stopwatch:

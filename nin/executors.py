@@ -38,6 +38,9 @@ class Executor(Protocol):
     def score(self, x: Tensor, y: Tensor) -> Tensor:
         """score(model(x), y)."""
 
+    def close(self) -> None:
+        """Let go of what it works with; the next call takes it up again."""
+
 
 def score(outputs: Tensor, labels: Tensor) -> Tensor:
     """The sum of the cross-entropies of a batch, and the number of right answers: (2,)."""
@@ -78,6 +81,10 @@ class OnCores:
     def score(self, x: Tensor, y: Tensor) -> Tensor:
         return score(self.predict(x), y)
 
+    def close(self) -> None:
+        if isinstance(self._batches, Processes):
+            self._batches.close()
+
 
 class Whole:
     """Whole batches: a GPU is busiest with those."""
@@ -103,6 +110,9 @@ class Whole:
     def score(self, x: Tensor, y: Tensor) -> Tensor:
         with no_grad():
             return score(self.model(x), y)
+
+    def close(self) -> None:
+        pass
 
 
 class Graphs(Whole):

@@ -167,6 +167,7 @@ def _start(
 def _restart(args: argparse.Namespace, old: Saver, data: Data, signals: Signals) -> Saver:
     """The same training from its beginning with the next seed, and a record of that."""
     run = old.run
+    old.training.executor.close()
     run.preset = replace(run.preset, seed=run.preset.seed + 1)
     text = f"Starting again with seed {run.preset.seed}."
     old.progress.say(text)

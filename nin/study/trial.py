@@ -115,6 +115,7 @@ def train(
     seen_loss, seen_accuracy = evaluate(
         training.executor, DataLoader(seen, preset.batch_size, num_workers=1)
     )
+    training.executor.close()
     seconds = sum(row["seconds"] for row in training.history)
     return Outcome(
         name=name,
@@ -155,4 +156,5 @@ def step_seconds(
         start, done = start or now, done + 1
         if done and now - begun >= seconds:
             break
+    training.executor.close()
     return (now - start) / done
