@@ -70,9 +70,11 @@ def alone(array: Array) -> bool:
     """Whether only the caller's variable refers to this array, and only this array to its memory.
 
     Then whoever has it may write over it. That can be seen where references are counted, in CPython
-    alone: elsewhere the answer is no.
+    alone: elsewhere the answer is no, and so it is for memory that is a file's or is not NumPy's
+    own for another reason, and for what may not be written.
     """
-    return _references(array) in _ALONE
+    own = owner(array).base is None and getattr(array.flags, "writeable", True)
+    return own and _references(array) in _ALONE
 
 
 def _alone() -> set[tuple[int, int]]:

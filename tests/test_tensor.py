@@ -555,6 +555,16 @@ def test_relu_in_place_leaves_what_other_tensors_show():
     assert array(x).tolist() == [[1, -2], [-3, 4]]
 
 
+@pytest.mark.cpu
+def test_relu_in_place_leaves_memory_that_is_not_an_arrays_own(tmp_path):
+    np.array([-1.0, 1.0]).tofile(tmp_path / "file")
+    mapped = minicnn.Tensor(np.memmap(tmp_path / "file", "float64", "r+"))
+    constant = minicnn.Tensor(np.frombuffer(b"\0\0\0\0\0\0\xf0\xbf", "float64"))
+    assert array(mapped.relu_()).tolist() == [0, 1]
+    assert array(constant.relu_()).tolist() == [0]
+    assert np.fromfile(tmp_path / "file").tolist() == [-1, 1]
+
+
 def test_a_leaf_that_requires_grad_becomes_its_relu_without_a_history_only():
     x = grown([1.0, -2.0])
     with pytest.raises(RuntimeError, match="relu_"):
