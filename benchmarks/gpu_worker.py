@@ -23,7 +23,7 @@ TURN_MS, MOST_CALLS = 400, 500  # how long a turn lasts
 OPTIONS = {  # the presets', for the library that can't ask them; the last entry clips gradients
     "article": ({"lr": 0.1}, 0.0),
     "d2l": ({"lr": 0.05}, 0.0),
-    "quick": ({"lr": 0.2, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}, 1.0),
+    "quick": ({"lr": 0.4, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}, 1.0),
 }
 
 

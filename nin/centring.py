@@ -26,12 +26,12 @@ def centre_filters_(weight: Tensor) -> None:
 
 
 def centre_gradients_(parameters: Iterable[nn.Parameter]) -> None:
-    """Take from the gradient of each filter its mean, so that a step leaves the filter's as it is.
+    """Take the mean of each filter's gradient away, so that a step leaves the filter's mean at 0.
 
-    These are the parameters (C_out, C_in, kh, kw) with more than one input channel: the images'
-    brightness says something, that of maps behind a ReLU does not. Filters that began centred stay
-    so, as weight decay and momentum have no other mean either (Yong et al. 2020, arXiv 2004.01461,
-    section 3).
+    Momentum is a sum of such gradients, and weight decay a multiple of the filter, so a filter that
+    begins with mean 0 keeps it (gradient centralization: Yong et al. 2020, arXiv 2004.01461,
+    section 3). Filters are the parameters (C_out, C_in, kh, kw) with several input channels: the
+    brightness of the images themselves says something, that of maps behind a ReLU does not.
     """
     with no_grad():
         for p in parameters:

@@ -70,7 +70,7 @@ def narrow(block):
 
     def narrowed(inputs, outputs, kernel, stride, padding, mlp):
         def few(n):
-            return n if n in (1, 10, 128) else 4
+            return n if n in (1, 10, 96) else 4
 
         return block(few(inputs), few(outputs), kernel, stride, padding, [few(n) for n in mlp])
 

@@ -209,7 +209,7 @@ def test_comparison_is_a_table_with_what_differs_and_a_picture(run, other, comma
 
 def test_comparison_as_json(run, other, command, tmp_path):
     _, out, _ = command(compare, run, other, "--json", "--out", tmp_path / "c.png")
-    assert [row["settings"]["lr"] for row in json.loads(out)] == [0.2, 0.01]
+    assert [row["settings"]["lr"] for row in json.loads(out)] == [0.4, 0.01]
 
 
 # --- the rest ------------------------------------------------------------------------------------
