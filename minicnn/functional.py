@@ -169,8 +169,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0). With `inplace`, input itself becomes the result, which saves its memory.
 
-    It is written over where nothing else lies in that memory. A leaf that requires grad can't
-    become a result: RuntimeError.
+    Which memory is written over, and what is refused, is said at `Tensor.relu_`.
     """
     _tensor("relu", "input", input)
     return input.relu_() if inplace else input.relu()

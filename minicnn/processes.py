@@ -65,7 +65,8 @@ class Processes(MicroBatches):
     at the next call, which forks others, except for the values of parameters and for `train` and
     `eval`, which workers follow. What a class of one's own goes by can't be compared, so a model
     that is not made of minicnn's layers alone runs on threads; and so do one with buffers or with
-    parameters that share memory, and images that require grad.
+    parameters that share memory, and images that require grad. A function or class of minicnn's
+    that a program replaces has to be replaced before workers are forked.
 
     The memory of parameters is moved: what was a view of it, as by `detach()`, is none any more. In
     a child that somebody else forks it becomes the child's own.

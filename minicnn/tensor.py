@@ -410,14 +410,17 @@ class Tensor(Stored):
     def relu_(self) -> Tensor:
         """Become the result of `relu`, history included; returns this tensor.
 
-        It is written over where nothing else refers to that memory: not what a derivative needs,
-        nor what another tensor shows, which stays as it is. Raises RuntimeError for a leaf that
-        requires grad, which would have a history.
+        Where there is none, this changes the memory in place, for all that show it. A tensor with a
+        history is written over where nothing else refers to its memory; what a derivative needs,
+        or another tensor shows, stays as it is. Raises RuntimeError for a leaf that requires grad,
+        which would get a history.
         """
-        if self.needs_grad and (self.node is None or not is_grad_enabled()):
-            return self._assign("relu_", self.relu(), self)  # which keeps its history, or refuses
-        result = arithmetic.relu(not_bool("relu_", self), alone(self.array))
+        own, recorded = alone(self.array), self.node is not None and is_grad_enabled()
+        if not recorded and (self.needs_grad or not own):
+            return self._assign("relu_", self.relu(), self)
+        result = arithmetic.relu(not_bool("relu_", self), own)
         self.array, self.node, self.needs_grad = result.array, result.node, result.needs_grad
+        self._copy_of = None
         return self
 
     def sigmoid(self) -> Tensor:

@@ -73,8 +73,11 @@ def alone(array: Array) -> bool:
     alone: elsewhere the answer is no, and so it is for memory that is a file's or is not NumPy's
     own for another reason, and for what may not be written.
     """
-    own = owner(array).base is None and getattr(array.flags, "writeable", True)
-    return own and _references(array) in _ALONE
+    memory = owner(array)
+    own = memory.base is None and getattr(array.flags, "writeable", True)
+    direct = memory is array or array.base is memory  # and no view that somebody holds in between
+    del memory
+    return own and direct and _references(array) in _ALONE
 
 
 def _alone() -> set[tuple[int, int]]:

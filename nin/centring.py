@@ -17,12 +17,15 @@ def centre_filters_(weight: Tensor) -> None:
     (Brock, De and Smith 2021, arXiv 2101.08692, section 4, where weights are kept so throughout).
     """
     axes = tuple(range(1, weight.ndim))
+    if math.prod(weight.shape[1:]) < 2:
+        return  # a filter of one weight is nothing without its mean
     gain = nn.init.calculate_gain("relu") / math.sqrt(1 - 1 / math.pi)
     with no_grad():
-        centred = weight - weight.mean(axes, keepdim=True)
+        filters = weight.cpu()  # so that a run begins with the same numbers on any device
+        centred = filters - filters.mean(axes, keepdim=True)
         fan_in = math.prod(weight.shape[1:])
         std = (centred * centred).mean(axes, keepdim=True).sqrt()
-        weight.copy_(centred / std * (gain / math.sqrt(fan_in)))
+        weight.copy_((centred / std * (gain / math.sqrt(fan_in))).to(weight.device))
 
 
 def centre_gradients_(parameters: Iterable[nn.Parameter]) -> None:

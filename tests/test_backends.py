@@ -341,3 +341,14 @@ def test_the_first_place_of_a_window_on_the_image(kernel, stride, dilation):
                 if 0 <= a + u * dilation < size[0] and 0 <= b + v * dilation < size[1]
             ]
             assert got[p, q] == (places[0] if places else 0)
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("shape", [(3, 32), (0, 4), (5, 0), (6, 3)])
+def test_a_bias_is_added_whatever_the_result_lies_in(shape):
+    m, n = shape
+    x, y = rng.standard_normal((m, 2)), rng.standard_normal((2, n))
+    bias = rng.standard_normal(n)
+    np.testing.assert_array_equal(host.matmul(x, y, None, bias), x @ y + bias)
+    out = np.empty((n, m)).T
+    np.testing.assert_array_equal(host.matmul(x, y, out, bias), x @ y + bias)

@@ -52,11 +52,13 @@ def capturing() -> bool:
 
 def matmul(x: Array, y: Array, out: Array | None = None, bias: Array | None = None) -> Array:
     z = np.matmul(x, y, out=out)
-    if bias is not None:
+    if bias is not None and z.ndim == 2 and z.flags.c_contiguous and z.size:
         # Several rows at a time, as NumPy begins a loop for each: 0.7 of the time for 32 channels.
         several = math.gcd(len(z), 32)
         rows = z.reshape(-1, several * len(bias))
         rows += np.concatenate([bias] * several)
+    elif bias is not None:
+        z += bias
     return z
 
 
@@ -365,13 +367,12 @@ def sum_unpool(g: Array, shape: Sequence[int], window: Window) -> Array:
 
 
 def sum_pixels(g: Array, out: Array | None = None) -> Array:
-    # Image by image, as a product with ones: BLAS is up to 6 times as fast as .sum here, and short
-    # sums lose fewer digits than a long one.
-    n, h, w, c = g.shape
-    ones, g = np.ones(h * w, g.dtype), g.reshape(n, h * w, c)
+    # Row by row, as a product with ones: BLAS is up to 6 times as fast as .sum here, and short sums
+    # lose fewer digits than a long one.
+    h_ones, w_ones = (np.ones(size, g.dtype) for size in g.shape[1:3])
 
     def work(chunk: slice) -> Array:
-        return np.matmul(ones, g[chunk]).sum(axis=0)
+        return np.matmul(h_ones, np.matmul(w_ones, g[chunk])).sum(axis=0)
 
     sums = sum_chunks(work, chunks(len(g), g[:1].nbytes))
     if out is None:
