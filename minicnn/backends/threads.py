@@ -154,9 +154,9 @@ def sum_chunks(work: Callable[[slice], Array], chunks: Sequence[slice]) -> Array
 def spread(work: Callable[[Sequence[Item]], Result], items: Sequence[Item]) -> list[Result]:
     """Deal out consecutive items to the threads; work(a thread's items) of each, in order.
 
-    The caller is one of them, which saves a tenth of the time of a step of `quick` in a loop of your
-    own. The BLAS has one thread while they are at work, and what they do is not spread again.
-    Raises the first error, after all have ended.
+    The caller is one of them: a step of `quick` in a loop of your own takes 0.9 of the time so. The
+    BLAS has one thread while they are at work, and what they do is not spread again. Raises the
+    first error, after all have ended.
     """
     n = min(count(), len(items)) if len(items) > 1 else 1
     if n == 1:
@@ -167,11 +167,11 @@ def spread(work: Callable[[Sequence[Item]], Result], items: Sequence[Item]) -> l
         with context.using(theirs):
             return work(own)
 
-    own, *others = (items[part] for part in parts(len(items), n))
+    mine, *others = (items[part] for part in parts(len(items), n))
     with blas_threads(1):
         futures = [_pool(n - 1).submit(take, each) for each in others]
         try:
-            first = take(own)
+            first = take(mine)
         finally:  # also for Ctrl-C: nobody works on what the caller believes his own
             wait(futures)
     return [first, *(future.result() for future in futures)]
