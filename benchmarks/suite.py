@@ -128,7 +128,8 @@ def draw() -> None:
     ):
         shown = [n for n in names if field == "ms_an_image" or rows[n]["batch"] == base["batch"]]
         ratios = [rows[n][field] / base[field] for n in shown]
-        colours = ["tab:blue" if n.startswith(("minicnn", "threads", "own")) else "silver" for n in shown]
+        ours = [COMPETITORS[n].library == "minicnn" for n in shown]
+        colours = ["tab:blue" if own else "silver" for own in ours]
         bars = axes.barh(shown, ratios, color=colours)
         axes.bar_label(bars, [f"{r:.2f}" for r in ratios], padding=3)
         axes.axvline(1, color="black", linewidth=0.8, zorder=0)
