@@ -164,20 +164,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for flag, (text, _) in QUESTIONS.items():
         questions.add_argument(f"--{flag}", action="store_true", help=text)
     count = argument(whole(1, 10_000))
-    trial.add_data(parser, IMAGES, "60,000 images, 5 epochs, 3 seeds (default: small)")
-    parser.add_argument("--epochs", type=count, help="default: 2; --full: 5")
+    trial.add_data(parser, IMAGES, "60,000 images, 8 epochs, 3 seeds (default: small)")
+    parser.add_argument("--epochs", type=count, help="default: 2; --full: those of quick, 8")
     parser.add_argument(
         "--seeds", type=count, metavar="N", help="--seed and the N-1 after it (1; --full: 3)"
     )
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
-    epochs, seeds = args.epochs or (5 if args.full else 2), args.seeds or (3 if args.full else 1)
+    quick = PRESETS["quick"]
+    epochs = args.epochs or (quick.epochs if args.full else 2)
+    seeds = args.seeds or (3 if args.full else 1)
     asked = [flag for flag in QUESTIONS if getattr(args, flag.replace("-", "_"))]
     variants: Variants = {BASE: network}
     for flag in asked or QUESTIONS:
         variants |= QUESTIONS[flag][1]
-    data, preset = trial.load(args, IMAGES, replace(PRESETS["quick"], epochs=epochs))
+    data, preset = trial.load(args, IMAGES, replace(quick, epochs=epochs))
     trainings = [(args.seed + i, name) for i in range(seeds) for name in variants]
     print(
         f"{data.name}: {len(data.train):,} images, {epochs} epochs, seeds {args.seed} to"
