@@ -2,13 +2,17 @@
 
     python -m benchmarks.by_operation [--preset article] [--conv auto]
 
-One micro-batch on one thread, as in `nin.train`; milliseconds for an image, medians, and the
-layers' shares of the whole.
+One micro-batch on one thread, as in `nin.train`; medians. For each layer: milliseconds for an
+image, its share of the whole, the megabytes of an image that its calls can't do without, and, for a
+convolution, its share of the peak: the multiplications and additions that the formula has, in this
+time, beside what a large matrix product does. Minimal filtering multiplies less, so it may be
+above 100%.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import time
 from collections import defaultdict
@@ -29,6 +33,7 @@ from .cpu import save
 
 COLUMNS = ("forward", "d input", "d weight", "d bias")
 Times = dict[tuple[int, str], list[float]]
+Work = dict[tuple[int, str], tuple[int, int]]  # bytes, and floating-point operations
 
 
 def timed(call: Callable[..., Any], key: tuple[int, str], times: Times) -> Callable[..., Any]:
@@ -55,10 +60,36 @@ def name(layer: nn.Module) -> str:
     return type(layer).__name__ + (f" {layer.kernel_size}" if hasattr(layer, "kernel_size") else "")
 
 
-def step(layers: list[nn.Module], x: Any, y: Any, times: Times) -> None:
-    """One step, every layer and every VJP timed."""
+def bytes_and_flops(layer: nn.Module, x: Any, y: Any) -> dict[str, tuple[int, int]]:
+    """By column: the bytes of the arrays that it reads and writes, and its arithmetic.
+
+    x (N, C, H, W) and y (N, C', H', W') are the layer's input and output; gradients are as large.
+    """
+    both = x.array.nbytes + y.array.nbytes
+    flops = 0
+    if isinstance(layer, nn.Conv2d):
+        _, *window = layer.weight.shape  # (C', C, kh, kw)
+        flops = 2 * y.numel() * math.prod(window)
+    return {"forward": (both, flops), "d input": (both, flops), "d weight": (both, flops)}
+
+
+def peak(size: int = 2048, repeats: int = 5) -> float:
+    """FLOP/s of a product of square float32 matrices on one thread."""
+    a = np.ones((size, size), "float32")
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        a @ a
+        taken.append(time.perf_counter() - start)
+    return 2 * size**3 / statistics.median(taken)
+
+
+def step(layers: list[nn.Module], x: Any, y: Any, times: Times, work: Work) -> None:
+    """One step, every layer and every VJP timed, and what each has to do."""
     for i, layer in enumerate(layers):
-        x = timed(layer, (i, "forward"), times)(x)
+        before, x = x, timed(layer, (i, "forward"), times)(x)
+        for way, both in bytes_and_flops(layer, before, x).items():
+            work[i, way] = both
         if x.node is not None:
             x.node.edges = [
                 edge._replace(vjp=timed(edge.vjp, (i, column(edge.source)), times))
@@ -82,24 +113,36 @@ def main(argv: list[str] | None = None) -> None:
     layers = [layer for _, layer in named_layers(PRESETS[args.preset].build())]
     x, y = minicnn.randn(n, 1, size, size), minicnn.tensor(np.arange(n) % 10)
     times: Times = defaultdict(list)
+    work: Work = {}
     fixed = FixedFilters(p.array for layer in layers for p in layer.parameters())
     with (
         threadpoolctl.threadpool_limits(1, user_api="blas"),
         context.using(conv_algorithm=args.conv, fixed_filters=fixed),
     ):
         for _ in range(args.steps + 1):
-            step(layers, x, y, times)
+            step(layers, x, y, times, work)
+        rate = peak()
 
     ms = {key: 1e3 / n * statistics.median(taken[1:]) for key, taken in times.items()}
     whole = sum(ms.values())
-    print(f"{'ms an image':<28}" + "".join(f"{way:>10}" for way in COLUMNS) + f"{'share':>8}")
+    heads = "".join(f"{way:>9}" for way in COLUMNS)
+    print(f"{'ms an image':<24}{heads}{'share':>7}{'MB':>6}{'peak':>6}")
     for i, layer in enumerate(layers):
         row = [ms.get((i, way), 0.0) for way in COLUMNS]
-        cells = "".join(f"{t:>10.3f}" if t else " " * 10 for t in row)
-        print(f"{i:>2} {name(layer):<25}{cells}{100 * sum(row) / whole:>7.1f}%")
-    print(f"{'all':<28}{whole:>10.3f}")
-    rows = [{"layer": repr(layers[i]), "what": what, "ms": t} for (i, what), t in ms.items()]
-    save(f"operations-{args.preset}", {"conv": args.conv, "images": n, "rows": rows}, args.out)
+        cells = "".join(f"{t:>9.4f}" if t else " " * 9 for t in row)
+        done = [work[i, way] for way in COLUMNS if (i, way) in ms and (i, way) in work]
+        moved, flops = (sum(each) / n for each in zip(*done, strict=True))
+        of_peak = f"{flops / (sum(row) / 1e3) / rate:>6.0%}" if flops else ""
+        print(
+            f"{i:>2} {name(layer):<21}{cells}{sum(row) / whole:>7.1%}{moved / 1e6:>6.2f}{of_peak}"
+        )
+    print(f"{'all':<24}{whole:>9.3f}, beside a product's {rate / 1e9:.0f} GFLOP/s")
+    rows = [
+        {"layer": repr(layers[i]), "what": way, "ms": t, "bytes_and_flops": work.get((i, way))}
+        for (i, way), t in ms.items()
+    ]
+    content = {"conv": args.conv, "images": n, "peak_flops": rate, "rows": rows}
+    save(f"operations-{args.preset}", content, args.out)
 
 
 if __name__ == "__main__":
