@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import minicnn
-from minicnn import functional as F
 from minicnn.gradcheck import EPS
+from minicnn.nn import functional as F
 
 
 def loss(x: np.ndarray) -> np.ndarray:

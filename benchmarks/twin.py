@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from minicnn import Tensor as MiniTensor
-from minicnn import from_numpy, functional, manual_seed
+from minicnn import from_numpy, manual_seed
 from minicnn import nn as mini
+from minicnn.nn import functional
 
 
 class SharedDropout(nn.Module):

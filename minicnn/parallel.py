@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
-from . import context, creation, functional, random
+from . import context, creation, random
 from .arguments import whole
 from .autograd import Variable, add_to_leaves
 from .backends import Array
@@ -30,6 +30,7 @@ from .backends import threads as cpu_threads
 from .dtype import is_floating
 from .grad_mode import is_grad_enabled, no_grad, set_grad_enabled
 from .independence import refuse_coupled, settings
+from .nn import functional
 from .nn.layers import CrossEntropyLoss
 from .nn.module import Module
 from .operations.winograd import FixedFilters

@@ -27,7 +27,7 @@ class Library(NamedTuple):
     nn: Any
 
 
-MINI = Library(minicnn, minicnn.functional, minicnn.nn)
+MINI = Library(minicnn, minicnn.nn.functional, minicnn.nn)
 TORCH = Library(torch, torch.nn.functional, torch.nn)
 
 

@@ -59,7 +59,7 @@ def bits(array):
 def test_a_captured_operation_is_the_operation(row, dtype, data):
     example = data.draw(row.examples)
     inputs = [Tensor(a.astype(dtype).copy("K")).to("cuda") for a in example.arrays]
-    library = Library(Once(), minicnn.functional, minicnn.nn)
+    library = Library(Once(), minicnn.nn.functional, minicnn.nn)
     alone, captured = [], []
     step = Captured(lambda *tensors: forward_and_back(example.call, library, tensors, captured))
     for turn in range(3):  # by itself, captured, launched again
@@ -133,7 +133,7 @@ def test_afterwards_the_device_goes_on(backend):
 
 def test_what_an_operation_keeps_for_later_stays_for_a_graph():
     def pooled(x, divisor=2):
-        return minicnn.functional.avg_pool2d(x, 2, divisor_override=divisor)
+        return minicnn.nn.functional.avg_pool2d(x, 2, divisor_override=divisor)
 
     x, captured = minicnn.ones(1, 1, 8, 8), Captured(pooled)
     captured(x), captured(x)

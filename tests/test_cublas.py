@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import minicnn
 from minicnn import context
-from minicnn import functional as F
+from minicnn.nn import functional as F
 from minicnn.vision import transforms
 
 pytestmark = pytest.mark.cuda

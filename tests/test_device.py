@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import minicnn
-from minicnn import functional as F
 from minicnn import nn
 from minicnn.backends import BackendError
 from minicnn.backends.protocol import Inquiry
+from minicnn.nn import functional as F
 
 HERE = minicnn.get_default_device()  # the device under test
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn import functional as F
+from minicnn.nn import functional as F
 
 from .arrays import array
 

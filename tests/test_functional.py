@@ -1,4 +1,4 @@
-"""`minicnn.functional` beside PyTorch's: positions, errors, losses of nothing, and infinity."""
+"""`minicnn.nn.functional` beside PyTorch's: positions, errors, losses of nothing, and infinity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minicnn
-from minicnn import functional as F
+from minicnn.nn import functional as F
 
 from .arrays import array, tensor
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn import functional as F
 from minicnn import gradcheck
 from minicnn.autograd import operation
 from minicnn.gradcheck import ELEMENTWISE, GradcheckError
 from minicnn.gradcheck.__main__ import main
 from minicnn.gradcheck.cases import CASES
+from minicnn.nn import functional as F
 
 from .arrays import array
 

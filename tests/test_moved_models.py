@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn import functional as F
 from minicnn import nn, optim
 from minicnn.capture import Captured
+from minicnn.nn import functional as F
 
 pytestmark = pytest.mark.cuda
 rng = np.random.default_rng(0)

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minicnn
-from minicnn import functional as F
 from minicnn import nn
 from minicnn.arguments import ArgumentError, ArgumentTypeError, number, pair, real, whole
+from minicnn.nn import functional as F
 
 from .arrays import array
 

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 
 import minicnn
-from minicnn import functional as F
 from minicnn import gradcheck, nn
+from minicnn.nn import functional as F
 from minicnn.tensor import Tensor
 
 from .arrays import array, tensor

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import minicnn
 from minicnn import context, nn
-from minicnn import functional as F
+from minicnn.nn import functional as F
 from minicnn.parallel import MicroBatches, available_cores
 
 from .arrays import array

@@ -16,7 +16,7 @@ import pytest
 
 import minicnn
 from minicnn import context, nn, optim
-from minicnn import functional as F
+from minicnn.nn import functional as F
 from minicnn.parallel import MicroBatches
 from minicnn.processes import AVAILABLE, Processes, WorkerDied
 from nin import lock, train

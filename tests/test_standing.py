@@ -9,8 +9,8 @@ import pytest
 
 import minicnn
 from minicnn import context, nn, optim, random
-from minicnn import functional as F
 from minicnn.capture import Captured
+from minicnn.nn import functional as F
 
 pytestmark = pytest.mark.usefixtures("backend")
 

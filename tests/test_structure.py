@@ -18,7 +18,7 @@ LAYERS = [
     {"autograd", "random"},
     {"axes", "indexing", "operations"},
     {"elementwise", "storage", "tensor"},
-    {"creation", "functional", "methods"},
+    {"creation", "methods"},
     {"nn", "serialization", "cuda", "utils"},
     {"optim", "vision", "gradcheck"},
     {"capture", "environment", "independence", "parallel", "processes", "__main__"},

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn import functional as F
 from minicnn import nn
+from minicnn.nn import functional as F
 from nin import networks
 from nin import train as nin_train
 from nin.presets import PRESETS

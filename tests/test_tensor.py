@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minicnn
-from minicnn import functional as F
 from minicnn import methods, nn, versions
+from minicnn.nn import functional as F
 
 from .arrays import array
 

@@ -10,8 +10,8 @@ from threadpoolctl import ThreadpoolController
 
 import minicnn
 from minicnn import context
-from minicnn import functional as F
 from minicnn.backends import host, threads
+from minicnn.nn import functional as F
 
 from .arrays import array
 

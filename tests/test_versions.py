@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minicnn
-from minicnn import functional as F
 from minicnn import nn, optim, versions
 from minicnn.autograd import operation
+from minicnn.nn import functional as F
 from minicnn.tensor import Tensor
 
 from .arrays import array

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import minicnn
 from minicnn import context, gradcheck
-from minicnn import functional as F
 from minicnn.backends import threads
 from minicnn.backends.windows import Window
+from minicnn.nn import functional as F
 from minicnn.operations import convolution, winograd
 
 from .arrays import array

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import backends, console, functional
+from .. import backends, console
 from ..backends import host
 from ..device import device
 from ..dtype import float32, float64
+from ..nn import functional
 from ..random import Generator, normal
 from ..tensor import Tensor
 from . import GradcheckError, gradcheck

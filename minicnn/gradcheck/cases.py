@@ -1,8 +1,8 @@
 """One or more examples of every public operation, for `python -m minicnn.gradcheck`.
 
-A row is a name, a function and the shapes of its inputs. The function gets `F`, minicnn.functional
-or torch.nn.functional, and the inputs as tensors of the same library: names and arguments are the
-same in both, so one line says what to compute in either.
+A row is a name, a function and the shapes of its inputs. The function gets `F`, minicnn's
+nn.functional or PyTorch's, and the inputs as tensors of the same library: names and arguments are
+the same in both, so one line says what to compute in either.
 """
 
 from __future__ import annotations

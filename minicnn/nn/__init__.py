@@ -1,6 +1,6 @@
 """Modules, layers and initialisers under the names of `torch.nn`."""
 
-from .. import functional as functional
+from . import functional as functional
 from . import init as init
 from . import utils as utils
 from .container import Sequential as Sequential

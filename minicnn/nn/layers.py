@@ -1,4 +1,4 @@
-"""The layers: each a record of its arguments around one function of `minicnn.functional`.
+"""The layers: each a record of its arguments around one function of `nn.functional`.
 
 They are dataclasses, whose fields are checked whenever they are set: see `Module`.
 """
@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import context
-from .. import functional as F
 from ..arguments import (
     ArgumentError,
     Size2,
@@ -28,6 +27,7 @@ from ..device import as_device
 from ..dtype import DType, float32, float64
 from ..operations.convolution import nchw
 from ..tensor import Tensor
+from . import functional as F
 from . import init
 from .module import Module, Parameter
 

@@ -13,9 +13,9 @@ from ..arguments import ArgumentError
 from ..backends import Array, as_array, backend_of, host, is_array
 from ..creation import zeros
 from ..dtype import float32, float64, is_floating
-from ..functional import ShapeError
 from ..tensor import Tensor, tensor_argument
 from ..versions import changed_in_place
+from .functional import ShapeError
 
 Self = TypeVar("Self", bound="Module")
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import minicnn
-from minicnn import functional as F
 from minicnn import nn
 from minicnn.backends import Array
+from minicnn.nn import functional as F
 from minicnn.utils.data import DataLoader, Dataset
 from minicnn.vision.image_dataset import CLASSES
 

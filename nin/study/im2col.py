@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import minicnn
 from minicnn import Tensor
-from minicnn import functional as F
 from minicnn.backends import Array, backend_of
 from minicnn.backends.windows import Window
+from minicnn.nn import functional as F
 
 from .. import drawing
 from ..command_line import UsageError, argument

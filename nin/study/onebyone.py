@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import minicnn
 from minicnn import Tensor
-from minicnn import functional as F
 from minicnn.backends import Array
+from minicnn.nn import functional as F
 
 from .. import drawing
 from ..table import Column

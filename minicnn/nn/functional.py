@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from . import context, random
-from .arguments import ArgumentError, Size2, conv_padding, nonzero, one_of, pair, real, whole
-from .autograd import common_backend
-from .axes import axis_of
-from .backends import Array, backend_of, constant
-from .backends.windows import NO_PADS, Pads, Pair, Window
-from .dtype import float32, is_floating
-from .operations import convolution, matrix, pooling, winograd
-from .operations import dropout as _dropout
-from .operations import softmax as _softmax
-from .tensor import Tensor, tensor_argument
+from .. import context, random
+from ..arguments import ArgumentError, Size2, conv_padding, nonzero, one_of, pair, real, whole
+from ..autograd import common_backend
+from ..axes import axis_of
+from ..backends import Array, backend_of, constant
+from ..backends.windows import NO_PADS, Pads, Pair, Window
+from ..dtype import float32, is_floating
+from ..operations import convolution, matrix, pooling, winograd
+from ..operations import dropout as _dropout
+from ..operations import softmax as _softmax
+from ..tensor import Tensor, tensor_argument
 
 
 class ShapeError(ArgumentError):
