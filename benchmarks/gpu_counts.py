@@ -17,7 +17,7 @@ real CuPy and as on a GPU; it isn't run. Printed, and kept in `benchmarks/result
    a warp, of which an H100 issues at most 528 in a cycle. The letters after a name are its arrays:
    "c" is contiguous, a number is how many axes one has that is not.
 
-The second part needs nvdisasm (`pip install 'minicnn[counts]'`) and is left out without it. The
+The second part needs nvdisasm, which the extra `counts` brings, and is left out without it. The
 exit status is 0, or 1 if not all was counted.
 """
 

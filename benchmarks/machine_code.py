@@ -24,6 +24,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from minicnn.installing import how
+
 from . import sass
 from .sass import Instruction, NotFollowedError
 
@@ -32,8 +34,8 @@ WARP = 32
 SAMPLED = 32  # warps of a launch that stand for all
 SPREAD = (math.sqrt(5) - 1) / 2  # its multiples are even, but never in step with rows or images
 MISSING = (
-    "nvdisasm, CUDA's disassembler, is missing: pip install 'minicnn[counts]' brings it,"
-    " and so does CUDA's toolkit"
+    f"nvdisasm, CUDA's disassembler, is missing: {how('counts')} brings it, and so does CUDA's"
+    " toolkit"
 )
 
 

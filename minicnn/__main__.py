@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from . import console, show_config
+from .invocation import command
 
-PROG = "python -m minicnn"
+PROG = command("minicnn")
 
 
 def describe(argv: Sequence[str] | None) -> int:

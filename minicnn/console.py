@@ -16,15 +16,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any, NoReturn
 
+from . import invocation
 from .arguments import ArgumentError
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 LONGEST = 500  # characters of what is wrong with a command line, which may quote all of it
-REPORT = (
-    "this is a fault of the program's own; please report it, with the lines above and what"
-    " python -m minicnn prints"
-)
+REPORT = "this is a fault of the program's own; please report it, with the lines above and what"
 
 # What tables are made of, for a console whose characters these are not. A letter of a name is no
 # other letter: it is written as an escape.
@@ -119,7 +117,8 @@ def run(prog: str, command: Callable[[], int]) -> int:
             return _end(FAILED, f"{prog}: what was read is nested too deeply")
         except Exception:
             lines = map(printable, traceback.format_exc().splitlines())
-            return _end(FAILED, "\n".join([*lines, f"{prog}: {REPORT}"]))
+            last = f"{prog}: {REPORT} {invocation.command('minicnn')} prints"
+            return _end(FAILED, "\n".join([*lines, last]))
 
 
 def _flush_output() -> None:

@@ -1,11 +1,16 @@
-"""`python -m nin`: the commands."""
+"""`nin` and `python -m nin`: the list of commands, and each of them."""
+
+from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from minicnn import console
+import minicnn
+from minicnn import console, installing
+from minicnn.invocation import command
 
-PROG = "python -m nin"
+PROG = command("nin")
 COMMANDS = {
     "train": "train a network on Fashion-MNIST, or go on with a run",
     "evaluate": "loss, accuracy, confusion matrix and mistakes of a run",
@@ -15,23 +20,33 @@ COMMANDS = {
 }
 
 
-def overview(name: str) -> int:
-    """List the commands; whoever has asked for one of them is told how it is called."""
-    if name in COMMANDS:
-        raise console.UsageError(f"use python -m nin.{name}")
-    if name not in ("-h", "--help"):
-        raise console.UsageError(f"no command {name!r}; python -m nin lists them")
-    print("nin: Network in Network on Fashion-MNIST\n")
-    for command, what in COMMANDS.items():
-        print(f"python -m nin.{command:9} {what}")
-    print("\nEach shows its flags and examples with --help.")
+def _overview() -> str:
+    lines = ["Network in Network on Fashion-MNIST.", "", f"usage: {PROG} COMMAND [flags]", ""]
+    lines += [f"  {name:<9} {text}" for name, text in COMMANDS.items()]
+    return "\n".join([*lines, "", f"{PROG} COMMAND --help shows a command's flags and examples."])
+
+
+def _other(name: str) -> int:
+    """What there is beside the commands."""
+    if name in ("-h", "--help"):
+        print(_overview())
+    elif name == "--version":
+        print(f"{installing.NAME} {minicnn.__version__}")
+    else:
+        raise console.UsageError(f"there is no command {name!r} ({PROG} lists them)")
     return console.DONE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status (minicnn/console.py)."""
-    name, *_ = (sys.argv[1:] if argv is None else argv) or ["--help"]
-    return console.run(PROG, lambda: overview(name))
+    name, *flags = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if name not in COMMANDS:
+        return console.run(PROG, lambda: _other(name))
+    module = f"{__package__}.{name}"
+    if name == "study":  # a package
+        module += ".__main__"
+    status: int = import_module(module).main(flags)
+    return status
 
 
 if __name__ == "__main__":

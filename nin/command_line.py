@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import Field, fields
@@ -20,6 +21,7 @@ from minicnn.console import Failure as Failure
 from minicnn.console import UsageError as UsageError
 from minicnn.console import printable as printable
 from minicnn.console import run as run
+from minicnn.invocation import command
 
 from .presets import PRESETS, Preset
 from .schema import ValueCheck
@@ -28,15 +30,19 @@ STUCK = 3
 
 
 class Parser(console.Parser):
-    """A parser that says what is wrong in one line; `examples` stand at the end of --help."""
+    """A parser that says what is wrong in one line; `examples` stand at the end of --help.
+
+    They are written as `nin train`, and shown as they work where the user stands.
+    """
 
     def __init__(
         self, module: str, arguments: str, description: str, examples: str, epilog: str = ""
     ) -> None:
-        text = "examples:\n" + textwrap.indent(textwrap.dedent(examples).strip(), "  ")
+        text = textwrap.indent(textwrap.dedent(examples).strip(), "  ")
+        text = "examples:\n" + re.sub(r"\bnin (\w+)", lambda m: command(f"nin.{m[1]}"), text)
         super().__init__(
-            prog=f"python -m {module}",
-            usage=f"python -m {module} {arguments}",
+            prog=command(module),
+            usage=f"{command(module)} {arguments}",
             description=description,
             epilog=f"{epilog}\n\n{text}".strip(),
             formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -9,13 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from minicnn.invocation import command
+
 from . import command_line, curves, drawing, table
 from .command_line import Failure, UsageError, path, printable
 from .presets import Preset
 from .run import read_metrics, read_preset, read_test
 from .table import Column
 
-PROG = "python -m nin.compare"
+PROG = command("nin.compare")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -24,8 +26,8 @@ def _parser() -> argparse.ArgumentParser:
         "RUN RUN... [flags]",
         "Draw runs over one another, and print what differs.",
         """
-        python -m nin.compare runs/a runs/b
-        python -m nin.compare runs/quick-* --out quick.png
+        nin compare runs/a runs/b
+        nin compare runs/quick-* --out quick.png
         """,
     )
     add = parser.add_argument

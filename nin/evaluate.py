@@ -10,6 +10,7 @@ from typing import Any
 
 from minicnn import log_softmax
 from minicnn.backends import host
+from minicnn.invocation import command
 from minicnn.utils.data import DataLoader, Dataset
 from minicnn.vision.image_dataset import CLASSES
 
@@ -21,7 +22,7 @@ from .schema import whole
 from .table import Column
 
 xp = host.xp
-PROG = "python -m nin.evaluate"
+PROG = command("nin.evaluate")
 MISTAKES = 20
 COLUMNS = (
     Column("", "name"),
@@ -38,10 +39,10 @@ def _parser() -> argparse.ArgumentParser:
         "RUN [flags]",
         "Measure a run's network on the test images, or on those that it held back.",
         """
-        python -m nin.evaluate runs/RUN
-        python -m nin.evaluate runs/RUN --json | jq .accuracy
-        python -m nin.evaluate runs/RUN --limit-test 1000 --out /tmp/look
-        python -m nin.evaluate runs/RUN --validation
+        nin evaluate runs/RUN
+        nin evaluate runs/RUN --json | jq .accuracy
+        nin evaluate runs/RUN --limit-test 1000 --out /tmp/look
+        nin evaluate runs/RUN --validation
         """,
         "Writes confusion.png and mistakes.png. Any backend will do, whichever trained it.",
     )

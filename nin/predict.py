@@ -10,6 +10,7 @@ from typing import Any
 
 from minicnn import Generator, Tensor, softmax
 from minicnn.backends import host
+from minicnn.invocation import command
 from minicnn.vision.image_dataset import CLASSES
 
 from . import command_line, trained
@@ -17,7 +18,7 @@ from .command_line import Failure, path, printable
 from .executors import executor_for
 from .picture import as_text, read
 
-PROG = "python -m nin.predict"
+PROG = command("nin.predict")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -26,8 +27,8 @@ def _parser() -> argparse.ArgumentParser:
         "RUN IMAGE... [flags]",
         "Say what a run's network takes pictures for: PNG or JPEG, grey or colour, any size.",
         """
-        python -m nin.predict runs/RUN shirt.jpg
-        python -m nin.predict runs/RUN *.png --json | jq '.[].class'
+        nin predict runs/RUN shirt.jpg
+        nin predict runs/RUN *.png --json | jq '.[].class'
         """,
         "Pictures are trimmed, made grey and 28 pixels high or wide, light on dark, as those that"
         "\nthe network has learned from; what it saw is printed too.",

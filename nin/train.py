@@ -14,7 +14,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 import minicnn
-from minicnn import context
+from minicnn import context, installing
+from minicnn.invocation import command, quoted
 
 from . import begin, command_line, config, memory
 from .checkpoint import State
@@ -32,7 +33,7 @@ from .signals import Interrupted, Signals
 from .tensorboard import Board
 from .watch import Stuck, Watch
 
-PROG = "python -m nin.train"
+PROG = command("nin.train")
 RESTARTS = 10  # of --on-stuck reinit
 
 # --- the command line ----------------------------------------------------------------------------
@@ -44,11 +45,11 @@ def _parser() -> argparse.ArgumentParser:
         "[--preset NAME] [--config FILE] [flags]",
         "Train a Network in Network on Fashion-MNIST.",
         """
-        python -m nin.train                              quick: minutes on two cores
-        python -m nin.train --preset article --epochs 1  the tutorial's network
-        python -m nin.train --lr 0.05 --print-config > my.toml
-        python -m nin.train --config my.toml             those settings
-        python -m nin.train --config runs/RUN/config.toml --out runs/again
+        nin train                              quick: minutes on two cores
+        nin train --preset article --epochs 1  the tutorial's network
+        nin train --lr 0.05 --print-config > my.toml
+        nin train --config my.toml             those settings
+        nin train --config runs/RUN/config.toml --out runs/again
         """,
         "Results are printed on stdout, everything else on stderr.",
     )
@@ -184,7 +185,7 @@ def train(args: argparse.Namespace) -> int:
         print(config.render(begin.settings(args)), end="")
         return command_line.DONE
     if args.tensorboard and importlib.util.find_spec("tensorboardX") is None:
-        raise UsageError("--tensorboard needs tensorboardX: pip install 'minicnn[tensorboard]'")
+        raise UsageError(f"--tensorboard needs tensorboardX: {installing.how('tensorboard')}")
     with ExitStack() as afterwards:
         if args.resume:
             run, data, state = begin.old_run(args, afterwards)
@@ -266,7 +267,7 @@ def _interrupted(args: argparse.Namespace, saver: Saver, signals: Signals) -> in
     if args.dry_run:
         text = f"{how}."
     elif saved:
-        text = f"{how}; python -m nin.train --resume {saver.run.directory} goes on."
+        text = f"{how}; {PROG} --resume {quoted(saver.run.directory)} goes on."
     else:
         text = f"{how}, without a checkpoint of the last steps."
     with suppress(OSError, ValueError):  # the terminal may be gone, which is why

@@ -10,6 +10,7 @@ import numpy as np
 from minicnn import files, nn
 from minicnn.arguments import ArgumentError
 from minicnn.dtype import is_floating
+from minicnn.invocation import command, quoted
 from minicnn.serialization import unpack
 
 from . import config
@@ -29,7 +30,7 @@ def network(directory: Path, device: Any = "cpu") -> tuple[nn.Sequential, Preset
     if not path.exists():
         raise RunError(
             f"{path} is missing: no epoch has finished, or the model could not be written;"
-            f" python -m nin.train --resume {directory} goes on"
+            f" {command('nin.train')} --resume {quoted(directory)} goes on"
         )
     try:
         state, texts = unpack(files.read_bytes(path, MOST))

@@ -12,6 +12,7 @@ marked `cuda` in the others alone.
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
@@ -35,6 +36,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # As in an environment that was activated: what commands say is to be typed begins so.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     config.addinivalue_line("markers", "cpu: about the CPU alone, in the NumPy session only")
     config.addinivalue_line("markers", "cuda: about a device, in the other sessions only")
     config.addinivalue_line("markers", "pretend: about the pretend device, in its session only")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import minicnn
 from minicnn.vision.datasets import FashionMNIST
+from nin import __main__ as package
 from nin import compare, evaluate, predict, train
 from nin.picture import PictureError, read
 from nin.tensorboard import Board
@@ -230,10 +232,43 @@ def test_event_files_that_cannot_be_written_are_a_warning(tmp_path, monkeypatch)
     board.close()
 
 
-def test_the_package_lists_its_commands():
-    done = subprocess.run([sys.executable, "-m", "nin"], capture_output=True, text=True, check=True)
-    for name in ("train", "evaluate", "predict", "compare", "study"):
-        assert f"python -m nin.{name}" in done.stdout
+def test_the_package_lists_every_command_that_there_is(command):
+    status, out, _ = command(package)
+    there = [p for p in Path(package.__file__).parent.glob("*") if "PROG = " in source(p)]
+    assert status == 0
+    assert {p.stem for p in there} == set(package.COMMANDS) | {"__main__"}
+    assert all(re.search(rf"^  {name} ", out, re.MULTILINE) for name in package.COMMANDS)
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def source(path):
+    """The text of a module, or of what a package does as a command."""
+    path = path / "__main__.py" if path.is_dir() else path
+    return path.read_text() if path.suffix == ".py" and path.exists() else ""
+
+
+@pytest.mark.parametrize("name", package.COMMANDS)
+def test_the_package_runs_its_commands(command, name):
+    status, out, _ = command(package, name, "--help")
+    assert status == 0
+    assert out.startswith(f"usage: python -m nin.{name} ")
+
+
+def test_what_a_command_is_given_by_the_package_is_the_rest(command):
+    status, _, err = command(package, "study", "heads", "--no-such-flag")
+    assert status == 2
+    assert err.startswith("python -m nin.study heads: unrecognized arguments: --no-such-flag")
+
+
+@pytest.mark.parametrize("flags", [["nosuch"], ["--nosuch"], [""]])
+def test_no_such_command_is_one_line_and_status_2(command, flags):
+    status, out, err = command(package, *flags)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "python -m nin lists them" in err
+
+
+def test_the_package_tells_its_version(command):
+    assert command(package, "--version")[:2] == (0, f"nin-from-scratch {minicnn.__version__}\n")
 
 
 @pytest.mark.parametrize("module", [train, evaluate, predict, compare])

@@ -522,7 +522,7 @@ def test_a_fault_is_a_traceback_that_asks_to_report_it(capsys):
     assert lines[0].startswith("Traceback")
     assert error == r"ZeroDivisionError: \x1b"
     assert "report" in last
-    assert "python -m minicnn" in last
+    assert "python -m minicnn prints" in last
 
 
 def test_a_warning_is_a_line_within_a_command_alone(capsys):

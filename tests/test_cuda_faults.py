@@ -11,6 +11,7 @@ from functools import cache
 import pytest
 
 from minicnn import backends
+from minicnn.installing import how
 from nin import data, train
 
 from . import pretend_cuda
@@ -49,7 +50,7 @@ BROKEN = {
     "an old driver": ({"driver": 11080}, "the driver for CUDA 11: it needs a newer driver"),
     "another CUDA": (
         {"driver": 12080, "runtime": 13000},
-        "this CuPy is for CUDA 13, the driver for CUDA 12: pip install 'minicnn[cuda12]'",
+        f"this CuPy is for CUDA 13, the driver for CUDA 12: {how('cuda12')}, or a newer driver",
     ),
     "no GPU": ({"devices": 0}, "there is no GPU that can be used"),
     "a full GPU": (

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 import minicnn
 from benchmarks.twin import twin
+from minicnn.installing import how
 from minicnn.vision import datasets
 from nin import data, networks, train
 from nin.presets import PRESETS
@@ -207,7 +208,7 @@ def test_event_files_that_nothing_can_write_are_refused_before_a_directory_is_ma
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     status, _, err = command(capsys, "--tensorboard", "--out", str(tmp_path / "run"))
     assert (status, err.count("\n")) == (2, 1)
-    assert "pip install 'minicnn[tensorboard]'" in err
+    assert f"--tensorboard needs tensorboardX: {how('tensorboard')}\n" in err
     assert not (tmp_path / "run").exists()
 
 

@@ -10,6 +10,7 @@ import pytest
 from minicnn import backends
 from minicnn.backends import cublas, inquiry
 from minicnn.backends import cupy as backend
+from minicnn.installing import how
 
 runtime = cupy.cuda.runtime
 
@@ -40,7 +41,7 @@ def driver(monkeypatch):
 def test_no_cupy(monkeypatch, driver):
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.delitem(sys.modules, "minicnn.backends.cupy", raising=False)
-    assert trouble().startswith("cupy is not installed: pip install 'minicnn[cuda13]'")
+    assert trouble().startswith(f"cupy is not installed: {how('cuda13')}, or [cuda12]")
 
 
 def test_no_driver(monkeypatch, driver):
@@ -50,7 +51,7 @@ def test_no_driver(monkeypatch, driver):
 
 @pytest.mark.parametrize(
     ("cuda", "advice"),
-    [(12, "pip install 'minicnn[cuda12]', or a newer driver"), (11, "it needs a newer driver")],
+    [(12, f"{how('cuda12')}, or a newer driver"), (11, "it needs a newer driver")],
 )
 def test_a_driver_that_is_too_old(monkeypatch, driver, cuda, advice):
     monkeypatch.setattr(runtime, "runtimeGetVersion", lambda: 13000)
@@ -63,7 +64,7 @@ def test_no_cublas(monkeypatch, driver):
         raise ImportError("no such file:\nlibcublas")
 
     monkeypatch.setattr(cublas, "library", missing)
-    assert f"no cuBLAS on this machine: pip install 'minicnn[cuda{driver // 1000}]'" in trouble()
+    assert f"no cuBLAS on this machine: {how(f'cuda{driver // 1000}')} brings" in trouble()
 
 
 def test_no_compiler(monkeypatch, driver):
@@ -72,7 +73,7 @@ def test_no_compiler(monkeypatch, driver):
 
     monkeypatch.setattr(cupy, "ElementwiseKernel", missing)
     assert trouble() == (
-        f"CuPy can't compile kernels on this machine: pip install 'minicnn[cuda{driver // 1000}]'"
+        f"CuPy can't compile kernels on this machine: {how(f'cuda{driver // 1000}')}"
         " brings what it needs of CUDA (Failed to find CUDA headers. Please install them)"
     )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arguments import type_name
+from ..installing import how
 from . import numpy as host
 from .protocol import Array as Array
 from .protocol import Backend as Backend
@@ -42,8 +43,8 @@ def _imported(device_type: str) -> Backend:
         return module
     except ModuleNotFoundError as error:
         raise BackendError(
-            f"{error.name} is not installed: pip install 'minicnn[cuda13]', or [cuda12] for a"
-            " driver that nvidia-smi shows with CUDA 12"
+            f"{error.name} is not installed: {how('cuda13')}, or [cuda12] for a driver that"
+            " nvidia-smi shows with CUDA 12"
         ) from None
     except ImportError as error:
         raise BackendError(f"CuPy can't be imported: {error}".replace("\n", " ")) from error

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import cupy as xp
 
+from ..installing import how
 from . import cublas
 from .protocol import Inquiry
 
@@ -44,7 +45,7 @@ def _trouble(built: int, driver: int) -> str | None:
     if not driver:
         return "there is no NVIDIA driver on this machine (nvidia-smi would show it)"
     if known < built // 1000:
-        other = f"pip install 'minicnn[cuda{known}]', or " if known >= OLDEST_CUDA else "it needs "
+        other = f"{how(f'cuda{known}')}, or " if known >= OLDEST_CUDA else "it needs "
         return (
             f"this CuPy is for CUDA {built // 1000}, the driver for CUDA {known}:"
             f" {other}a newer driver"
@@ -59,7 +60,7 @@ def _trouble(built: int, driver: int) -> str | None:
     )
     if free < LEAST_FREE_BYTES:
         return full
-    brings = f"pip install 'minicnn[cuda{built // 1000}]' brings what it needs of CUDA"
+    brings = f"{how(f'cuda{built // 1000}')} brings what it needs of CUDA"
     try:
         cublas.library()
     except ImportError:

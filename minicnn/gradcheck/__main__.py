@@ -13,13 +13,14 @@ from .. import backends, console
 from ..backends import host
 from ..device import device
 from ..dtype import float32, float64
+from ..invocation import command
 from ..nn import functional
 from ..random import Generator, normal
 from ..tensor import Tensor
 from . import GradcheckError, gradcheck
 from .cases import CASES, Case
 
-PROG = "python -m minicnn.gradcheck"
+PROG = command("minicnn.gradcheck")
 NAMES = list(dict.fromkeys(case.name for case in CASES))
 # The columns of the table, and the largest errors that pass.
 LIMITS = {"differences": 1e-6, "complex": 1e-12, "torch f64": 1e-10, "torch f32": 1e-5}

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from .. import atomic
 from ..backends import Array
 from ..dtype import int64
+from ..installing import how
 from .idx import DatasetError as DatasetError
 from .idx import parse_idx, read_idx
 from .image_dataset import CLASSES, ImageDataset
@@ -156,7 +157,7 @@ def _download(file: IdxFile) -> tuple[Array, Path]:
         import pooch
     except ImportError as error:
         raise DatasetNotFound(
-            f"{url}: can't be downloaded: {error}; pip install pooch, or put the file into {cache}"
+            f"{url}: can't be downloaded: {error}; {how()}, or put the file into {cache}"
         ) from None
     try:
         cache.mkdir(parents=True, exist_ok=True)

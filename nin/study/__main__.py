@@ -10,6 +10,7 @@ from typing import Any
 
 import minicnn
 from minicnn import context
+from minicnn.invocation import command
 from minicnn.parallel import available_cores
 
 from .. import command_line
@@ -17,7 +18,7 @@ from ..command_line import UsageError, argument, path
 from ..schema import whole
 from .report import Report
 
-PROG = "python -m nin.study"
+PROG = command("nin.study")
 STUDIES = {
     "onebyone": "a 1×1 convolution is a fully connected layer at every pixel",
     "im2col": "a convolution unrolled into a matrix product, and its gradient's way back",

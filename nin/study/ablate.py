@@ -28,9 +28,9 @@ from .report import Report
 
 ARGUMENTS = "[questions] [flags]"
 EXAMPLES = """
-python -m nin.study ablate                         every question, in small
-python -m nin.study ablate --layers --bottleneck   two of them
-python -m nin.study ablate --full                  all images, three seeds
+nin study ablate                         every question, in small
+nin study ablate --layers --bottleneck   two of them
+nin study ablate --full                  all images, three seeds
 """
 IMAGES = {"train": 3000, "test": 2000}
 COLUMNS = (

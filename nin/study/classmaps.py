@@ -27,8 +27,8 @@ from .report import Report
 
 ARGUMENTS = "RUN [flags]"
 EXAMPLES = """
-python -m nin.train --out runs/mine && python -m nin.study classmaps runs/mine
-python -m nin.study classmaps runs/mine --wrong 10
+nin train --out runs/mine && nin study classmaps runs/mine
+nin study classmaps runs/mine --wrong 10
 """
 IMAGES = {"test": 2000}
 COLUMNS = (

@@ -24,9 +24,9 @@ from .report import Report
 
 ARGUMENTS = "[flags]"
 EXAMPLES = """
-python -m nin.study compare
-python -m nin.study compare --full             five minutes for each network
-python -m nin.study compare --image-size 224   the networks at their own size
+nin study compare
+nin study compare --full             five minutes for each network
+nin study compare --image-size 224   the networks at their own size
 """
 IMAGES = {"train": 5000, "test": 2000}
 Competitors = dict[str, tuple[Callable[[], nn.Sequential], dict[str, Any]]]

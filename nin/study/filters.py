@@ -16,7 +16,7 @@ from .report import Report
 
 ARGUMENTS = "RUN [flags]"
 EXAMPLES = """
-python -m nin.train --out runs/mine && python -m nin.study filters runs/mine
+nin train --out runs/mine && nin study filters runs/mine
 """
 COLUMNS = (
     Column("layer", "layer"),

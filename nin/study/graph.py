@@ -22,8 +22,8 @@ from .report import Report
 
 ARGUMENTS = "PRESET [flags]"
 EXAMPLES = """
-python -m nin.study graph quick
-python -m nin.study graph article --batch-size 1
+nin study graph quick
+nin study graph article --batch-size 1
 dot -Tpdf runs/RUN/graph.dot -o graph.pdf        where Graphviz is installed
 """
 COLUMNS = (

@@ -15,8 +15,8 @@ from .report import Report
 
 ARGUMENTS = "[flags]"
 EXAMPLES = """
-python -m nin.study heads
-python -m nin.study heads --out runs/heads
+nin study heads
+nin study heads --out runs/heads
 """
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "LeNet-5": classics.lenet,

@@ -24,9 +24,9 @@ from .report import Report
 
 ARGUMENTS = "[flags]"
 EXAMPLES = """
-python -m nin.study im2col
-python -m nin.study im2col --size 4 --kernel 3 --stride 1 --padding 0
-python -m nin.study im2col --size 6 --kernel 2 --stride 2
+nin study im2col
+nin study im2col --size 4 --kernel 3 --stride 1 --padding 0
+nin study im2col --size 6 --kernel 2 --stride 2
 """
 MOST = 12  # a line of more numbers, or a matrix of more than 12² lines, can't be read
 

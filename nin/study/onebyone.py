@@ -21,8 +21,8 @@ from .report import Report
 
 ARGUMENTS = "[flags]"
 EXAMPLES = """
-python -m nin.study onebyone
-python -m nin.study onebyone --seed 3        other numbers
+nin study onebyone
+nin study onebyone --seed 3        other numbers
 """
 PIXEL = (2, 3)  # the one that is looked at
 COLUMNS = (

@@ -32,8 +32,8 @@ from .report import Report
 
 ARGUMENTS = "PRESET [flags]"
 EXAMPLES = """
-python -m nin.study summary quick
-python -m nin.study summary article --steps 9
+nin study summary quick
+nin study summary article --steps 9
 """
 
 
