@@ -26,7 +26,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from .backends import Array, Backend, as_array, backend_of, is_array
 from .grad_mode import is_grad_enabled
@@ -100,6 +100,19 @@ class Node:
 
 Watcher = Callable[[Node, Edge, Array], Array]
 
+
+class Listener(Protocol):
+    """Who is told what a thread computes, whether or not the tape records it: see `listening`."""
+
+    def computed(
+        self, operation: Callable[..., Any], args: list[Any], kwargs: dict[str, Any], output: Array
+    ) -> None:
+        """An operation has made `output` of arguments in which arrays stand for tensors."""
+
+    def read(self, array: Array, by: str) -> None:
+        """`by`, such as "item()", is about to hand the values of a tensor to the program."""
+
+
 # --- recording -----------------------------------------------------------------------------------
 
 
@@ -152,6 +165,8 @@ def operation(function: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
         with common_backend(name, *inputs).quiet():
             returned = function(*arrays, **kwargs)
         output, vjps = _output_and_vjps(name, returned, max(most, len(args)))
+        if _forward.listener is not None:
+            _forward.listener.computed(apply, arrays, kwargs, output)
         node = None
         if tracked and is_grad_enabled() and (edges := _edges(name, args, vjps)):
             if output.dtype.kind not in "fc":
@@ -221,6 +236,29 @@ def _output_and_vjps(name: str, returned: Any, arguments: int) -> tuple[Array, l
     if len(vjps) > arguments:
         raise TypeError(f"{name}: {len(vjps)} VJPs for {arguments} arguments")
     return output, vjps
+
+
+class _Forward(threading.local):
+    listener: Listener | None = None
+
+
+_forward = _Forward()
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Tell a listener of all operations of this thread, in their order."""
+    before, _forward.listener = _forward.listener, listener
+    try:
+        yield
+    finally:
+        _forward.listener = before
+
+
+def note_reading(array: Array, by: str) -> None:
+    """Tell who listens in this thread that the program is about to see these values."""
+    if _forward.listener is not None:
+        _forward.listener.read(array, by)
 
 
 # --- going back ----------------------------------------------------------------------------------

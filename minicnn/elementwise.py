@@ -14,7 +14,6 @@ from typing import Any
 
 from .arguments import ArgumentError, ArgumentTypeError, number, type_name
 from .autograd import Variable, common_backend
-from .backends import as_array, backend_of
 from .dtype import DType, float32, is_floating, kind, result_type, wrapped
 from .operations import arithmetic
 
@@ -41,13 +40,7 @@ def common_type(x: Any, y: Any) -> DType:
 
 def converted(x: Variable, dtype: DType) -> Any:
     """A tensor in another type; its gradient comes back if both are floating-point."""
-    own = x.array.dtype
-    if own == dtype:
-        return x
-    if is_floating(own) and is_floating(dtype):
-        return arithmetic.cast(x, dtype)
-    with backend_of(x.array).quiet():
-        return x.from_operation(x.array.astype(dtype), None)
+    return x if x.array.dtype == dtype else arithmetic.cast(x, dtype)
 
 
 def floating(x: Variable) -> Any:
@@ -148,9 +141,8 @@ def _untracked(name: str, function: Operator, dtype: DType, x: Variable, y: Any)
     """Apply a function without a derivative to tensors brought to a type, or one and a number."""
     if isinstance(y, Variable):
         common_backend(name, x, y)
-        y = y.array.astype(dtype, copy=False)
+        y = converted(y, dtype)
     try:
-        result = function(x.array.astype(dtype, copy=False), y)
+        return arithmetic.without_derivative(function, converted(x, dtype), y)
     except ValueError:
-        raise _do_not_fit(name, x.array.shape, y.shape) from None
-    return x.from_operation(as_array(result), None)
+        raise _do_not_fit(name, x.array.shape, y.array.shape) from None

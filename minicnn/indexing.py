@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .arguments import ArgumentTypeError
-from .autograd import Variable
+from .autograd import Variable, note_reading
 from .backends import Array, backend_of, host, is_array, refuse_capture
 
 
@@ -97,6 +97,7 @@ def _part(part: Any) -> Any:
 def _item(array: Array) -> Any:
     if backend_of(array) is not host:
         refuse_capture("a tensor as the number of a place")
+    note_reading(array, "a tensor as the number of a place")
     return array.item()
 
 

@@ -19,6 +19,7 @@ from .dtype import fitting, kind
 from .elementwise import operand
 from .grad_mode import is_grad_enabled
 from .indexing import steps
+from .operations import arithmetic
 from .versions import changed_in_place, owner
 
 
@@ -57,13 +58,12 @@ class Stored(Variable):
                 f"{name}: this tensor is a copy, since images and filters are channels-last in"
                 " memory, so that the one it was made from would stay as it is; write into that"
             )
+        changed_in_place(self.array, name)
         try:
             with backend_of(self.array).quiet():
                 yield self.array
         except (ValueError, OverflowError, TypeError) as error:
             raise RuntimeError(f"{name}: {error}") from None
-        finally:
-            changed_in_place(self.array, name)
 
     def _assign(self, name: str, result: Variable, other: Any) -> Any:
         """Take over the values of `result`, made from `other`; returns this tensor."""
@@ -72,8 +72,8 @@ class Stored(Variable):
             raise RuntimeError(f"{name}: a {new.dtype} result does not fit into {dtype}")
         if not broadcasts(new.shape, shape):
             raise RuntimeError(f"{name}: a result of shape {new.shape} does not fit into {shape}")
-        with self._changing(name, other) as array:
-            array[...] = new
+        with self._changing(name, other):
+            arithmetic.assign(self, result)
         return self
 
     def __setitem__(self, index: Any, value: Any) -> None:

@@ -153,12 +153,16 @@ class Tensor(Stored):
         """The value of a tensor with one element, as a Python number."""
         if self.numel() != 1:
             raise ArgumentError(f"item(): a tensor of shape {self.shape} is not a single number")
-        self._refuse_capture("item()")
+        self._about_to_read("item()")
         return self.array.item()
 
     def tolist(self) -> Any:
-        self._refuse_capture("tolist()")
+        self._about_to_read("tolist()")
         return self.array.tolist()
+
+    def _about_to_read(self, by: str) -> None:
+        self._refuse_capture(by)
+        autograd.note_reading(self.array, by)
 
     def _refuse_capture(self, name: str) -> None:
         if backend_of(self.array) is not backends.host:
@@ -170,6 +174,7 @@ class Tensor(Stored):
             raise RuntimeError("numpy(): this tensor requires grad; use .detach().numpy()")
         if self.device.type != "cpu":
             raise TypeError("numpy(): this tensor is on a GPU; use .cpu().numpy()")
+        autograd.note_reading(self.array, "numpy()")
         return self.array
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -371,7 +376,7 @@ class Tensor(Stored):
     def __invert__(self) -> Tensor:
         if is_floating(self.dtype):
             raise TypeError(f"~: expected bools or whole numbers, got {self.dtype}")
-        return Tensor(~self.array)
+        return arithmetic.invert(self)
 
     def __abs__(self) -> Tensor:
         return self.abs()
@@ -480,8 +485,7 @@ class Tensor(Stored):
         indices = self.argmax(dim, keepdim=True)
         if not self.ndim:
             return MaxResult(shape.maximum_of_all(self), indices)
-        # A copy, as the program may write into the one that it is given.
-        values = shape.take_along(self, indices.array.copy(), axis_of("max", self, dim))
+        values = shape.take_along(self, indices.array, axis_of("max", self, dim))
         if keepdim:
             return MaxResult(values, indices)
         return MaxResult(values.squeeze(dim), indices.squeeze(dim))
@@ -491,18 +495,18 @@ class Tensor(Stored):
         axis = None if dim is None else axis_of("argmax", self, dim)
         if not (self.numel() if axis is None or not self.ndim else self.shape[axis]):
             raise IndexError(f"argmax(): shape {self.shape} has no elements along dim {dim}")
-        return Tensor(self.array.argmax(axis=axis if self.ndim else None, keepdims=keepdim))
+        return shape.argmax(self, axis if self.ndim else None, keepdim)
 
     def all(self) -> Tensor:
         """Whether no element is 0: a bool, or of uint8 a uint8, as in PyTorch."""
-        return self._truth(self.array.all())
+        return self._truth(shape.all_of(self))
 
     def any(self) -> Tensor:
         """Whether an element is not 0: a bool, or of uint8 a uint8, as in PyTorch."""
-        return self._truth(self.array.any())
+        return self._truth(shape.any_of(self))
 
-    def _truth(self, value: Any) -> Tensor:
-        return Tensor(value.astype(self.dtype) if self.dtype == uint8 else value)
+    def _truth(self, value: Tensor) -> Tensor:
+        return value.to(uint8) if self.dtype == uint8 else value
 
     # --- shape -----------------------------------------------------------------------------------
 

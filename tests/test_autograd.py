@@ -11,7 +11,7 @@ import pytest
 
 import minicnn
 from minicnn import autograd, backends, nn
-from minicnn.autograd import operation, watching
+from minicnn.autograd import listening, operation, watching
 
 from .arrays import array
 
@@ -383,3 +383,37 @@ def test_a_watcher_is_of_its_block_and_thread_alone():
         thread.join()
     backward()
     assert not seen
+
+
+class Listener:
+    """It writes down the names of the operations, and how values were read."""
+
+    def __init__(self):
+        self.heard = []
+
+    def computed(self, operation, args, kwargs, output):
+        self.heard.append(operation.__name__)
+
+    def read(self, array, by):
+        self.heard.append(by)
+
+
+def test_a_listener_hears_operations_that_the_tape_does_not_record_and_values_that_are_read():
+    with minicnn.no_grad(), listening(listener := Listener()):
+        x = minicnn.tensor([3, -1])
+        y = (x > 0).float()
+        y += x
+        y.argmax().item()
+        y.cpu().numpy()
+    expected = ["without_derivative", "cast", "cast", "add", "assign", "argmax", "item()", "numpy()"]
+    assert listener.heard == expected
+
+
+def test_a_listener_is_of_its_block_and_thread_alone():
+    listener = Listener()
+    with listening(listener):
+        thread = threading.Thread(target=minicnn.ones(2).exp)
+        thread.start()
+        thread.join()
+    minicnn.ones(2).exp()
+    assert not listener.heard

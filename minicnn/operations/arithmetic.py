@@ -111,9 +111,22 @@ def sigmoid(x: Array) -> Any:
 
 @operation
 def cast(x: Array, dtype: Any) -> Any:
-    """x in another floating-point type."""
+    """x in another type. It has a derivative from one floating-point type to another."""
     own = x.dtype
-    return x.astype(dtype), lambda g: g.astype(own)
+    smooth = own.kind in "fc" and dtype.kind in "fc"
+    return x.astype(dtype), (lambda g: g.astype(own)) if smooth else None
+
+
+@operation
+def without_derivative(function: Any, x: Array, y: Any) -> Any:
+    """function(x, y) for a comparison of Python's `operator`, or an operation on bits."""
+    return function(x, y), None, None, None
+
+
+@operation
+def invert(x: Array) -> Any:
+    """Each bit turned round; of bools, the opposite."""
+    return (~x,)
 
 
 @operation
@@ -128,3 +141,10 @@ def to_device(x: Array, source: Any, target: Any) -> Any:
 @operation
 def copy(x: Array) -> Any:
     return x.copy(order="K"), lambda g: g
+
+
+@operation
+def assign(x: Array, y: Array) -> Any:
+    """y in the memory of x, and in its shape and type. There is no way back through it."""
+    x[...] = y
+    return x, None, None

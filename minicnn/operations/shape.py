@@ -107,13 +107,32 @@ def maximum_of_all(x: Array) -> Any:
 
 
 @operation
+def argmax(x: Array, axis: int | None, keepdims: bool) -> Any:
+    """The place of the first maximum, int64."""
+    return x.argmax(axis=axis, keepdims=keepdims), None
+
+
+@operation
+def all_of(x: Array) -> Any:
+    """Whether no element is 0."""
+    return x.all(), None
+
+
+@operation
+def any_of(x: Array) -> Any:
+    """Whether an element is not 0."""
+    return x.any(), None
+
+
+@operation
 def take_along(x: Array, index: Array, axis: int) -> Any:
     """From each line of x along `axis`, one element, at `index` (int64, of length 1 there)."""
     xp, shape, dtype = backend_of(x).xp, x.shape, x.dtype
+    places = index.copy()  # whoever has the array may change it
 
     def vjp(g: Array) -> Array:
         dx = xp.zeros(shape, dtype)
-        xp.put_along_axis(dx, index, g, axis)
+        xp.put_along_axis(dx, places, g, axis)
         return dx
 
     return xp.take_along_axis(x, index, axis), vjp
