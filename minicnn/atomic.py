@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def write(path: str | os.PathLike[str], content: bytes) -> None:
+def write(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
     """Put a content into a file: beside its place first, onto the disk, and then under its name.
 
     A file that is there keeps its mode, and a symbolic link stays and leads to the new content.

@@ -88,8 +88,8 @@ def load(preset: Preset, directory: str | os.PathLike[str] = "data") -> tuple[Da
     if name == "silhouettes":
         train = _drawn(True, transforms[0], preset.limit_train)
         test = _drawn(False, transforms[1], preset.limit_test)
-    train = _part(train, slice(preset.limit_train or None), transforms[0])
-    test = _part(test, slice(preset.limit_test or None), transforms[1])
+    train = train.part(slice(preset.limit_train or None), transforms[0])
+    test = test.part(slice(preset.limit_test or None), transforms[1])
     data = Data(NAMES[name], source, train, test)
     if preset.validation:
         data.train, data.validation = hold_back(preset.validation, train, transforms[1])
@@ -99,10 +99,6 @@ def load(preset: Preset, directory: str | os.PathLike[str] = "data") -> tuple[Da
 def _drawn(train: bool, transform: Transform, limit: int) -> Silhouettes:
     """Silhouettes, no more than will be used."""
     return Silhouettes(train, transform, size=min(limit or SIZES[train], SIZES[train]))
-
-
-def _part(images: ImageDataset, which: Any, transform: Transform | None) -> ImageDataset:
-    return ImageDataset(images.data.array[which], images.targets.array[which], transform)
 
 
 def hold_back(
@@ -119,4 +115,4 @@ def hold_back(
             f"validation: {n:,} of {len(train):,} training images leave none to train on"
         )
     order = permutation(Generator().manual_seed(SPLIT_SEED).next_key(), len(train))
-    return _part(train, order[:-n], train.transform), _part(train, order[-n:], transform)
+    return train.part(order[:-n], train.transform), train.part(order[-n:], transform)

@@ -12,7 +12,7 @@ from minicnn import log_softmax
 from minicnn.backends import host
 from minicnn.invocation import command
 from minicnn.utils.data import DataLoader, Dataset
-from minicnn.vision.image_dataset import CLASSES
+from minicnn.vision.datasets import FashionMNIST
 
 from . import command_line, drawing, table, trained
 from . import data as datasets
@@ -23,6 +23,7 @@ from .table import Column
 
 xp = host.xp
 PROG = command("nin.evaluate")
+CLASSES = FashionMNIST.classes
 MISTAKES = 20
 COLUMNS = (
     Column("", "name"),

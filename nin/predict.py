@@ -11,7 +11,7 @@ from typing import Any
 from minicnn import Generator, Tensor, softmax
 from minicnn.backends import host
 from minicnn.invocation import command
-from minicnn.vision.image_dataset import CLASSES
+from minicnn.vision.datasets import FashionMNIST
 
 from . import command_line, trained
 from .command_line import Failure, path, printable
@@ -19,6 +19,7 @@ from .executors import executor_for
 from .picture import as_text, read
 
 PROG = command("nin.predict")
+CLASSES = FashionMNIST.classes
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 from minicnn.arguments import whole
 from minicnn.backends import Array, host
 from minicnn.random import Generator, permutation
-from minicnn.vision.image_dataset import CLASSES, ImageDataset
+from minicnn.vision.datasets import FashionMNIST
+from minicnn.vision.image_dataset import ImageDataset
 
+CLASSES = FashionMNIST.classes
 xp = host.xp
 SIDE = 28
 SHEET = 1000  # images drawn together; a data set is cut from whole sheets
@@ -52,7 +54,7 @@ class Silhouettes(ImageDataset):
         sheets = [streams.fold_in(2 * i + bool(train)) for i in range(-(-size // SHEET))]
         with ThreadPoolExecutor() as pool:
             images, labels = map(xp.concatenate, zip(*pool.map(_sheet, sheets), strict=True))
-        super().__init__(images[:size], labels[:size], transform, target_transform)
+        super().__init__(images[:size], labels[:size], transform, target_transform, classes=CLASSES)
         self.train = bool(train)
 
 

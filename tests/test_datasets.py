@@ -27,9 +27,10 @@ import pytest
 from minicnn.installing import how
 from minicnn.random import Generator
 from minicnn.utils.data import DataLoader
-from minicnn.vision import datasets, transforms
-from minicnn.vision.datasets import DatasetError, DatasetNotFound, FashionMNIST, IdxFile
-from minicnn.vision.idx import read_idx
+from minicnn.vision import transforms
+from minicnn.vision.datasets import DatasetError, DatasetNotFound, FashionMNIST, download
+from minicnn.vision.datasets.idx import read_idx
+from minicnn.vision.datasets.mnist import IdxFile
 
 pytestmark = pytest.mark.cpu
 SHAPE = (20, 28, 28)
@@ -168,10 +169,10 @@ def places(tmp_path, monkeypatch):
         )
         for train in (True, False)
     }
-    monkeypatch.setattr(datasets, "FILES", table)
-    monkeypatch.setattr(datasets, "DEBIAN", places["debian"])
+    monkeypatch.setattr(FashionMNIST, "files", table)
+    monkeypatch.setattr(FashionMNIST, "elsewhere", (places["debian"],))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setattr(datasets, "ADDRESS", "http://127.0.0.1:9/")  # nobody answers here
+    monkeypatch.setattr(FashionMNIST, "mirrors", ("http://127.0.0.1:9/",))  # nobody answers here
     monkeypatch.setenv("FASHION_MNIST_DIR", str(places["named"]))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     return places
@@ -267,7 +268,7 @@ def server(places, tmp_path, monkeypatch):
     http = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=directory))
     thread = threading.Thread(target=http.serve_forever, args=(0.01,))
     thread.start()
-    monkeypatch.setattr(datasets, "ADDRESS", f"http://127.0.0.1:{http.server_port}/")
+    monkeypatch.setattr(FashionMNIST, "mirrors", (f"http://127.0.0.1:{http.server_port}/",))
     yield directory
     http.shutdown()
     thread.join()
@@ -362,8 +363,10 @@ def test_without_pooch_a_download_says_what_to_do(places, server, monkeypatch):
 
 def test_a_server_that_says_nothing_is_given_up(places, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setattr(datasets, "ADDRESS", f"http://127.0.0.1:{silent.getsockname()[1]}/")
-        monkeypatch.setattr(datasets, "TIMEOUT", 0.2)
+        monkeypatch.setattr(
+            FashionMNIST, "mirrors", (f"http://127.0.0.1:{silent.getsockname()[1]}/",)
+        )
+        monkeypatch.setattr(download, "TIMEOUT", 0.2)
         with pytest.raises(DatasetError, match="can't be downloaded: Read timed out"):
             FashionMNIST(places["root"], download=True)
 
@@ -385,11 +388,13 @@ class _Drip(socketserver.BaseRequestHandler):
 @pytest.mark.parametrize("begun", [b"", b"HTTP/1.0 200 OK\r\nContent-Length: 100000\r\n\r\n"])
 def test_a_server_that_drips_is_given_up(places, monkeypatch, begun):
     handler = type("Handler", (_Drip,), {"begun": begun})
-    monkeypatch.setattr(datasets, "DEADLINE", 0.3)
+    monkeypatch.setattr(download, "DEADLINE", 0.3)
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        monkeypatch.setattr(datasets, "ADDRESS", f"http://127.0.0.1:{server.server_address[1]}/")
+        monkeypatch.setattr(
+            FashionMNIST, "mirrors", (f"http://127.0.0.1:{server.server_address[1]}/",)
+        )
         start = time.monotonic()
         with pytest.raises(DatasetNotFound, match=r"it takes longer than 0\.3 seconds"):
             FashionMNIST(places["root"], download=True)
@@ -422,7 +427,9 @@ def test_whatever_a_server_answers_is_an_error_of_one_line(places, monkeypatch, 
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answering) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        monkeypatch.setattr(datasets, "ADDRESS", f"http://127.0.0.1:{server.server_address[1]}/")
+        monkeypatch.setattr(
+            FashionMNIST, "mirrors", (f"http://127.0.0.1:{server.server_address[1]}/",)
+        )
         with pytest.raises(DatasetError) as caught:
             FashionMNIST(places["root"], download=True)
         server.shutdown()
@@ -444,9 +451,9 @@ def test_a_label_outside_the_classes_is_refused(places, monkeypatch):
     fill(places["root"])
     content = idx(np.full(20, 10, np.uint8))
     (places["root"] / f"{LABELS}.gz").write_bytes(gzip.compress(content))
-    images, labels = datasets.FILES[True]
+    images, labels = FashionMNIST.files[True]
     labels = labels._replace(sha256=hashlib.sha256(content).hexdigest())
-    monkeypatch.setitem(datasets.FILES, True, (images, labels))
+    monkeypatch.setitem(FashionMNIST.files, True, (images, labels))
     with pytest.raises(DatasetError, match="a label is 10, of 10 classes"):
         FashionMNIST(places["root"])
 

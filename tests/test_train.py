@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 import minicnn
 from benchmarks.twin import twin
 from minicnn.installing import how
-from minicnn.vision import datasets
+from minicnn.vision.datasets import FashionMNIST
 from nin import data, networks, train
 from nin.presets import PRESETS
 
@@ -222,9 +222,9 @@ def test_an_out_that_cannot_be_written_is_one_line_and_status_2(capsys, tmp_path
 def nowhere(monkeypatch, tmp_path):
     """No Fashion-MNIST on this machine, and no network."""
     monkeypatch.delenv("FASHION_MNIST_DIR", raising=False)
-    monkeypatch.setattr(datasets, "DEBIAN", tmp_path / "debian")
+    monkeypatch.setattr(FashionMNIST, "elsewhere", (tmp_path / "debian",))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(datasets, "ADDRESS", "http://127.0.0.1:9/")
+    monkeypatch.setattr(FashionMNIST, "mirrors", ("http://127.0.0.1:9/",))
     return tmp_path
 
 

@@ -1,10 +1,12 @@
-"""`ImageDataset`: images and their classes in memory, what all data sets here are."""
+"""`ImageDataset`: images and their classes, what all data sets here are."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
+
+import numpy as np
 
 from ..arguments import ArgumentError
 from ..backends import Array
@@ -16,21 +18,6 @@ from ..utils.data.collate import as_tensor, collate
 from ..utils.data.dataset import Dataset, many_at_once, sample_number
 from .transforms import Transform, transformed
 
-# The ten kinds of clothing of Fashion-MNIST; a label is a place in this list.
-CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-
-
 Self = TypeVar("Self", bound="ImageDataset")
 
 
@@ -39,9 +26,23 @@ class ImageDataset(Dataset):
 
     Both are made of arrays or tensors, in whose memory they stay, or of nested lists. Sample i is
     (image, label): a Tensor in memory of its own, (H, W) or (H, W, C), and an int, or what
-    `transform` makes of the one and `target_transform` of the other. Raises ArgumentError for other
+    `transform` makes of the one and `target_transform` of the other. `classes` names the labels
+    from 0 on; unless given, they are called by their numbers. Raises ArgumentError for other
     shapes, and IndexError for an i outside the N samples.
+
+    A subclass whose images are not in memory has no `data`. It sets the other attributes, and
+    defines `picture`, which is asked for one image after another, by the loader's threads.
     """
+
+    root: Any = None  # as a user gave it, if anybody did
+    source = "memory"  # where the images are from, in words
+    per_sample: tuple[str, ...] = ("data", "targets")  # attributes with an entry for each sample
+
+    data: Tensor
+    targets: Tensor
+    classes: Sequence[str]
+    transform: Callable[[Any], Any] | None
+    target_transform: Callable[[int], Any] | None
 
     def __init__(
         self,
@@ -49,6 +50,8 @@ class ImageDataset(Dataset):
         labels: Any,
         transform: Callable[[Any], Any] | None = None,
         target_transform: Callable[[int], Any] | None = None,
+        *,
+        classes: Sequence[str] | None = None,
     ) -> None:
         self.data, targets = as_tensor(images), as_tensor(labels)
         if self.data.ndim not in (3, 4):
@@ -62,47 +65,93 @@ class ImageDataset(Dataset):
                 f" got the shape {targets.shape} and {targets.dtype}"
             )
         self.targets = targets.to(int64).to(self.data.device)
-        self.classes = list(CLASSES)
+        if classes is None:
+            n = int(self.targets.array.max()) + 1 if len(self.targets) else 0
+            classes = [str(label) for label in range(n)]
+        self.classes = list(classes)
         self.transform, self.target_transform = transform, target_transform
 
     @property
+    def in_memory(self) -> bool:
+        """Whether there is `data`, all images as one Tensor."""
+        return hasattr(self, "data")
+
+    @property
+    def class_to_idx(self) -> dict[str, int]:
+        """The label of each class."""
+        return {name: label for label, name in enumerate(self.classes)}
+
+    @property
     def device(self) -> Device:
-        """Where the images are, and batches of them will be."""
-        return self.data.device
+        """Where the labels are, and the images if they are in memory, and batches will be."""
+        return self.targets.device
 
     def to(self: Self, device: Any) -> Self:
-        """The same data set on a device, where batches are then put together and transformed."""
+        """The same data set on a device, where its batches are then put together.
+
+        Images in memory are there, too, and transformed there.
+        """
         moved = copy.copy(self)
-        moved.data, moved.targets = self.data.to(device), self.targets.to(device)
+        for name in self.per_sample:
+            value = getattr(self, name, None)
+            if isinstance(value, Tensor):
+                setattr(moved, name, value.to(device))
         return moved
+
+    def part(self: Self, which: Any, transform: Callable[[Any], Any] | None) -> Self:
+        """The samples that a slice or an array of numbers names, with another transform."""
+        part = copy.copy(self)
+        for name in self.per_sample:
+            value = getattr(self, name, None)
+            if isinstance(value, Tensor):
+                setattr(part, name, Tensor(value.array[which]))
+            elif value is not None:
+                setattr(part, name, [value[i] for i in np.arange(len(value))[which]])
+        part.transform = transform
+        return part
 
     def __len__(self) -> int:
         return len(self.targets)
 
+    def picture(self, index: int) -> Any:
+        """Image `index`, 0 … N-1, before the transform: a Tensor in memory of its own."""
+        return Tensor(self.data.array[index].copy())
+
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         i = sample_number(type(self).__name__, index, len(self))
-        image, label = Tensor(self.data.array[i].copy()), int(self.targets.array[i])
-        if isinstance(self.transform, Transform) and self._at_once():
-            image = self.transform(image, self._channels_last())
-        elif self.transform is not None:
-            image = self.transform(image)
+        image, label = self._transformed(self.picture(i), None), int(self.targets.array[i])
         return image, label if self.target_transform is None else self.target_transform(label)
 
     def get_batch(self, indices: Any, rng: Generator) -> list[Any]:
         """[images, labels] of the samples at `indices` (B,), an array on the same device.
 
         A transform with a method `batch(images, rng)` gets all images at once, as a raw array
-        (B, H, W) or (B, H, W, C); any other function is called image by image.
+        (B, H, W) or (B, H, W, C); any other function is called image by image. Images that are not
+        in memory, which may differ in size, are transformed one by one, each with random numbers
+        of its own, and must have one size then.
         """
-        images, labels = self.data.array[indices], self.targets.array[indices]
-        return [self._images(images, rng), self._labels(labels)]
+        labels = self._labels(self.targets.array[indices])
+        if self.in_memory:
+            return [self._images(self.data.array[indices], rng), labels]
+        images = [self._transformed(self.picture(int(i)), rng.split()) for i in indices]
+        return [_on(self._collated(images, indices), self.device), labels]
+
+    def _collated(self, images: list[Any], indices: Any) -> Any:
+        return collate(images)
 
     def _channels_last(self) -> bool | None:
         """What a transform of colour images can't tell from their element type."""
-        return True if self.data.ndim == 4 and is_floating(self.data.dtype) else None
+        colour = self.in_memory and self.data.ndim == 4 and is_floating(self.data.dtype)
+        return True if colour else None
 
     def _at_once(self) -> bool:
         return many_at_once(self.transform, "batch", "__call__")
+
+    def _transformed(self, image: Any, rng: Generator | None) -> Any:
+        """What the transform makes of one image; its random numbers come from `rng` if given."""
+        if isinstance(self.transform, Transform) and self._at_once():
+            return self.transform(image, self._channels_last(), rng)
+        return image if self.transform is None else self.transform(image)
 
     def _images(self, images: Array, rng: Generator) -> Any:
         if self.transform is None:
@@ -122,3 +171,30 @@ class ImageDataset(Dataset):
         if self.target_transform is None:
             return Tensor(labels)
         return collate([self.target_transform(int(label)) for label in labels])
+
+    def extra_repr(self) -> str:
+        """Further lines for `repr`."""
+        return ""
+
+    def __repr__(self) -> str:
+        """What torchvision prints of a data set."""
+        body = [f"Number of datapoints: {len(self)}"]
+        body += [] if self.root is None else [f"Root location: {self.root}"]
+        body += self.extra_repr().splitlines()
+        named = [("Transform", self.transform), ("Target transform", self.target_transform)]
+        given = [f"{name}: {_indented(t, len(name) + 2)}" for name, t in named if t is not None]
+        body += ["\n".join(["StandardTransform", *given])] if given else []
+        return "\n".join([f"Dataset {type(self).__name__}", *(f"    {line}" for line in body)])
+
+
+def _indented(value: Any, width: int) -> str:
+    return repr(value).replace("\n", "\n" + " " * width)
+
+
+def _on(batch: Any, device: Device) -> Any:
+    """What `collate` has made, its tensors on a device."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if isinstance(batch, dict):
+        return {key: _on(value, device) for key, value in batch.items()}
+    return [_on(value, device) for value in batch] if isinstance(batch, list) else batch

@@ -61,15 +61,19 @@ class Transform:
             )
         return channels_last
 
-    def __call__(self, image: Any, channels_last: bool | None = None) -> Any:
+    def __call__(
+        self, image: Any, channels_last: bool | None = None, rng: Generator | None = None
+    ) -> Any:
         """One image, a Tensor, an array or a PIL image, as a Tensor in memory of its own.
 
-        `channels_last` is given where it is known. Raises TypeError for what is no image.
+        `channels_last` is given where it is known, and `rng` where random choices are not to be
+        drawn from the default generator. Raises TypeError for what is no image.
         """
+        rng = default_generator.split() if rng is None else rng
         if channels_last is None:
             channels_last = self.layout(image, None)
         images = _array(type(self).__name__, image)[None]
-        return Tensor(transformed(self, images, default_generator.split(), channels_last)[0])
+        return Tensor(transformed(self, images, rng, channels_last)[0])
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{k}={v}" for k, v in vars(self).items())
@@ -156,8 +160,11 @@ class Compose(Transform):
             done = collate(done)
         return done.array if isinstance(done, Tensor) else done
 
-    def __call__(self, image: Any, channels_last: bool | None = None) -> Any:
-        done = self._through([image], default_generator.split(), channels_last)
+    def __call__(
+        self, image: Any, channels_last: bool | None = None, rng: Generator | None = None
+    ) -> Any:
+        rng = default_generator.split() if rng is None else rng
+        done = self._through([image], rng, channels_last)
         return done[0] if isinstance(done, list) else Tensor(done[0])
 
     def _through(self, images: Any, rng: Generator, channels_last: bool | None) -> Any:

@@ -16,7 +16,7 @@ from minicnn import nn
 from minicnn.backends import Array
 from minicnn.nn import functional as F
 from minicnn.utils.data import DataLoader, Dataset
-from minicnn.vision.image_dataset import CLASSES
+from minicnn.vision.datasets import FashionMNIST
 
 from .. import drawing, trained
 from ..command_line import Failure, UsageError, argument, path
@@ -26,6 +26,7 @@ from . import trial
 from .report import Report
 
 ARGUMENTS = "RUN [flags]"
+CLASSES = FashionMNIST.classes
 EXAMPLES = """
 nin train --out runs/mine && nin study classmaps runs/mine
 nin study classmaps runs/mine --wrong 10
