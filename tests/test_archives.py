@@ -252,7 +252,7 @@ def test_a_single_file_of_emnist_is_used_too(root, emnist):
 
 
 def test_another_split_is_refused_by_name(root):
-    with pytest.raises(ArgumentError, match="EMNIST: split must be one of 'byclass'.*got 'all'"):
+    with pytest.raises(ArgumentError, match=r"EMNIST: split must be one of 'byclass'.*got 'all'"):
         EMNIST(root, "all")
 
 
@@ -431,7 +431,7 @@ def test_a_list_of_other_classes_is_refused(root, cifar, names):
 def test_what_is_no_archive_is_refused(root, cifar, content):
     kind, put = cifar
     put(content)
-    with pytest.raises(DatasetError, match="is broken|holds no"):
+    with pytest.raises(DatasetError, match=r"is broken|holds no"):
         kind(root)
 
 
