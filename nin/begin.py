@@ -15,18 +15,21 @@ from minicnn import backends
 from minicnn.arguments import ArgumentError
 from minicnn.parallel import available_cores
 
-from . import command_line, config
+from . import command_line, config, length
 from . import data as datasets
 from .checkpoint import CheckpointError, State
 from .command_line import DEVICES, Failure, UsageError
 from .data import Data
 from .presets import PRESETS, Preset
-from .run import Run, RunError
+from .run import Run, RunError, read_preset
+from .saving import Saver
 
 
 def settings(args: argparse.Namespace) -> Preset:
-    """The preset, changed by --config and then by flags."""
-    preset = PRESETS[args.preset or "quick"]
+    """The preset, changed by --config and then by flags; or those of a run that goes on."""
+    if args.resume:
+        _refuse_settings(args)
+    preset = read_preset(args.resume) if args.resume else PRESETS[args.preset or "quick"]
     try:
         if args.config is not None:
             preset = config.read(args.config, preset)
@@ -97,10 +100,36 @@ def _refuse_settings(args: argparse.Namespace) -> None:
     """Raise UsageError for flags that could not change a run that goes on."""
     fixed = ["preset", "config", "out", "dry_run", "backend", "conv", "threads", "blas_threads"]
     given = [name for name in (*fixed, "tf32", "no_graph") if getattr(args, name)]
-    given += [each.name for each in fields(Preset) if each.name in args]
+    given += [each.name for each in fields(Preset) if each.name in args and each.name != "epochs"]
     for name in given:
         flag = "--" + name.replace("_", "-")
         raise UsageError(f"--resume goes on with the run's own settings, without {flag}")
+
+
+def change_epochs(saver: Saver, epochs: int) -> str:
+    """Give a run that goes on another number of epochs, and keep that; return what it means.
+
+    Raises UsageError for fewer than are begun, and Failure if it can't be kept.
+    """
+    run, training = saver.run, saver.training
+    before, begun = training.preset.epochs, training.epoch - (training.batch == 0)
+    if epochs < begun:
+        raise UsageError(f"--epochs {epochs}: the run has begun epoch {begun} already")
+    rate = training.optimizer.param_groups[0]["lr"]
+    length.change(training, epochs)
+    text = f"{epochs} epochs in place of {before}, from step {training.steps:,} on."
+    if training.preset.lr_scheduler != "constant" and training.steps and not training.done:
+        now = training.optimizer.param_groups[0]["lr"]
+        text += (
+            f" The learning rate is that of {training.preset.lr_scheduler} over {epochs} epochs:"
+            f" {now:.3g} next, where it was {rate:.3g}."
+        )
+    run.preset = training.preset
+    run.events.append({"kind": "epochs", "step": training.steps, "text": text})
+    if not saver.save():
+        raise Failure(f"--epochs: {run.directory} can't be written, so nothing was changed")
+    run.forget_test()
+    return text
 
 
 def _library(name: str) -> str:

@@ -18,7 +18,7 @@ from minicnn import Tensor, atomic, files
 from minicnn.serialization import SHA256, pack, unpack
 
 KEPT = 2
-FORMAT = "nin.checkpoint 4"
+FORMAT = "nin.checkpoint 5"
 MOST = 2**28  # bytes: the largest network's weights and momenta are 2**24
 MOST_TEXT = 2**26  # of its JSON: safetensors takes no header of 100 million bytes
 

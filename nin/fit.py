@@ -18,6 +18,7 @@ from .executors import Executor, executor_for
 from .presets import Preset
 
 Row = dict[str, float]  # the figures of an epoch
+Lengths = list[tuple[int, int]]  # up to this step, a training was to have so many epochs
 
 
 class Callback:
@@ -36,9 +37,10 @@ class Callback:
 class Training:
     """A model in training, step by step, and evaluated after each epoch on images of another set.
 
-    `epoch` counts from 1 and is the one under way, `batch` says how many of its batches are done,
-    `seen` how many of its images. Losses are added up where they are computed, and fetched when
-    somebody asks. By default, the executor is what is fastest where the model is.
+    Parameters that don't require gradients stay as they are. `epoch` counts from 1 and is the one
+    under way, `batch` says how many of its batches are done, `seen` how many of its images. Losses
+    are added up where they are computed, and fetched when somebody asks. By default, the executor
+    is what is fastest where the model is.
     """
 
     def __init__(
@@ -55,14 +57,16 @@ class Training:
         self.train_loader = self._loader(train_set, shuffle=True)
         self.eval_loader = self._loader(eval_set)
         self.criterion = nn.CrossEntropyLoss()
+        self.trained = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = optim.SGD(
-            model.parameters(),
+            self.trained,
             lr=preset.lr,
             momentum=preset.momentum,
             weight_decay=preset.weight_decay,
             nesterov=preset.nesterov,
         )
         self.scheduler = schedule(self.optimizer, preset, preset.epochs * len(self.train_loader))
+        self.lengths: Lengths = []  # before the preset's
         self.history: list[Row] = []
         self.lr = preset.lr  # of the last step
         self.diverged = False  # whether the last step's loss was seen not to be finite
@@ -209,9 +213,9 @@ class Training:
         if self.diverged:
             return loss  # the weights stay as they are, so that one can see where it comes from
         if self.preset.centre_gradients:
-            centre_gradients_(self.model.parameters())
+            centre_gradients_(self.trained)
         if self.preset.max_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.preset.max_norm)
+            nn.utils.clip_grad_norm_(self.trained, self.preset.max_norm)
         self.whole = False
         self.optimizer.step()
         return loss

@@ -173,15 +173,18 @@ class Run:
                     (self.directory / name).unlink()
 
     def restarted(self, rest: dict[str, Any]) -> None:
-        """Take over the seed of a checkpoint after a restart that config.toml may not tell of yet.
+        """Take over a checkpoint's seed after a restart, or its number of epochs after a change.
 
-        Between the two files a run may have been killed.
+        config.toml may not tell of it yet: between the two files a run may have been killed.
         """
-        seed, events = self.preset.seed + 1, rest.get("events")
-        settings = rest.get("settings")
+        events, settings = rest.get("events"), rest.get("settings")
         kinds = [e.get("kind") for e in events if type(e) is dict] if type(events) is list else []
-        if "reinit" in kinds and type(settings) is dict and settings.get("seed") == seed:
+        settings = settings if type(settings) is dict else {}
+        seed, epochs = self.preset.seed + 1, settings.get("epochs")
+        if "reinit" in kinds and settings.get("seed") == seed:
             self.preset = replace(self.preset, seed=seed)
+        if kinds[-1:] == ["epochs"] and type(epochs) is int and epochs > 0:
+            self.preset = replace(self.preset, epochs=epochs)
 
     def write_config(self, preset: Preset) -> None:
         """The settings, from now on these. Raises OSError."""
@@ -214,6 +217,10 @@ class Run:
         images = self.environment["test_images"]
         content = as_json({"loss": loss, "accuracy": accuracy, "images": images})
         atomic.write(self.directory / TEST, f"{content}\n".encode())
+
+    def forget_test(self) -> None:
+        """Delete what the test set gave at an end that is none any more. Raises OSError."""
+        (self.directory / TEST).unlink(missing_ok=True)
 
     def write_model(self, model: nn.Module) -> None:
         """The weights, and the settings that they were trained with. Raises OSError."""

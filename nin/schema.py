@@ -37,6 +37,7 @@ class ValueCheck:
     holds: Callable[[Any], bool]
     words: Callable[[Any], str]  # to somebody who wanted this value
     choices: tuple[str, ...] = ()  # of a text, if these are all
+    item: type = float  # what a tuple is of
 
     def fits(self, value: Any) -> bool:
         """Whether it is such a value."""
@@ -52,7 +53,7 @@ class ValueCheck:
         value: Any = text
         try:
             if self.kind is tuple:
-                value = tuple(float(part) for part in text.split(",") if part)
+                value = tuple(self.item(part) for part in text.split(",") if part)
             elif self.kind in (int, float):
                 value = self.kind(text)
         except ValueError:
@@ -111,6 +112,13 @@ def numbers(above: float, most: float) -> ValueCheck:
     each = number(above=above, most=most)
     words = f"a list of numbers {_bounds(None, -math.inf, above, most)}"
     return ValueCheck(tuple, lambda values: all(map(each.fits, values)), lambda _: words)
+
+
+def wholes(least: int, most: int = MANY) -> ValueCheck:
+    """A tuple of whole numbers in these bounds, each of a text's after a comma."""
+    each = whole(least, most)
+    words = f"a list of whole numbers {_bounds(None, least, -math.inf, most)}"
+    return ValueCheck(tuple, lambda vs: all(map(each.fits, vs)), lambda _: words, item=int)
 
 
 def text(most: int) -> ValueCheck:

@@ -24,16 +24,16 @@ def check(setting: Field[Any], value: Any) -> Any:
     Raises Misfit, which is a ValueError, for one that it can't have.
     """
     allowed: ValueCheck = setting.metadata["check"]
-    own = _converted(allowed.kind, value)
+    own = _converted(allowed.kind, value, allowed.item)
     if not allowed.fits(own):
         refuse(setting.name, allowed.words(own), value)
     return own
 
 
-def _converted(kind: type, value: Any) -> Any:
+def _converted(kind: type, value: Any, item: type = float) -> Any:
     """The value in this type, where it stands for one of those; otherwise as it is."""
     if kind is tuple and isinstance(value, (list, tuple)):
-        return tuple(_converted(float, each) for each in value)
+        return tuple(_converted(item, each) for each in value)
     if kind not in (int, float) or isinstance(value, bool):
         return value
     try:

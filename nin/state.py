@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import minicnn
-from minicnn import Tensor, optim
+from minicnn import Tensor
 from minicnn.random import default_generator
 
 from .checkpoint import State
-from .fit import Training, schedule
-from .schema import Misfit, exactly, items, number, record, whole
+from .fit import Lengths, Training
+from .length import learning_rates, restore_rate
+from .schema import MANY, Misfit, exactly, items, number, record, whole
 
 LOSS = number(0, 1e40, finite=False)  # no float32 is larger, and a training may diverge
 FIGURES = {  # of a row, beside the epoch's number
@@ -41,6 +41,7 @@ def take(training: Training) -> State:
         "batch": training.batch,
         "total": training.total_loss(),
         "seconds": training.seconds,
+        "lengths": [{"steps": n, "epochs": epochs} for n, epochs in training.lengths],
         "history": training.history,
         "random": list(default_generator.get_state()),
     }
@@ -68,30 +69,9 @@ def restore(training: Training, state: State) -> None:
     )
     training.total.fill_(rest["total"])
     training.seconds, training.history = rest["seconds"], list(rest["history"])
-    _restore_rate(training)
+    training.lengths = _lengths(rest)
+    restore_rate(training)
     default_generator.set_state(tuple(rest["random"]))
-
-
-def _restore_rate(training: Training) -> None:
-    rates = learning_rates(training, training.steps)
-    training.lr = rates[max(0, training.steps - 1)]
-    training.optimizer.param_groups[0]["lr"] = rates[-1]
-    if training.scheduler is not None:
-        at = {**training.scheduler.state_dict(), "last_epoch": training.steps}
-        training.scheduler.load_state_dict(at)
-
-
-def learning_rates(training: Training, steps: int) -> list[float]:
-    """The learning rate of each of the first steps and of the one after them."""
-    preset = training.preset
-    optimizer = optim.SGD([minicnn.zeros(1, device="cpu", requires_grad=True)], lr=preset.lr)
-    scheduler = schedule(optimizer, preset, preset.epochs * len(training.train_loader))
-    rates = [optimizer.param_groups[0]["lr"]]
-    for _ in range(steps):
-        if scheduler is not None:
-            scheduler.step()
-        rates.append(optimizer.param_groups[0]["lr"])
-    return rates
 
 
 def _settings(training: Training) -> dict[str, Any]:
@@ -113,6 +93,7 @@ def _check_fields(training: Training, rest: Any) -> None:
         "batch": whole(0, len(training.train_loader)),
         "total": LOSS,
         "seconds": number(0),
+        "lengths": items(record({"steps": whole(0, MANY), "epochs": whole(1)})),
         "history": items(record({"epoch": whole(1, epochs), **FIGURES}), most=epochs),
         "random": items(whole(0, 2**64 - 1), 2, 2),
     }
@@ -131,7 +112,13 @@ def _check_progress(training: Training, rest: dict[str, Any]) -> None:
             exactly(0.0, " where no batch is done")(rest[name], f"state.{name}")
     history = rest["history"]
     exactly(epoch - 1, ", one for each epoch done")(len(history), "rows of state.history")
-    rates = learning_rates(training, (epoch - 1) * batches)
+    done = 0
+    for i, each in enumerate(rest["lengths"]):
+        whole(done + 1, min(steps, each["epochs"] * batches))(
+            each["steps"], f"state.lengths[{i}].steps"
+        )
+        done = each["steps"]
+    rates = learning_rates(training, _lengths(rest), (epoch - 1) * batches)
     for i, row in enumerate(history):
         speed = n / row["seconds"] if row["seconds"] else 0.0
         expected = {
@@ -152,7 +139,7 @@ def _check_progress(training: Training, rest: dict[str, Any]) -> None:
 def _check_arrays(training: Training, arrays: dict[str, Tensor], rest: dict[str, Any]) -> None:
     """That these are the weights and momenta of such a model."""
     expected = {f"model.{name}": p for name, p in training.model.state_dict().items()}
-    momenta = {f"momentum_buffer.{i}": p for i, p in enumerate(training.model.parameters())}
+    momenta = {f"momentum_buffer.{i}": p for i, p in enumerate(training.trained)}
     begun = rest["epoch"] > 1 or rest["batch"]
     if training.preset.momentum and begun and any(name in arrays for name in momenta):
         expected |= momenta  # there are none before the first step that is taken
@@ -164,6 +151,10 @@ def _check_arrays(training: Training, arrays: dict[str, Tensor], rest: dict[str,
         found, wanted = ((t.dtype, tuple(t.shape)) for t in (arrays[name], expected[name]))
         if found != wanted:
             raise Misfit(f"array {name} must be {wanted}, got {found}")
+
+
+def _lengths(rest: dict[str, Any]) -> Lengths:
+    return [(each["steps"], each["epochs"]) for each in rest["lengths"]]
 
 
 def _under(prefix: str, arrays: dict[str, Tensor]) -> dict[str, Tensor]:

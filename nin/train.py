@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         nin train --lr 0.05 --print-config > my.toml
         nin train --config my.toml             those settings
         nin train --config runs/RUN/config.toml --out runs/again
+        nin train --resume runs/RUN --epochs 20    longer than it was to be
         """,
         "Results are printed on stdout, everything else on stderr.",
     )
@@ -195,7 +196,9 @@ def train(args: argparse.Namespace) -> int:
         afterwards.enter_context(how)
         signals = afterwards.enter_context(Signals())
         saver = _start(args, run, data, signals, state)
-        if state is not None:
+        if args.resume and getattr(args, "epochs", run.preset.epochs) != run.preset.epochs:
+            saver.progress.say(begin.change_epochs(saver, args.epochs))
+        if args.resume:
             run.write_config(run.preset)
         run.forget_leftovers()
         if not saver.write():

@@ -243,6 +243,7 @@ def missing(pattern):
         (in_both(batch=3), "state.batch must be 0, as all epochs are done, got 3"),
         (in_both(epoch=3), "rows of state.history must be 2, one for each"),
         (in_both(history=None), "state.history must be a list"),
+        (in_both(lengths=None), "state.lengths must be a list"),
         (in_both(random=[1, 0]), "state.random[0] must be 0 as the seed says, got 1"),
         (in_both(training_images=161), "state.training_images must be 160"),
         (in_both(monitor={}), "state.monitor: looks is missing"),
