@@ -66,6 +66,7 @@ def new_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data]
         "graph": not args.no_graph,
         "tf32": args.tf32,
         "data_source": data.source,
+        "kind": data.kind.as_json(),
         "training_images": len(data.train),
         "test_images": len(data.test),
         "minicnn": minicnn.__version__,
@@ -93,6 +94,7 @@ def old_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data,
                 f"--resume: {run.directory / 'environment.json'}: {name} is"
                 f" {run.environment[name]:,}, but there are {len(images):,}"
             )
+    data.must_be(run.kind, f"--resume: {run.directory}")
     return run, data, state
 
 

@@ -40,7 +40,7 @@ def read(path: Path, base: Preset) -> Preset:
             got = reprlib.repr(name)
             raise ConfigError(f"{path}: preset must be one of {', '.join(PRESETS)}, got {got}")
         base = PRESETS[name]
-    return _changed(path, base, settings)
+    return _changed(str(path), base, settings)
 
 
 def read_whole(path: Path) -> Preset:
@@ -48,38 +48,51 @@ def read_whole(path: Path) -> Preset:
 
     Raises ConfigError.
     """
-    settings = _settings(path)
+    return _whole(_settings(path), str(path))
+
+
+def parse_whole(text: str, where: str) -> Preset:
+    """The preset that `render` wrote, which `where` is the name of. Raises ConfigError."""
+    return _whole(_parsed(text, where), where)
+
+
+def _whole(settings: dict[str, Any], where: str) -> Preset:
     for each in fields(Preset):
         if each.name not in settings:
-            raise ConfigError(f"{path}: {each.name} is missing")
-    return _changed(path, Preset(), settings)
+            raise ConfigError(f"{where}: {each.name} is missing")
+    return _changed(where, Preset(), settings)
 
 
 def _settings(path: Path) -> dict[str, Any]:
     try:
         text = files.read_text(path, MOST)
-        if any(len(line) > LONGEST for line in text.splitlines()):
-            raise ConfigError(f"{path}: a line is longer than {LONGEST:,} characters")
-        return tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except ConfigError:
-        raise
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path} is not TOML: {str(error)[:200]}") from None
+    return _parsed(text, str(path))
 
 
-def _changed(path: Path, base: Preset, settings: dict[str, Any]) -> Preset:
+def _parsed(text: str, where: str) -> dict[str, Any]:
+    if any(len(line) > LONGEST for line in text.splitlines()):
+        raise ConfigError(f"{where}: a line is longer than {LONGEST:,} characters")
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where} is not TOML: {str(error)[:200]}") from None
+
+
+def _changed(where: str, base: Preset, settings: dict[str, Any]) -> Preset:
     known = [each.name for each in fields(Preset)]
     for key in settings:
         if key not in known:
             close = difflib.get_close_matches(key[:LONGEST], known, 1)
             hint = f"did you mean {close[0]!r}?" if close else "--print-config shows them all"
-            raise ConfigError(f"{path}: there is no setting {reprlib.repr(key)}; {hint}")
+            raise ConfigError(f"{where}: there is no setting {reprlib.repr(key)}; {hint}")
     try:
         return replace(base, **settings)
     except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def render(preset: Preset) -> str:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import minicnn
-from minicnn.console import UsageError, printable
+from minicnn.console import Failure, UsageError, printable
 from minicnn.random import Generator, permutation
 from minicnn.vision import datasets
 from minicnn.vision.image_dataset import ImageDataset
 
+from .kind import CLOTHES, Kind
 from .presets import Preset
 from .silhouettes import SIZES, Silhouettes
 
@@ -25,13 +26,14 @@ Transform = Callable[[Any], Any]
 
 @dataclass
 class Data:
-    """The sets of images, what to call them, and where they are from.
+    """The sets of images, what to call them, where they are from, and their kind.
 
-    Without a transform, the images of each are its `data`, (N, 28, 28) uint8.
+    Without a transform, the images of each are its `data`, (N, H, W) or (N, H, W, C) uint8.
     """
 
     name: str
     source: str
+    kind: Kind
     train: ImageDataset
     test: ImageDataset
     validation: ImageDataset | None = None  # training images that are held back
@@ -51,6 +53,17 @@ class Data:
         if self.validation is None:
             return f"{train} and {test}"
         return f"{train}, {len(self.validation):,} validation, {test}"
+
+    def must_be(self, kind: Kind, whose: str) -> None:
+        """Raise Failure unless the images are of the kind that somebody's network is for."""
+        own = self.kind
+        if own == kind:
+            return
+        here, there = str(own), str(kind)
+        if here == there:
+            pairs = zip(own.classes, kind.classes, strict=True)
+            here, there = next((repr(a), repr(b)) for a, b in pairs if a != b)
+        raise Failure(f"{whose} is for other images than {self.name}'s: {there}, and not {here}")
 
     def to(self, device: minicnn.device) -> Data:
         """With all sets on a device, where their batches are then made."""
@@ -90,7 +103,7 @@ def load(preset: Preset, directory: str | os.PathLike[str] = "data") -> tuple[Da
         test = _drawn(False, transforms[1], preset.limit_test)
     train = train.part(slice(preset.limit_train or None), transforms[0])
     test = test.part(slice(preset.limit_test or None), transforms[1])
-    data = Data(NAMES[name], source, train, test)
+    data = Data(NAMES[name], source, CLOTHES, train, test)
     if preset.validation:
         data.train, data.validation = hold_back(preset.validation, train, transforms[1])
     return data, replace(preset, dataset=name)

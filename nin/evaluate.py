@@ -12,7 +12,6 @@ from minicnn import log_softmax
 from minicnn.backends import host
 from minicnn.invocation import command
 from minicnn.utils.data import DataLoader, Dataset
-from minicnn.vision.datasets import FashionMNIST
 
 from . import command_line, drawing, table, trained
 from . import data as datasets
@@ -23,7 +22,6 @@ from .table import Column
 
 xp = host.xp
 PROG = command("nin.evaluate")
-CLASSES = FashionMNIST.classes
 MISTAKES = 20
 COLUMNS = (
     Column("", "name"),
@@ -79,7 +77,7 @@ def confusion(truth: Any, answers: Any, classes: int) -> Any:
     return counts
 
 
-def figures(logp: Any, truth: Any) -> dict[str, Any]:
+def figures(logp: Any, truth: Any, classes: Sequence[str]) -> dict[str, Any]:
     """Loss, accuracy, and for each class precision and recall, None for what is 0 of 0."""
     counts = confusion(truth, logp.argmax(1), logp.shape[1])
     right, asked, said = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
@@ -94,7 +92,7 @@ def figures(logp: Any, truth: Any) -> dict[str, Any]:
                 "recall": _share(right[i], asked[i]),
                 "images": int(asked[i]),
             }
-            for i, name in enumerate(CLASSES)
+            for i, name in enumerate(classes)
         ],
         "confusion": counts.tolist(),
     }
@@ -108,7 +106,9 @@ def _said(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
 
-def draw_confusion(counts: Sequence[Sequence[int]], title: str) -> drawing.Figure:
+def draw_confusion(
+    counts: Sequence[Sequence[int]], classes: Sequence[str], title: str
+) -> drawing.Figure:
     """The confusion matrix: rows are what it was, columns what it was taken for."""
     matrix = xp.asarray(counts)
     shares = matrix / xp.maximum(1, matrix.sum(axis=1, keepdims=True))
@@ -118,13 +118,15 @@ def draw_confusion(counts: Sequence[Sequence[int]], title: str) -> drawing.Figur
     for i, j in xp.argwhere(matrix):
         colour = "white" if shares[i, j] > 0.5 else "black"
         axes.text(j, i, str(matrix[i, j]), ha="center", va="center", color=colour)
-    axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=40, ha="right")
-    axes.set_yticks(range(len(CLASSES)), CLASSES)
+    axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="taken for", ylabel="was", title=title)
     return figure
 
 
-def draw_mistakes(images: Any, logp: Any, truth: Any, title: str) -> drawing.Figure:
+def draw_mistakes(
+    images: Any, logp: Any, truth: Any, classes: Sequence[str], title: str
+) -> drawing.Figure:
     """The wrong answers that were most certain: what was said, how surely, what it was."""
     answers = logp.argmax(1)
     sure = xp.exp(logp.max(axis=1))
@@ -136,21 +138,22 @@ def draw_mistakes(images: Any, logp: Any, truth: Any, title: str) -> drawing.Fig
         axes.set_axis_off()
     for axes, i in zip(figure.axes, worst, strict=False):
         axes.imshow(images[i], cmap="gray_r", vmin=0, vmax=255)
-        said = f"{CLASSES[answers[i]]} {100 * sure[i]:.1f}%"
-        axes.set_title(f"{said}\nis {CLASSES[truth[i]]}, no. {i}", fontsize=8)
+        said = f"{classes[answers[i]]} {100 * sure[i]:.1f}%"
+        axes.set_title(f"{said}\nis {classes[truth[i]]}, no. {i}", fontsize=8)
     return figure
 
 
-def _most_often(counts: Sequence[int], own: int) -> str:
+def _most_often(counts: Sequence[int], own: int, classes: Sequence[str]) -> str:
     """The class, but for its own, that one was taken for most often, and how often."""
     n, other = max((n, j) for j, n in enumerate(counts) if j != own)
-    return f"{CLASSES[other]} ({n})" if n else ""
+    return f"{classes[other]} ({n})" if n else ""
 
 
 def report(result: dict[str, Any]) -> str:
     """The figures as tables of 80 columns."""
+    classes = [each["name"] for each in result["classes"]]
     rows = [
-        {**each, "most": _most_often(counts, own)}
+        {**each, "most": _most_often(counts, own, classes)}
         for own, (each, counts) in enumerate(
             zip(result["classes"], result["confusion"], strict=True)
         )
@@ -165,12 +168,13 @@ def evaluate(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     device = command_line.device_of(args.backend or "numpy")
     out = args.out or args.run
-    model, preset = trained.network(args.run, device)
+    model, preset, kind = trained.network(args.run, device)
     if args.limit_test:
         preset = replace(preset, limit_test=args.limit_test)
     if args.validation and not preset.validation:
         raise Failure(f"{args.run} has no validation images: it was trained without --validation")
     data, _ = datasets.load(preset, args.data_dir)
+    data.must_be(kind, str(args.run))
     images, name = data.test, data.name
     if args.validation:
         images, name = data.evaluation, f"validation images of {data.name}"
@@ -178,13 +182,18 @@ def evaluate(args: argparse.Namespace) -> int:
     logp, truth = probabilities(executor_for(model, preset), images)
     if xp.isnan(logp).any():
         raise Failure(f"{args.run}: its network's answers are NaN; the training diverged")
-    result = {"set": "validation" if args.validation else "test", **figures(logp, truth)}
+    result = {
+        "set": "validation" if args.validation else "test",
+        **figures(logp, truth, kind.classes),
+    }
     print(command_line.as_json(result) if args.json else report(result), flush=True)
     title = f"{preset.network} on {name}: {_said(result['accuracy'], '.2%')}"
     certain = f"{title}. The most confident mistakes"
     pictures = {
-        out / "confusion.png": lambda: draw_confusion(result["confusion"], title),
-        out / "mistakes.png": lambda: draw_mistakes(images.data.numpy(), logp, truth, certain),
+        out / "confusion.png": lambda: draw_confusion(result["confusion"], kind.classes, title),
+        out / "mistakes.png": lambda: draw_mistakes(
+            images.data.numpy(), logp, truth, kind.classes, certain
+        ),
     }
     written = [str(file) for file, draw in pictures.items() if drawing.write(file, draw)]
     if written:

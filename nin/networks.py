@@ -1,8 +1,8 @@
 """The networks: mlpconv blocks, then global average pooling in place of a fully connected head.
 
-Lin, Chen and Yan 2013, "Network In Network", arXiv 1312.4400. All take images (N, 1, H, W) and
-give logits (N, classes). They are plain `nn.Sequential`s, so their state dicts fit the same
-networks in PyTorch.
+Lin, Chen and Yan 2013, "Network In Network", arXiv 1312.4400. All take images
+(N, channels, H, W) and give logits (N, classes). They are plain `nn.Sequential`s, so their state
+dicts fit the same networks in PyTorch.
 """
 
 from __future__ import annotations
@@ -36,17 +36,18 @@ def nin_block(
     return nn.Sequential(*layers)
 
 
-def article(classes: int = 10, mlp_layers: int = 1) -> nn.Sequential:
+def article(classes: int = 10, channels: int = 1, *, mlp_layers: int = 1) -> nn.Sequential:
     """The tutorial's network for 224×224 images, with `mlp_layers` 1×1 convolutions a block.
 
-    It follows AlexNet's sizes. One 1×1 convolution gives 1,769,112 parameters, two give 1,992,166.
+    It follows AlexNet's sizes. For ten classes of grey images one 1×1 convolution
+    gives 1,769,112 parameters, two give 1,992,166.
     """
 
     def block(inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Sequential:
         return nin_block(inputs, outputs, kernel, stride, padding, [outputs] * mlp_layers)
 
     return nn.Sequential(
-        block(1, 96, 11, 4, 0),  # (N, 96, 54, 54)
+        block(channels, 96, 11, 4, 0),  # (N, 96, 54, 54)
         nn.MaxPool2d(3, stride=2),  # (N, 96, 26, 26)
         block(96, 256, 5, 1, 2),
         nn.MaxPool2d(3, stride=2),  # (N, 256, 12, 12)
@@ -59,12 +60,12 @@ def article(classes: int = 10, mlp_layers: int = 1) -> nn.Sequential:
     )
 
 
-def d2l(classes: int = 10) -> nn.Sequential:
+def d2l(classes: int = 10, channels: int = 1) -> nn.Sequential:
     """The network of Dive into Deep Learning, section 8.3: two 1×1 convolutions a block."""
-    return article(classes, mlp_layers=2)
+    return article(classes, channels, mlp_layers=2)
 
 
-def quick(classes: int = 10) -> nn.Sequential:
+def quick(classes: int = 10, channels: int = 1) -> nn.Sequential:
     """A small network for 28×28 images, halved at once.
 
     The first convolution has stride 2, so that all that follows has a quarter of the pixels. The
@@ -74,7 +75,7 @@ def quick(classes: int = 10) -> nn.Sequential:
     is how NiNs get stuck at the start. 221,290 parameters.
     """
     return nn.Sequential(
-        nin_block(1, 32, 5, 2, 2, [32]),  # (N, 32, 14, 14)
+        nin_block(channels, 32, 5, 2, 2, [32]),  # (N, 32, 14, 14)
         nn.MaxPool2d(2),
         nin_block(32, 64, 5, 1, 2, [64]),  # (N, 64, 7, 7)
         nin_block(64, 96, 5, 1, 2, [96]),  # (N, 96, 7, 7)
@@ -84,14 +85,15 @@ def quick(classes: int = 10) -> nn.Sequential:
     )
 
 
-def paper(classes: int = 10) -> nn.Sequential:
-    """The network of the paper's section 4.2, for CIFAR-10, on images of one channel.
+def paper(classes: int = 10, channels: int = 1) -> nn.Sequential:
+    """The network of the paper's section 4.2, for CIFAR-10.
 
     The sizes are those of the authors' own definition for Caffe. Pooling windows overlap and may
-    hang over the edge (ceil mode). 957,386 parameters.
+    hang over the edge (ceil mode). 957,386 parameters for grey
+    images, 966,986 for colour.
     """
     return nn.Sequential(
-        nin_block(1, 192, 5, 1, 2, [160, 96]),
+        nin_block(channels, 192, 5, 1, 2, [160, 96]),
         nn.MaxPool2d(3, stride=2, ceil_mode=True),  # (N, 96, 14, 14) from 28×28 images
         nn.Dropout(0.5),
         nin_block(96, 192, 5, 1, 2, [192, 192]),
@@ -103,7 +105,7 @@ def paper(classes: int = 10) -> nn.Sequential:
     )
 
 
-NETWORKS: dict[str, Callable[[], nn.Sequential]] = {
+NETWORKS: dict[str, Callable[..., nn.Sequential]] = {
     "article": article,
     "d2l": d2l,
     "paper": paper,

@@ -11,7 +11,6 @@ from typing import Any
 from minicnn import Generator, Tensor, softmax
 from minicnn.backends import host
 from minicnn.invocation import command
-from minicnn.vision.datasets import FashionMNIST
 
 from . import command_line, trained
 from .command_line import Failure, path, printable
@@ -19,7 +18,6 @@ from .executors import executor_for
 from .picture import as_text, read
 
 PROG = command("nin.predict")
-CLASSES = FashionMNIST.classes
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
 def report(prediction: dict[str, Any], image: Any) -> str:
     """What was seen, and the classes, most likely first, with a bar for each."""
     ranked = sorted(prediction["probabilities"].items(), key=lambda each: -each[1])
-    rows = [f"{name:12} {100 * p:5.1f}% {'█' * round(30 * p)}".rstrip() for name, p in ranked]
+    wide = max(12, *map(len, prediction["probabilities"]))
+    rows = [f"{name:{wide}} {100 * p:5.1f}% {'█' * round(30 * p)}".rstrip() for name, p in ranked]
     title = f"{printable(prediction['file'])}: {prediction['class']}"
     return "\n".join([title, as_text(image), *rows, ""])
 
@@ -53,9 +52,9 @@ def report(prediction: dict[str, Any], image: Any) -> str:
 def predict(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     device = command_line.device_of(args.backend or "numpy")
-    model, preset = trained.network(args.run, device)
+    model, preset, kind = trained.network(args.run, device)
     images = [read(image) for image in args.images]
-    x = preset.transform(train=False).batch(host.xp.stack(images), Generator())
+    x = preset.transform(train=False, kind=kind).batch(host.xp.stack(images), Generator())
     p = softmax(executor_for(model, preset).predict(Tensor(x).to(device)), 1).cpu()
     if not host.xp.isfinite(p.numpy()).all():
         raise Failure(f"{args.run}: its network's answers are NaN; the training diverged")
@@ -63,8 +62,8 @@ def predict(args: argparse.Namespace) -> int:
         {
             # Where a name is not UTF-8, with escapes: JSON can't say such bytes.
             "file": os.fsencode(file).decode("utf-8", "backslashreplace"),
-            "class": CLASSES[row.index(max(row))],
-            "probabilities": dict(zip(CLASSES, row, strict=True)),
+            "class": kind.classes[row.index(max(row))],
+            "probabilities": dict(zip(kind.classes, row, strict=True)),
         }
         for file, row in zip(args.images, p.tolist(), strict=True)
     ]

@@ -9,6 +9,7 @@ from minicnn.arguments import ArgumentError
 from minicnn.vision import transforms
 
 from .centring import centre_filters_
+from .kind import CLOTHES, Kind
 from .networks import NETWORKS
 from .schema import choice, number, numbers, truth, whole
 from .settings import check, setting
@@ -77,9 +78,13 @@ class Preset:
         """The set that each epoch is evaluated on: "validation" if there is one, or else "test"."""
         return "validation" if self.validation else "test"
 
-    def build(self) -> nn.Sequential:
+    def network_for(self, kind: Kind) -> nn.Sequential:
+        """The network for images of this kind, with PyTorch's default initial values."""
+        return NETWORKS[self.network](classes=len(kind.classes), channels=kind.channels)
+
+    def build(self, kind: Kind = CLOTHES) -> nn.Sequential:
         """The network, with initial values drawn from the default generator."""
-        model = NETWORKS[self.network]().apply(self.initialise)
+        model = self.network_for(kind).apply(self.initialise)
         if self.last_bias:
             # Above 0, it opens the ReLU on the logits for every class, so that the first steps
             # silence none. The softmax doesn't see what is the same for all classes.
@@ -87,16 +92,16 @@ class Preset:
             nn.init.constant_(bias, self.last_bias)
         return model
 
-    def try_network(self, model: nn.Module | None = None) -> None:
+    def try_network(self, kind: Kind = CLOTHES, model: nn.Module | None = None) -> None:
         """Take one black image through the network, or this one, which may not be made for it.
 
         Raises ArgumentError.
         """
-        model, size = model or NETWORKS[self.network](), self.image_size
+        model, size = model or self.network_for(kind), self.image_size
         device = next(model.parameters()).device
         try:
             with no_grad():
-                model(zeros(1, 1, size, size, device=device))
+                model(zeros(1, kind.channels, size, size, device=device))
         except ValueError as error:
             raise ArgumentError(
                 f"the network {self.network} can't take images of {size}×{size}: {error}"
@@ -115,16 +120,17 @@ class Preset:
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
-    def transform(self, train: bool) -> transforms.Compose:
-        """What is done to an image before the network sees it."""
+    def transform(self, train: bool, kind: Kind = CLOTHES) -> transforms.Compose:
+        """What is done to an image of this kind before the network sees it."""
+        size, wanted = (kind.height, kind.width), (self.image_size, self.image_size)
         steps: list[transforms.Transform] = []
         if self.shift and train:
-            steps.append(transforms.RandomCrop(28, padding=self.shift))
+            steps.append(transforms.RandomCrop(size, padding=self.shift))
         steps.append(transforms.ToTensor())
         if self.flip and train:
             steps.append(transforms.RandomHorizontalFlip())
-        if self.image_size != 28:
-            steps.append(transforms.Resize((self.image_size, self.image_size)))
+        if wanted != size:
+            steps.append(transforms.Resize(wanted))
         if (self.mean, self.std) != (0, 1):
             steps.append(transforms.Normalize(self.mean, self.std))
         return transforms.Compose(steps)

@@ -21,6 +21,7 @@ from .checkpoint import Checkpoints
 from .command_line import DEVICES, Failure, as_json
 from .fit import Row
 from .health import Look
+from .kind import KIND, Kind
 from .presets import Preset
 from .schema import Check, Misfit, choice, exactly, maybe, number, record, text, truth, whole
 from .state import FIGURES
@@ -28,6 +29,7 @@ from .state import FIGURES
 CONFIG, ENVIRONMENT, MODEL = "config.toml", "environment.json", "model.safetensors"
 METRICS, LINES, CURVES, HEALTH = "metrics.csv", "metrics.jsonl", "curves.png", "health.png"
 TEST = "test.json"
+MOST = 2**24  # bytes of a file in JSON, most of them the names of classes
 LOCK = ".lock"
 BY_LAYER = ("dead:", "gradient_norm:", "weight_norm:")  # how columns of metrics.csv may begin
 
@@ -42,7 +44,7 @@ SETUP = {  # what environment.json holds and decides a run's numbers
     "test_images": whole(1),
 }
 ENVIRONMENT_SCHEMA = record(
-    {**SETUP, "library": text(1000), "data_source": text(10000), "minicnn": text(100)}
+    {**SETUP, "kind": KIND, "library": text(1000), "data_source": text(10000), "minicnn": text(100)}
 )
 TEST_SCHEMA = record({"loss": maybe(number(0)), "accuracy": number(0, 1), "images": whole(1)})
 
@@ -64,10 +66,15 @@ def read_preset(directory: Path) -> Preset:
         raise RunError(str(error)) from None
 
 
+def read_environment(directory: Path) -> dict[str, Any]:
+    """What a run was made on: backend, threads and data. Raises RunError."""
+    return _read_json(directory / ENVIRONMENT, ENVIRONMENT_SCHEMA)
+
+
 def _read_json(path: Path, schema: Check) -> dict[str, Any]:
     """What a file holds, if it is what `schema` says. Raises RunError."""
     try:
-        content: dict[str, Any] = schema(json.loads(files.read_text(path, 2**16)), "it")
+        content: dict[str, Any] = schema(json.loads(files.read_text(path, MOST)), "it")
         return content
     except OSError as error:
         raise RunError(f"{path} can't be read: {error.strerror}") from None
@@ -135,7 +142,7 @@ class Run:
     def open(cls, directory: Path) -> Run:
         """A run that was begun. Raises RunError, also if another process has it."""
         preset = read_preset(directory)
-        environment = _read_json(directory / ENVIRONMENT, ENVIRONMENT_SCHEMA)
+        environment = read_environment(directory)
         if preset.dataset == "auto":
             raise RunError(
                 f"{directory / CONFIG}: dataset must be the one that the run has, got auto"
@@ -152,6 +159,11 @@ class Run:
             run.close()
             raise RunError(f"{directory} holds {results[0]}, but no checkpoint to go on from")
         return run
+
+    @property
+    def kind(self) -> Kind:
+        """What its images are like, and their classes."""
+        return Kind.of_json(self.environment["kind"])
 
     def close(self) -> None:
         """Leave the directory to others."""
@@ -223,9 +235,13 @@ class Run:
         (self.directory / TEST).unlink(missing_ok=True)
 
     def write_model(self, model: nn.Module) -> None:
-        """The weights, and the settings that they were trained with. Raises OSError."""
-        settings = config.render(self.preset)
-        minicnn.save(model.state_dict(), self.directory / MODEL, {"settings": settings})
+        """The weights, and what it takes to use them without the run. Raises OSError.
+
+        That is the settings, with the network and the normalisation among them, and the kind of
+        images, with the names of the classes.
+        """
+        texts = {"settings": config.render(self.preset), "kind": as_json(self.kind.as_json())}
+        minicnn.save(model.state_dict(), self.directory / MODEL, texts)
 
 
 def claim(name: str) -> Path:

@@ -137,7 +137,7 @@ def _start(
     device = command_line.device_of(environment["backend"])
     minicnn.manual_seed(preset.seed)
     try:
-        model = preset.build().to(device)
+        model = preset.build(run.kind).to(device)
         executor = executor_for(
             model,
             preset,

@@ -1,13 +1,15 @@
-"""A run's network as the commands after a training need it: one that can answer."""
+"""A trained network as the commands after a training need it: one that can answer."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn import files, nn
+from minicnn import Tensor, files, nn
 from minicnn.arguments import ArgumentError
 from minicnn.dtype import is_floating
 from minicnn.invocation import command, quoted
@@ -15,23 +17,71 @@ from minicnn.serialization import unpack
 
 from . import config
 from .checkpoint import MOST
+from .kind import KIND, Kind
 from .presets import Preset
-from .run import CONFIG, MODEL, RunError, read_preset
+from .run import CONFIG, MODEL, RunError, read_environment, read_preset
 
 
-def network(directory: Path, device: Any = "cpu") -> tuple[nn.Sequential, Preset]:
-    """The network of a run with the weights of its last finished epoch, for evaluation; its preset.
+class Trained(NamedTuple):
+    """A network that has learned, the settings that it learned with, and its kind of images."""
 
-    Any device will do, whichever the run was on. Raises RunError for a directory that holds no run,
-    whose model is missing, not whole, or of another network or other settings, and for a network
-    without answers: one that has diverged, or can't take images of the run's size.
+    model: nn.Sequential
+    preset: Preset
+    kind: Kind
+
+
+def network(where: Path, device: Any = "cpu") -> Trained:
+    """The network of a run, or of a model file alone, for evaluation.
+
+    `where` is the directory of a run, whose weights are those of its last finished epoch, or a
+    model.safetensors that a run has written, which says all that is needed itself. Any device will
+    do, whichever the run was on. Raises RunError for what is neither, for a model that is missing,
+    not whole, or of another network or other settings, and for a network without answers: one that
+    has diverged, or can't take images of the run's size.
     """
-    preset, path = read_preset(directory), directory / MODEL
+    alone = where.exists() and not where.is_dir()
+    path = where if alone else where / MODEL
+    preset = None if alone else read_preset(where)
     if not path.exists():
         raise RunError(
             f"{path} is missing: no epoch has finished, or the model could not be written;"
-            f" {command('nin.train')} --resume {quoted(directory)} goes on"
+            f" {command('nin.train')} --resume {quoted(where)} goes on"
         )
+    state, texts = _read(path)
+    if preset is None:
+        preset = _settings(path, texts)
+    else:
+        _compare_settings(where, preset, texts.get("settings"))
+    if "kind" in texts or alone:
+        kind = _kind(path, texts)
+    else:  # it was saved by another program
+        kind = Kind.of_json(read_environment(where)["kind"])
+    model = preset.build(kind).to(device).eval()
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        what = str(error).partition("Sequential: ")[2]
+        raise RunError(
+            f"{path} is not the network {preset.network!r} {_OF[alone]}: {what}"
+        ) from None
+    for name, weights in model.named_parameters():
+        if not np.isfinite(weights.detach().cpu().numpy()).all():
+            raise RunError(
+                f"{where}: its network can't be used: {name} holds NaN or infinity, so the"
+                " training has diverged; train again, with a smaller --lr"
+            )
+    try:
+        preset.try_network(kind, model)
+    except ArgumentError as error:
+        raise RunError(f"{where}: {error}") from None
+    return Trained(model, preset, kind)
+
+
+_OF = {False: f"of {CONFIG}", True: "of its settings"}
+
+
+def _read(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
+    """The weights of a file, and its texts."""
     try:
         state, texts = unpack(files.read_bytes(path, MOST))
     except OSError as error:
@@ -41,26 +91,28 @@ def network(directory: Path, device: Any = "cpu") -> tuple[nn.Sequential, Preset
     for name, value in state.items():
         if not is_floating(value.dtype):
             raise RunError(f"{path}: {name} holds {value.dtype}, where weights are float32")
-    model = preset.build().to(device).eval()
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        what = str(error).partition("Sequential: ")[2]
+    return state, texts
+
+
+def _settings(path: Path, texts: Mapping[str, str]) -> Preset:
+    """The settings that a model file says it was trained with."""
+    if "settings" not in texts:
         raise RunError(
-            f"{path} is not the network {preset.network!r} of {CONFIG}: {what}"
-        ) from None
-    _compare_settings(directory, preset, texts.get("settings"))
-    for name, weights in model.named_parameters():
-        if not np.isfinite(weights.detach().cpu().numpy()).all():
-            raise RunError(
-                f"{directory}: its network can't be used: {name} holds NaN or infinity, so the"
-                " training has diverged; train again, with a smaller --lr"
-            )
+            f"{path} holds weights alone, and doesn't say of which network; name the directory of"
+            " its run, or a model.safetensors that nin.train has written"
+        )
     try:
-        preset.try_network(model)
-    except ArgumentError as error:
-        raise RunError(f"{directory}: {error}") from None
-    return model, preset
+        return config.parse_whole(texts["settings"], f"{path}: its settings")
+    except config.ConfigError as error:
+        raise RunError(str(error)) from None
+
+
+def _kind(path: Path, texts: Mapping[str, str]) -> Kind:
+    """The kind of images that a model file says it is for."""
+    try:
+        return Kind.of_json(KIND(json.loads(texts.get("kind", "null")), "kind"))
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: its metadata: {error}") from None
 
 
 def _compare_settings(directory: Path, preset: Preset, written: str | None) -> None:

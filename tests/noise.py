@@ -13,6 +13,22 @@ import numpy as np
 from minicnn.vision.image_dataset import ImageDataset
 from nin import curves
 from nin import data as datasets
+from nin.kind import CLOTHES
+
+ENVIRONMENT = {  # of a run on clothes
+    "backend": "numpy",
+    "library": "numpy 2",
+    "conv": "auto",
+    "threads": 2,
+    "blas_threads": 1,
+    "graph": True,
+    "tf32": False,
+    "data_source": "drawn",
+    "training_images": 40,
+    "test_images": 16,
+    "kind": CLOTHES.as_json(),
+    "minicnn": "0.1",
+}
 
 
 def load(preset, directory="data"):
@@ -21,7 +37,7 @@ def load(preset, directory="data"):
         _noise(limit, preset.transform(train))
         for limit, train in ((preset.limit_train, True), (preset.limit_test, False))
     )
-    data = datasets.Data("noise", "drawn", train, test)
+    data = datasets.Data("noise", "drawn", CLOTHES, train, test)
     if preset.validation:
         rest = datasets.hold_back(preset.validation, train, preset.transform(train=False))
         data.train, data.validation = rest

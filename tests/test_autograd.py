@@ -405,7 +405,16 @@ def test_a_listener_hears_operations_that_the_tape_does_not_record_and_values_th
         y += x
         y.argmax().item()
         y.cpu().numpy()
-    expected = ["without_derivative", "cast", "cast", "add", "assign", "argmax", "item()", "numpy()"]
+    expected = [
+        "without_derivative",
+        "cast",
+        "cast",
+        "add",
+        "assign",
+        "argmax",
+        "item()",
+        "numpy()",
+    ]
     assert listener.heard == expected
 
 

@@ -15,6 +15,7 @@ import minicnn
 from minicnn.vision.datasets import FashionMNIST
 from nin import __main__ as package
 from nin import compare, evaluate, predict, train
+from nin.kind import CLOTHES
 from nin.picture import PictureError, read
 from nin.tensorboard import Board
 
@@ -68,7 +69,7 @@ def test_the_table_of_classes_fits_80_columns(run, command, tmp_path):
 
 def test_precision_and_recall_are_those_of_the_confusion_matrix():
     logp = np.log(np.eye(10)[[0, 0, 1, 1]] * 0.9 + 0.01)
-    result = evaluate.figures(logp, np.array([0, 1, 1, 1]))
+    result = evaluate.figures(logp, np.array([0, 1, 1, 1]), CLOTHES.classes)
     first, second, third = result["classes"][:3]
     assert (first["precision"], first["recall"]) == (0.5, 1.0)
     assert (second["precision"], second["recall"]) == (1.0, pytest.approx(2 / 3))

@@ -31,6 +31,7 @@ from minicnn.console import Failure, UsageError, printable
 from minicnn.gradcheck import __main__ as gradcheck_main
 from nin import __main__ as nin_main
 from nin import command_line, compare, config, drawing, evaluate, predict
+from nin.kind import CLOTHES
 from nin.presets import PRESETS
 from nin.study import __main__ as study_main
 
@@ -56,7 +57,8 @@ def write_run(directory, preset, spoil=1.0, metrics=METRICS):
     (directory / "config.toml").write_text(config.render(preset))
     state = preset.build().state_dict()
     first = next(iter(state))
-    minicnn.save({**state, first: state[first] * spoil}, directory / "model.safetensors")
+    kind = {"kind": json.dumps(CLOTHES.as_json())}
+    minicnn.save({**state, first: state[first] * spoil}, directory / "model.safetensors", kind)
     (directory / "metrics.csv").write_text(metrics)
     return directory
 

@@ -29,6 +29,8 @@ from nin.schema import Misfit
 from nin.trained import network
 from nin.watch import Watch
 
+from .noise import ENVIRONMENT
+
 pytestmark = pytest.mark.cpu
 PRESET = Preset(
     dataset="silhouettes",
@@ -39,19 +41,6 @@ PRESET = Preset(
     lr_scheduler="OneCycleLR",
     max_norm=1.0,
 )
-ENVIRONMENT = {
-    "backend": "numpy",
-    "library": "numpy 2",
-    "conv": "auto",
-    "threads": 2,
-    "blas_threads": 1,
-    "graph": True,
-    "tf32": False,
-    "data_source": "drawn",
-    "training_images": 40,
-    "test_images": 16,
-    "minicnn": "0.1",
-}
 
 
 @pytest.fixture(scope="module")

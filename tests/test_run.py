@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -16,11 +17,16 @@ from minicnn import nn
 from minicnn.utils.data import TensorDataset
 from nin import config
 from nin.fit import Training
-from nin.presets import Preset
-from nin.run import Run, RunError
+from nin.kind import CLOTHES, Kind
+from nin.networks import NETWORKS
+from nin.presets import PRESETS, Preset
+from nin.run import MODEL, Run, RunError
 from nin.trained import network
 
 from .arrays import array
+from .noise import ENVIRONMENT
+
+CLOTHES_KIND = CLOTHES.as_json()
 
 
 @pytest.fixture
@@ -32,7 +38,7 @@ def run(tmp_path):
     noise = TensorDataset(minicnn.rand(16, 1, 28, 28), minicnn.randint(0, 10, (16,)))
     training = Training(model, preset, noise, noise)
     training.fit()
-    with Run.create(tmp_path / "run", preset, {}) as run:
+    with Run.create(tmp_path / "run", preset, ENVIRONMENT) as run:
         run.write_metrics(training.history, [])
         run.write_model(model)
     return tmp_path / "run", model, preset
@@ -40,8 +46,8 @@ def run(tmp_path):
 
 def test_a_model_comes_back_with_its_preset(run):
     directory, model, preset = run
-    loaded, its = network(directory)
-    assert its == preset
+    loaded, its, kind = network(directory)
+    assert (its, kind) == (preset, CLOTHES)
     assert not loaded.training
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(array(loaded.state_dict()[name]), array(value))
@@ -84,8 +90,6 @@ def test_a_model_of_another_network(run):
 
 
 # --- whose a directory is ------------------------------------------------------------------------
-
-ENVIRONMENT = {"backend": "numpy"}
 
 
 def create(directory):
@@ -177,12 +181,7 @@ def test_the_lock_of_a_process_that_was_killed_is_gone(whole):
 @pytest.fixture
 def whole(tmp_path):
     """A run before its first epoch."""
-    environment = {
-        **{"backend": "numpy", "library": "", "conv": "auto", "threads": 1, "blas_threads": 1},
-        **{"graph": True, "tf32": False, "data_source": "", "minicnn": ""},
-        **{"training_images": 1, "test_images": 1},
-    }
-    Run.create(tmp_path / "run", Preset(dataset="silhouettes"), environment).close()
+    Run.create(tmp_path / "run", Preset(dataset="silhouettes"), ENVIRONMENT).close()
     return tmp_path / "run"
 
 
@@ -221,3 +220,54 @@ def test_a_model_of_whole_numbers(run):
     }
     minicnn.save(weights, directory / "model.safetensors")
     refused(directory, "holds int64, where weights are float32")
+
+
+# --- a model file alone --------------------------------------------------------------------------
+
+
+def test_a_model_file_alone_is_the_run_s_network(run):
+    directory, model, preset = run
+    alone = network((directory / MODEL).rename(directory.parent / "mine.safetensors"))
+    assert alone[1:] == (preset, CLOTHES)
+    x = minicnn.rand(2, 1, 28, 28)
+    np.testing.assert_array_equal(array(alone.model(x)), array(model.eval()(x)))
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({}, "holds weights alone, and doesn't say of which network"),
+        ({"settings": "network = 3"}, "mine.safetensors: its settings: init is missing"),
+        ({"settings": config.render(Preset())}, "its metadata: kind must be an object, got None"),
+        ({"settings": config.render(Preset()), "kind": "[["}, "its metadata: "),
+        (
+            {"settings": config.render(Preset(network="paper")), "kind": json.dumps(CLOTHES_KIND)},
+            "is not the network 'paper' of its settings: ",
+        ),
+        (
+            {
+                "settings": config.render(Preset()),
+                "kind": json.dumps({**CLOTHES_KIND, "channels": 3}),
+            },
+            "is not the network 'quick' of its settings: ",
+        ),
+        (
+            {
+                "settings": config.render(Preset()),
+                "kind": json.dumps({**CLOTHES_KIND, "channels": 0}),
+            },
+            "its metadata: kind.channels must be a whole number",
+        ),
+    ],
+)
+def test_a_model_file_that_does_not_say_what_it_is(run, texts, message):
+    path = run[0].parent / "mine.safetensors"
+    minicnn.save(run[1].state_dict(), path, texts)
+    refused(path, message)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_takes_the_channels_and_classes_it_is_told(name):
+    kind = Kind(("a", "b", "c"), channels=3, height=96, width=112)
+    model = PRESETS[name].build(kind)
+    assert model(minicnn.rand(1, 3, 96, 112)).shape == (1, 3)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,7 +17,6 @@ from minicnn import nn
 from minicnn.backends import Array
 from minicnn.nn import functional as F
 from minicnn.utils.data import DataLoader, Dataset
-from minicnn.vision.datasets import FashionMNIST
 
 from .. import drawing, trained
 from ..command_line import Failure, UsageError, argument, path
@@ -26,20 +26,23 @@ from . import trial
 from .report import Report
 
 ARGUMENTS = "RUN [flags]"
-CLASSES = FashionMNIST.classes
 EXAMPLES = """
 nin train --out runs/mine && nin study classmaps runs/mine
 nin study classmaps runs/mine --wrong 10
 """
 IMAGES = {"test": 2000}
-COLUMNS = (
-    Column("image", "image", ">5"),
-    Column("is", lambda s: CLASSES[s["label"]]),
-    Column("taken for", lambda s: CLASSES[s["guess"]]),
-    Column("probability", "probability", ".3f"),
-    Column("mean of its map", lambda s: s["maps"][s["guess"]].mean(), ".2f"),
-    Column("of the right one", lambda s: s["maps"][s["label"]].mean(), ".2f"),
-)
+
+
+def columns(classes: Sequence[str]) -> tuple[Column, ...]:
+    """Those of a table of images that were seen."""
+    return (
+        Column("image", "image", ">5"),
+        Column("is", lambda s: classes[s["label"]]),
+        Column("taken for", lambda s: classes[s["guess"]]),
+        Column("probability", "probability", ".3f"),
+        Column("mean of its map", lambda s: s["maps"][s["guess"]].mean(), ".2f"),
+        Column("of the right one", lambda s: s["maps"][s["label"]].mean(), ".2f"),
+    )
 
 
 class Seen(NamedTuple):
@@ -61,9 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
-    model, preset = trained.network(args.run, args.device)
+    model, preset, kind = trained.network(args.run, args.device)
     body, head = split(model)
     data, _ = trial.load(args, IMAGES, replace(preset, limit_train=1, validation=0))
+    data.must_be(kind, str(args.run))
     seen = look(body, head, data.test, args.device)
     surest = sorted(seen, key=lambda s: -s.probability)
     right = [s for s in surest if s.guess == s.label]
@@ -72,7 +76,7 @@ def run(args: argparse.Namespace, report: Report) -> None:
     chosen = [best[label] for label in sorted(best)]
     mistakes = [s for s in surest if s.guess != s.label][: args.wrong]
     shown = [s._asdict() for s in [*chosen, *mistakes]]
-    report.table(COLUMNS, shown)
+    report.table(columns(kind.classes), shown)
     if not right:
         raise Failure(f"{args.run}: not one test image is right, so there is nothing to see")
     own, other = contrast(right)
@@ -80,10 +84,10 @@ def run(args: argparse.Namespace, report: Report) -> None:
     print(f"the others {other:.2f}.")
     title = "the surest image of each class that is right"
     pictures = data.test.data.numpy()
-    report.figure(lambda: draw(chosen, pictures, title), "right")
+    report.figure(lambda: draw(chosen, pictures, kind.classes, title), "right")
     if mistakes:
         frames = "the surest mistakes: blue frame, the guess"
-        report.figure(lambda: draw(mistakes, pictures, frames), "wrong")
+        report.figure(lambda: draw(mistakes, pictures, kind.classes, frames), "wrong")
     report.finish(
         {
             "images": len(seen),
@@ -128,17 +132,17 @@ def contrast(seen: list[Seen]) -> tuple[float, float]:
     own = [float(s.maps[s.label].mean()) for s in seen]
     all_maps = [float(s.maps.mean()) * len(s.maps) for s in seen]
     others = sum(all_maps) - sum(own)
-    return sum(own) / len(own), others / (len(own) * (len(CLASSES) - 1))
+    return sum(own) / len(own), others / max(1, len(own) * (len(seen[0].maps) - 1))
 
 
-def draw(seen: list[Seen], images: Array, title: str) -> drawing.Figure:
+def draw(seen: list[Seen], images: Array, classes: Sequence[str], title: str) -> drawing.Figure:
     """A row for each of the images (N, H, W) that were seen: it, and the maps of all classes.
 
     They are on one scale; the right one is framed.
     """
     figure = drawing.figure(6.8, 0.63 * len(seen) + 0.9)
     figure.suptitle(title)
-    rows = figure.subplots(len(seen), 1 + len(CLASSES), squeeze=False)
+    rows = figure.subplots(len(seen), 1 + len(classes), squeeze=False)
     for row, s in zip(rows, seen, strict=True):
         row[0].imshow(images[s.image], cmap="gray_r", vmin=0, vmax=255)
         row[0].spines[:].set_visible(True)
@@ -149,6 +153,6 @@ def draw(seen: list[Seen], images: Array, title: str) -> drawing.Figure:
             axes.spines[:].set(visible=framed, color=colour, linewidth=2)
     for axes in figure.axes:
         axes.set(xticks=[], yticks=[])
-    for axes, name in zip(rows[0], ("image", *CLASSES), strict=True):
+    for axes, name in zip(rows[0], ("image", *classes), strict=True):
         axes.set_title(name.replace("/", "/\n").replace(" ", "\n"), fontsize=6)
     return figure

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
-    model, _ = trained.network(args.run, args.device)
+    model, *_ = trained.network(args.run, args.device)
     layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
     name, first = next(iter(layers.items()))
     filters = first.weight.detach().cpu().numpy()[:, 0]  # (O, kh, kw): of the one input channel
