@@ -8,6 +8,7 @@
 # make bench-gpu   the same on a GPU, with the Python that has CuPy and PyTorch (ten minutes)
 # make gpu-counts  what a training step asks of a GPU, counted without one (two minutes)
 # make docs        the pages of docs/ as a site, in build/site
+# make wheel       the package: built, installed into an empty environment, and tried there
 # make lint        ruff and mypy
 # Each makes .venv and installs what it needs; nothing is installed anywhere else.
 
@@ -17,7 +18,7 @@ ARGS ?=
 CORE := autograd creation dtype functional nn operations optim random tensor
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: train test test-numpy test-pretend check check-python gradcheck mutants bench bench-gpu gpu-counts docs lint format clean
+.PHONY: train test test-numpy test-pretend check check-python gradcheck mutants bench bench-gpu gpu-counts docs wheel lint format clean
 
 train: .venv/run.stamp
 	$(BIN)/python -m nin.train $(ARGS)
@@ -37,7 +38,7 @@ check: lint
 	$(PYTEST) $(CORE:%=tests/test_%.py) $(ARGS)
 
 OTHER := build/$(notdir $(PYTHON))
-FREE = $(shell grep -LE 'torch|table|mutation|twin|pretend|processes|import cupy' tests/test_*.py)
+FREE = $(shell grep -LE 'torch|table|mutation|twin|pretend|processes|import cupy|no-isolation' tests/test_*.py)
 
 check-python:
 	$(PYTHON) -m venv $(OTHER)
@@ -66,6 +67,15 @@ gpu-counts: .venv/test.stamp
 docs: .venv/run.stamp
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+NEW := build/installed
+wheel: .venv/test.stamp
+	rm -rf build/dist $(NEW)
+	$(BIN)/python -m build --outdir build/dist
+	$(PYTHON) -m venv $(NEW)
+	$(NEW)/bin/python -m pip install --quiet build/dist/*.whl
+	mkdir $(NEW)/empty
+	cd $(NEW)/empty && ../bin/nin train --dry-run --dataset silhouettes && ../bin/python -m minicnn.gradcheck
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
