@@ -69,11 +69,11 @@ def test_resizing_is_pytorchs_interpolation(source, target, dtype, tolerance):
 
 
 @pytest.mark.parametrize(("source", "target"), SIZES, ids=named)
-def test_resizing_bytes_rounds_to_the_nearest(source, target):
+def test_resizing_bytes_rounds_after_each_axis(source, target):
     images = pixels(2, *source)
     got = batch(T.Resize(target), images)
     assert got.dtype == np.uint8
-    assert abs(got - interpolated(images, target)).max() <= 0.5 + 1e-3
+    assert abs(got - interpolated(images, target)).max() <= 1 + 1e-3
 
 
 def test_one_size_is_that_of_the_shorter_side():
@@ -176,7 +176,6 @@ def test_images_are_not_changed_in_place(transform):
         (lambda: T.ToTensor()(np.zeros(3)), r"\(3,\)"),
         (lambda: T.ToTensor()(np.zeros((2, 4, 4, 3))), r"\(2, 4, 4, 3\)"),
         (lambda: T.ToTensor()(pixels(3, 5, 6)), "looks like"),
-        (lambda: T.Resize(3)(Tensor(pixels(1, 5, 6))), "looks like"),
         (lambda: T.ToTensor()(minicnn.zeros(3, 5, 6)), "already"),
         (lambda: T.Compose([T.Resize(3), T.ToTensor()])(minicnn.zeros(3, 5, 6)), "already"),
         (lambda: T.Compose([T.ToTensor(), T.ToTensor()])(pixels(5, 6)), "there twice"),
@@ -375,7 +374,7 @@ def test_to_tensor_takes_pil_images(mode):
 def test_resizing_a_pil_image_is_what_pil_makes(size):
     expected = np.asarray(COLOUR.resize(size[::-1], Image.Resampling.BILINEAR))
     got = array(T.Resize(size)(COLOUR))
-    assert abs(got.astype(int) - expected).max() <= 1
+    assert np.array_equal(got, expected)
 
 
 @pytest.mark.cpu

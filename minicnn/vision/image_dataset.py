@@ -16,7 +16,7 @@ from ..random import Generator
 from ..tensor import Tensor
 from ..utils.data.collate import as_tensor, collate
 from ..utils.data.dataset import Dataset, many_at_once, sample_number
-from .transforms import Transform, transformed
+from .transforms.transform import Transform, transformed
 
 Self = TypeVar("Self", bound="ImageDataset")
 

@@ -5,6 +5,7 @@ from .cifar import CIFAR100 as CIFAR100
 from .errors import DatasetError as DatasetError
 from .errors import DatasetNotFound as DatasetNotFound
 from .errors import FolderError as FolderError
+from .fake import FakeData as FakeData
 from .folder import ImageFolder as ImageFolder
 from .mnist import EMNIST as EMNIST
 from .mnist import KMNIST as KMNIST
