@@ -104,8 +104,7 @@ def kind(request, monkeypatch):
             else {"sha256": hashlib.sha256(content).hexdigest()}
         )
         files.append(IdxFile(f"{name}-ubyte", array.shape, **digest))
-    table = {True: tuple(files[:2]), False: tuple(files[2:])}
-    monkeypatch.setattr(request.param, "files", table)
+    monkeypatch.setattr(request.param, "files", {True: files[:2], False: files[2:]})
     return request.param
 
 
@@ -119,7 +118,7 @@ def fill(directory):
 
 @pytest.mark.parametrize("inside", ["", "raw"])
 @pytest.mark.parametrize("train", [True, False])
-def test_idx_sets_are_found_where_torchvision_keeps_them(root, kind, inside, train):
+def test_idx_sets_are_found_where_users_keep_them(root, kind, inside, train):
     place = fill(root / kind.__name__ / "raw" if inside else root)
     data = kind(root, train)
     assert np.array_equal(data.data.numpy(), ARRAYS[0 if train else 2])
@@ -178,7 +177,7 @@ def test_where_no_mirror_has_it_the_line_names_each(root, kind, serve, tmp_path)
     assert str(caught.value).count("can't be downloaded: ") == 2
 
 
-def test_the_real_tables_have_a_checksum_for_each_file():
+def test_the_real_files_have_a_checksum_for_each_file():
     for kind in (MNIST, FashionMNIST, KMNIST):
         digests = [d for files in kind.files.values() for f in files for d in (f.sha256 or f.md5,)]
         assert len(set(digests)) == 4

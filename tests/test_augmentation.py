@@ -1,4 +1,4 @@
-"""Crops, colours and erasing, against the formulas of torchvision and Pillow written anew."""
+"""Crops, colours and erasing, against their formulas, which are written anew here, and Pillow."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_central_crop_is_the_middle_or_has_zeros_around_it(size):
     ch, cw = np.atleast_1d(size)[[0, -1]]
     big = np.zeros((8 + 40, 7 + 40), "uint8")
     big[20:28, 20:27] = image
-    # torchvision pads less above and on the left, and rounds a half to the even pixel.
+    # Less is padded above and on the left, and a half is rounded to the even pixel.
     top = 20 - (ch - 8) // 2 if ch > 8 else 20 + round((8 - ch) / 2)
     left = 20 - (cw - 7) // 2 if cw > 7 else 20 + round((7 - cw) / 2)
     assert np.array_equal(batch(T.CenterCrop(size), image[None])[0], big[top:, left:][:ch, :cw])
@@ -218,7 +218,7 @@ def test_bytes_are_as_grey_as_pillows():
     assert np.array_equal(T.Grayscale(3)(image).numpy(), np.stack([expected] * 3, 2))
 
 
-def test_numbers_are_as_grey_as_torchvisions():
+def test_numbers_are_as_grey_as_the_weights_say():
     x = np.random.default_rng(0).random((2, 3, 5, 6))
     expected = 0.2989 * x[:, 0] + 0.587 * x[:, 1] + 0.114 * x[:, 2]
     np.testing.assert_allclose(batch(T.Grayscale(), x)[:, 0], expected, rtol=1e-12)
@@ -366,7 +366,7 @@ def test_whole_numbers_that_can_only_have_their_channels_first_do():
         "Compose(\n    ToTensor()\n    Compose(\n    PILToTensor()\n)\n)",
     ],
 )
-def test_transforms_are_printed_as_torchvisions(text):
+def test_transforms_are_printed_as_users_know_them(text):
     names = {k: v for k, v in vars(T).items() if isinstance(v, type)}
     modes = {mode.value: mode for mode in T.InterpolationMode}
     others = {

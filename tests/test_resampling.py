@@ -98,7 +98,7 @@ def test_blocks_of_a_long_axis_give_what_one_product_gives(dtype):
         (((4, 5), InterpolationMode.BICUBIC), (4, 5)),
     ],
 )
-def test_sizes_are_torchvisions(arguments, shape):
+def test_one_size_is_that_of_the_shorter_side(arguments, shape):
     image = bytes_of(20, 23)
     assert T.Resize(*arguments)(image).shape == (*shape, 3)
     turned = shape if len(np.atleast_1d(arguments[0])) == 2 else shape[::-1]

@@ -290,7 +290,7 @@ def _tried(call: Callable[[Any], T], value: Any) -> T | PictureError:
 def _in_threads(call: Callable[[Any], T], values: Sequence[Any], title: str | None) -> list[T]:
     """What a function makes of each value, called by threads; a bar of this title shows how far."""
     hidden = title is None or sys.stderr is None or not sys.stderr.isatty()
-    with ThreadPoolExecutor(thread_name_prefix="ImageFolder") as pool:
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="ImageFolder") as pool:
         done = pool.map(call, values)
         return list(tqdm(done, title, len(values), leave=False, disable=hidden, unit="pictures"))
 

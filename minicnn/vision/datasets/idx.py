@@ -104,5 +104,7 @@ def _read(file: Any, shape: tuple[int, ...], sha256: str | None) -> Array:
     digest = hashlib.sha256(header)
     digest.update(array)
     if sha256 is not None and digest.hexdigest() != sha256:
-        raise DatasetError(f"SHA-256 {digest.hexdigest()}, expected {sha256}")
+        raise DatasetError(
+            f"SHA-256 {digest.hexdigest()}, expected {sha256}: it is changed, or another's"
+        )
     return array.reshape(shape)

@@ -21,6 +21,15 @@ REFUSED = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
 MARKED = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
 STILL = {"MPO", "PSD"}  # more pictures in a file, of which the first is what is meant
 SAME = {"MPO": "JPEG", "DIB": "BMP", "CUR": "ICO"}  # formats that go by each other's names
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # what makes a picture upright, by the orientation of EXIF
 GREY = ("1", "L", "LA", "La", "I", "F")  # modes without colours, but those that begin with "I;"
 
 
@@ -58,8 +67,10 @@ def look(path: str | os.PathLike[str], any_name: bool = False) -> Look:
         right = any_name if expected is None else _family(expected) == _family(image.format)
         if not right:
             raise PictureError(f"is wrongly named: by its content it is {image.format}")
+        if image.format == "TIFF":
+            image.load()  # Pillow turns these itself, and has their size for certain only then
         size = image.size[::-1]
-        if _turn(image) in (5, 6, 7, 8):
+        if _turn(image) >= 5:  # it lies on its side
             size = size[::-1]
         grey = image.mode in GREY or image.mode.startswith("I;")
         return Look(size, grey or (image.mode == "P" and _grey_palette(image)))
@@ -75,11 +86,9 @@ def read_picture(
     antialiased, and the middle is cut out. Raises PictureError, without the file's name.
     """
     with _Opened(path) as image:
-        decoded = _converted(image, mode)
-        try:
-            upright = ImageOps.exif_transpose(decoded) if _turn(image) != 1 else decoded
-        except Exception:  # notes that can't be read; the picture is whole without them
-            upright = decoded
+        upright = _converted(image, mode)
+        if (turn := TURNS.get(_turn(image))) is not None:
+            upright = upright.transpose(turn)
         if size is not None and upright.size != size[::-1]:
             upright = ImageOps.fit(upright, size[::-1], Image.Resampling.BILINEAR)
         return np.array(upright)
@@ -165,17 +174,15 @@ def _grey_palette(image: Image.Image) -> bool:
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
-    """The decoded picture in a mode, with the original's notes."""
+    """The decoded picture in a mode."""
     if image.mode == "F":
         raise PictureError("has floating-point pixels, of which nobody knows how bright 1 is")
     if image.mode.startswith("I"):  # 16 bits, also where Pillow keeps them in 32
         pixels = np.asarray(image).astype("int64") // 257
-        made = Image.fromarray(pixels.clip(0, 255).astype("uint8")).convert(mode)
-    elif image.has_transparency_data:
+        return Image.fromarray(pixels.clip(0, 255).astype("uint8")).convert(mode)
+    if image.has_transparency_data:
         colours = image.convert("RGBA")
         made = Image.new(mode, image.size, "white")
         made.paste(colours.convert(mode), mask=colours.getchannel("A"))
-    else:
-        made = image.convert(mode)
-    made.info = image.info  # where EXIF is
-    return made
+        return made
+    return image.convert(mode)
