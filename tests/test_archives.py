@@ -250,6 +250,29 @@ def test_a_single_file_of_emnist_is_used_too(root, emnist):
     assert len(EMNIST(root, "digits")) == 6
 
 
+@pytest.mark.parametrize("download", [False, True])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content[:-9], "is cut short: 9 bytes are missing"),
+        (lambda content: content + b"x", r"has [\d,]+ bytes, expected"),
+        (lambda content: content[:99] + b"?" + content[100:], "is changed: MD5"),
+    ],
+)
+def test_a_damaged_archive_of_emnist_is_refused(root, emnist, change, message, download):
+    path = emnist()
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(DatasetError, match=f"^{path}: {message}"):
+        EMNIST(root, "digits", download=download)
+
+
+def test_a_member_that_is_missing_is_refused(root, emnist, monkeypatch):
+    emnist()
+    monkeypatch.setitem(EMNIST.splits, "mnist", Split(6, 4, EMNIST.splits["digits"].classes))
+    with pytest.raises(DatasetError, match=r"gzip\.zip: holds no gzip/emnist-mnist-train-images"):
+        EMNIST(root, "mnist")
+
+
 def test_another_split_is_refused_by_name(root):
     with pytest.raises(ArgumentError, match=r"EMNIST: split must be one of 'byclass'.*got 'all'"):
         EMNIST(root, "all")

@@ -393,6 +393,13 @@ def test_fake_data_is_drawn_by_number():
     assert FakeData(1, (1, 4, 5))[0][0].shape == (4, 5)
 
 
+def test_batches_of_images_that_are_not_in_memory_are_where_the_data_set_was_put():
+    data = FakeData(9, (3, 6, 5), 4, T.ToTensor()).to(minicnn.get_default_device())
+    images, labels = data.get_batch(placed(np.array([7, 2])), rng())
+    assert images.device == labels.device == minicnn.get_default_device()
+    assert np.array_equal(array(images)[0], data[7][0].numpy())
+
+
 @pytest.mark.cpu
 def test_fake_data_makes_batches_and_parts():
     data = FakeData(9, (3, 6, 5), 4, T.ToTensor())

@@ -261,6 +261,11 @@ def test_other_files_are_passed_over_and_counted(folder):
     assert "Passed over: 2 files" in repr(data)
 
 
+def test_what_cameras_call_raw_is_no_picture_by_a_wrong_name(folder):
+    (folder / "cat" / "0.dng").write_bytes(content(picture(), "TIFF"))
+    assert ImageFolder(folder).others == 1
+
+
 def test_a_picture_that_breaks_later_is_an_error_with_its_name(folder):
     data = ImageFolder(folder, memory=0)
     (folder / "cat" / "1.png").write_bytes(b"")

@@ -133,7 +133,7 @@ class ImageDataset(Dataset):
         labels = self._labels(self.targets.array[indices])
         if self.in_memory:
             return [self._images(self.data.array[indices], rng), labels]
-        images = [self._transformed(self.picture(int(i)), rng.split()) for i in indices]
+        images = [self._transformed(self.picture(i), rng.split()) for i in indices.tolist()]
         return [_on(self._collated(images, indices), self.device), labels]
 
     def _collated(self, images: list[Any], indices: Any) -> Any:

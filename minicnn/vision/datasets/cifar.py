@@ -96,8 +96,7 @@ class CIFAR10(ImageDataset):
 
     def _contents(self, download: bool) -> tuple[Contents, Path]:
         """What is in the files that are needed, and where they were found."""
-        where = places(self.root, self.folder, self.name)
-        where = [place for place in where if place.name != self.folder]
+        where = places(self.root, self.name)
         kept = cache(self.name)
         for place in where:
             path = place / self.archive.name

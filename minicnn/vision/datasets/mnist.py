@@ -103,7 +103,7 @@ class MNIST(ImageDataset):
         target_transform: Callable[[int], Any] | None = None,
         download: bool = False,
     ) -> None:
-        where = places(root, f"{type(self).__name__}/raw", self.name, self.elsewhere)
+        where = places(root, self.name, [f"{type(self).__name__}/raw"], self.elsewhere)
         (images, first), (labels, second) = (
             self._load(file, where, download) for file in self._files(bool(train))
         )

@@ -17,8 +17,9 @@ MODES = ("RGB", "L")  # what pictures are made into: colours, or shades of grey
 # Pillow hands EPS to Ghostscript, a program that a file can tell what to do, and knows the others
 # by name alone.
 REFUSED = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
-# Those that begin with a mark of their own, so that no other file is taken for one.
-MARKED = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
+# Those that begin with a mark of their own, so that no other file is taken for one. TIFF is not
+# among them, as what cameras call raw begins like it.
+MARKED = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 STILL = {"MPO", "PSD"}  # more pictures in a file, of which the first is what is meant
 SAME = {"MPO": "JPEG", "DIB": "BMP", "CUR": "ICO"}  # formats that go by each other's names
 TURNS = {

@@ -15,18 +15,21 @@ def cache(name: str) -> Path | None:
 
 
 def places(
-    root: str | os.PathLike[str], inside: str, name: str, elsewhere: Sequence[Path] = ()
+    root: str | os.PathLike[str],
+    name: str,
+    inside: Sequence[str] = (),
+    elsewhere: Sequence[Path] = (),
 ) -> list[Path]:
-    """The directories to look in, in this order.
+    """The directories to look in for a data set of this name, in this order.
 
-    They are `root` and torchvision's place `inside` it, the directory that the environment names,
-    those of distributions, and the cache for a data set of this name.
+    They are `root` and those `inside` it, the directory that the environment names, those of
+    distributions, and the cache.
     """
     given, kept = Path(os.path.expanduser(root)), cache(name)
     named = os.environ.get(variable(name))
     return [
         given,
-        given / inside,
+        *(given / each for each in inside),
         *([Path(os.path.expanduser(named))] if named else []),
         *elsewhere,
         *([kept] if kept else []),
