@@ -1,0 +1,127 @@
+"""For `make docs`: pages that are notebooks, executed, with what they printed and drew.
+
+The pages of docs/path are Markdown that jupytext reads as notebooks: each ``` python block is a
+cell. They are run from top to bottom here, and a cell that fails stops the build. The site shows
+the outputs, and offers the executed notebook. A cell with the tag "solution" is folded away with
+its outputs, and of one with the tag "folded" the code.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbclient
+import nbformat
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+KEPT = ROOT / "build" / "notebooks"  # executed ones, by what decides their outputs
+TAGS = ("solution", "folded")
+WIDTH = 75  # characters of a line of code, so that a page need not be moved sideways
+
+
+def executed(path: Path) -> Any:
+    """The notebook with its outputs; run again only if it, or the code that it runs, has changed.
+
+    Raises nbclient's CellExecutionError, with the cell and its traceback, and ValueError for a line
+    of code that is too long.
+    """
+    text = path.read_text(encoding="utf-8")
+    notebook = jupytext.reads(text, fmt="md")
+    for cell in cells(notebook):
+        for line in cell.source.splitlines():
+            if len(line) > WIDTH:
+                raise ValueError(f"{path}: more than {WIDTH} characters: {line}")
+    code = [
+        p.read_bytes() for name in ("minicnn", "nin") for p in sorted((ROOT / name).rglob("*.py"))
+    ]
+    key = hashlib.sha256(b"".join([text.encode(), *code])).hexdigest()[:16]
+    kept = KEPT / f"{path.stem}-{key}.ipynb"
+    if not kept.exists():
+        where = {"metadata": {"path": str(ROOT)}}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+        nbclient.NotebookClient(notebook, timeout=600, resources=where).execute(env=environment)
+        KEPT.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, kept)
+    return nbformat.read(kept, as_version=4)
+
+
+def cells(notebook: Any) -> list[Any]:
+    """Those of code."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tag(cell: Any) -> str | None:
+    """The one of a cell's tags that folds it away."""
+    return next((each for each in cell.metadata.get("tags", []) if each in TAGS), None)
+
+
+def page(notebook: Any, stem: str) -> tuple[str, dict[str, bytes]]:
+    """The notebook as Markdown, and its pictures by their names."""
+    parts: list[str] = []
+    pictures: dict[str, bytes] = {}
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            parts.append(cell.source)
+            continue
+        code, shown = f"``` python\n{cell.source}\n```", []
+        for output in cell.outputs:
+            data = output.get("data", {})
+            if "image/png" in data:
+                name = f"{stem}-{len(pictures) + 1}.png"
+                pictures[name] = base64.b64decode(data["image/png"])
+                shown.append(f"![{alternative(cell.source)}]({name})")
+            else:
+                text = output.get("text", data.get("text/plain", ""))
+                shown.append(f"``` {{ .text .output .no-copy }}\n{text.rstrip()}\n```")
+        if tag(cell) == "solution":
+            parts.append(folded("A solution", [code, *shown]))
+        else:
+            parts += [folded("The code", [code]) if tag(cell) else code, *shown]
+    return "\n\n".join(parts), pictures
+
+
+def folded(title: str, parts: list[str]) -> str:
+    """These, under a title that opens them."""
+    return f'??? note "{title}"\n\n' + textwrap.indent("\n\n".join(parts), "    ")
+
+
+def alternative(source: str) -> str:
+    """What a cell's picture shows, for who can't see it: the cell's last comment."""
+    comments = re.findall(r"^# (.+)$", source, re.MULTILINE)
+    return comments[-1] if comments else "What the cell above draws"
+
+
+def offered(notebook: Any) -> bytes:
+    """The notebook as a file for Jupyter and Colab, which fold cells away by other means."""
+    for cell in cells(notebook):
+        if tag(cell):
+            cell.metadata.update({"jupyter": {"source_hidden": True}, "cellView": "form"})
+    return nbformat.writes(notebook).encode()
+
+
+def on_files(files: Files, config: MkDocsConfig) -> None:
+    """MkDocs' hook: the pages of docs/path become what they are when executed."""
+    for file in list(files):
+        if not file.src_uri.startswith("path/") or not file.src_uri.endswith(".md"):
+            continue
+        notebook = executed(Path(file.abs_src_path))
+        if not cells(notebook):
+            continue
+        stem = Path(file.src_uri).stem
+        content, pictures = page(notebook, stem)
+        content += (
+            f"\n\n[This page as a notebook]({stem}.ipynb){{ download }}, for Jupyter and Colab.\n"
+        )
+        files.remove(file)
+        files.append(File.generated(config, file.src_uri, content=content))
+        for name, data in [*pictures.items(), (f"{stem}.ipynb", offered(notebook))]:
+            files.append(File.generated(config, f"path/{name}", content=data))
