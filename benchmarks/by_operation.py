@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
 
     preset = PRESETS[args.preset]
     n, size = preset.micro_batch, preset.image_size
-    layers = [layer for _, layer in named_layers(PRESETS[args.preset].build())]
+    layers = list(named_layers(PRESETS[args.preset].build()).values())
     x, y = minicnn.randn(n, 1, size, size), minicnn.tensor(np.arange(n) % 10)
     times: Times = defaultdict(list)
     work: Work = {}

@@ -37,7 +37,7 @@ def inputs(preset: str, n: int) -> list[tuple[nn.Module, tuple[int, ...], tuple[
     x = minicnn.randn(n, 1, size, size)
     found: list[tuple[nn.Module, tuple[int, ...], tuple[int, ...]]] = []
     with minicnn.no_grad():
-        for _, layer in named_layers(PRESETS[preset].build()):
+        for layer in named_layers(PRESETS[preset].build()).values():
             y = layer(x)
             if isinstance(layer, (nn.Conv2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d)):
                 found.append((layer, tuple(x.shape), tuple(y.shape)))

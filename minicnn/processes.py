@@ -92,6 +92,11 @@ class Processes(MicroBatches):
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_workers_now": None}
 
+    @property
+    def forked(self) -> bool:
+        """Whether there are workers now: a model that they can't have runs on threads."""
+        return self._workers_now is not None
+
     def close(self) -> None:
         """End the workers; the next call forks others."""
         workers, self._workers_now = self._workers_now, None

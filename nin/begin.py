@@ -7,6 +7,7 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import threadpoolctl
 
@@ -15,11 +16,12 @@ from minicnn import backends
 from minicnn.arguments import ArgumentError
 from minicnn.parallel import available_cores
 
-from . import command_line, config, length
+from . import command_line, config, fine_tuning, length, own_network
 from . import data as datasets
 from .checkpoint import CheckpointError, State
 from .command_line import DEVICES, Failure, UsageError
 from .data import Data
+from .kind import Kind
 from .presets import PRESETS, Preset
 from .run import Run, RunError, read_preset
 from .saving import Saver
@@ -33,8 +35,8 @@ def settings(args: argparse.Namespace) -> Preset:
     try:
         if args.config is not None:
             preset = config.read(args.config, preset)
-        names = [each.name for each in fields(Preset)]
-        return replace(preset, **{name: getattr(args, name) for name in names if name in args})
+        given = [each.name for each in fields(Preset) if each.name in args]
+        return preset.with_settings({name: getattr(args, name) for name in given}, Path())
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -52,11 +54,8 @@ def new_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data]
     device = command_line.device_of(backend)
     if args.tf32 and device.type == "cpu":
         raise UsageError("--tf32 is for a GPU's tensor cores: --backend cupy")
-    try:
-        preset.try_network()
-    except ArgumentError as error:
-        raise UsageError(f"--image-size: {error}") from None
     data, preset = datasets.load(preset, args.data_dir)
+    network_sha256, beginning = _tried(preset, data.kind)
     environment = {
         "backend": backend,
         "library": _library(backend),
@@ -67,6 +66,8 @@ def new_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data]
         "tf32": args.tf32,
         "data_source": data.source,
         "kind": data.kind.as_json(),
+        "network_sha256": network_sha256,
+        "beginning": beginning,
         "training_images": len(data.train),
         "test_images": len(data.test),
         "minicnn": minicnn.__version__,
@@ -75,6 +76,44 @@ def new_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data]
         return afterwards.enter_context(Run.create(args.out, preset, environment)), data
     except OSError as error:
         raise UsageError(f"--out: {error}") from None
+
+
+def _tried(preset: Preset, kind: Kind) -> tuple[str, dict[str, Any]]:
+    """What the network goes by beside its settings, found out with one that is thrown away.
+
+    That is the hash of the user's own code, and the weights that it begins with. Raises UsageError,
+    before anything is made, for a network that can't be, or is not made for the images.
+    """
+    flag = "--network" if preset.own_network or preset.blocks else "--image-size"
+    try:
+        sha256 = own_network.digest(preset.network) if preset.own_network else ""
+        model = preset.network_for(kind)
+        preset.try_network(kind, model)
+        flag = "--init-from"
+        beginning = fine_tuning.begin(model, preset)
+        flag = "--freeze"
+        fine_tuning.freeze(model, preset.freeze)
+    except ArgumentError as error:
+        raise UsageError(f"{flag}: {error}") from None
+    return sha256, beginning
+
+
+def _network_found_again(run: Run, state: State | None, named: str | None) -> None:
+    """See to it that a run's network is where its settings say, or where the user says now."""
+    before = run.preset.network
+    if not run.preset.own_network:
+        if named is not None:
+            raise UsageError(f"--resume: the network of {run.directory} is {before}, and no file's")
+        return
+    recorded = run.environment["network_sha256"]
+    try:
+        network = own_network.found_again(before, run.directory, recorded, named)
+    except ArgumentError as error:
+        raise Failure(f"--resume: {run.directory}: {error}") from None
+    run.preset = replace(run.preset, network=network)
+    settings = state[1].get("settings") if state is not None else None
+    if type(settings) is dict and settings.get("network") == before:
+        settings["network"] = network
 
 
 def old_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data, State | None]:
@@ -87,6 +126,7 @@ def old_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data,
         raise Failure(f"--resume: {error}") from None
     if state is not None:
         run.restarted(state[1])
+    _network_found_again(run, state, getattr(args, "network", None))
     data, _ = datasets.load(run.preset, args.data_dir)
     for name, images in (("training_images", data.train), ("test_images", data.test)):
         if run.environment[name] != len(images):
@@ -102,8 +142,8 @@ def _refuse_settings(args: argparse.Namespace) -> None:
     """Raise UsageError for flags that could not change a run that goes on."""
     fixed = ["preset", "config", "out", "dry_run", "backend", "conv", "threads", "blas_threads"]
     given = [name for name in (*fixed, "tf32", "no_graph") if getattr(args, name)]
-    given += [each.name for each in fields(Preset) if each.name in args and each.name != "epochs"]
-    for name in given:
+    given += [each.name for each in fields(Preset) if each.name in args]
+    for name in [name for name in given if name not in ("epochs", "network")]:
         flag = "--" + name.replace("_", "-")
         raise UsageError(f"--resume goes on with the run's own settings, without {flag}")
 

@@ -23,6 +23,7 @@ from minicnn.console import printable as printable
 from minicnn.console import run as run
 from minicnn.invocation import command
 
+from . import config, own_network
 from .presets import PRESETS, Preset
 from .schema import ValueCheck
 
@@ -57,6 +58,45 @@ class Parser(console.Parser):
         )
 
 
+def add_own_network(parser: argparse.ArgumentParser) -> None:
+    """The flag that names the code of a network anew, of commands that use a trained one."""
+    parser.add_argument(
+        "--network",
+        type=own_network_argument,
+        metavar=own_network.HOW,
+        help="run this for a network of your own (default: the file that it was made with)",
+    )
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """The argument PRESET of a command that trains nothing of it."""
+    text = f"{', '.join(PRESETS)}, a TOML file with settings, or {own_network.HOW}"
+    parser.add_argument("preset", metavar="PRESET", type=recipe, help=text)
+
+
+def recipe(text: str) -> Preset:
+    """An argument type: the settings that PRESET stands for."""
+    try:
+        if text in PRESETS:
+            return PRESETS[text]
+        if own_network.names_one(text):
+            return PRESETS["quick"].with_settings({"network": text}, Path())
+        if text.endswith(".toml"):
+            return config.read(path(text), PRESETS["quick"])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    raise argparse.ArgumentTypeError(
+        f"must be one of {', '.join(PRESETS)}, a TOML file or {own_network.HOW}, got {text!r}"
+    )
+
+
+def own_network_argument(text: str) -> str:
+    """An argument type: FILE.py:function."""
+    if not own_network.names_one(text):
+        raise argparse.ArgumentTypeError(f"must be {own_network.HOW}, got {text!r}")
+    return text
+
+
 def argument(check: ValueCheck) -> Callable[[str], Any]:
     """An argument type: the value that a text stands for, if that is one of these."""
 
@@ -80,13 +120,17 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     """A flag for each setting of a preset; one that is not given is not in the namespace."""
     group = parser.add_argument_group("settings, each by default the preset's")
     for setting in fields(Preset):
+        if "check" not in setting.metadata:
+            continue  # it is more than a flag can say
         flag, check = "--" + setting.name.replace("_", "-"), setting.metadata["check"]
         text = f"{setting.metadata['help']} ({_defaults(setting)})".replace("%", "%%")
         common: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text}
         if setting.type == "bool":
             group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
-        elif setting.type == "str":
+        elif check.choices:
             group.add_argument(flag, choices=check.choices, **common)
+        elif setting.type == "str":
+            group.add_argument(flag, type=argument(check), metavar="WHICH", **common)
         else:
             group.add_argument(flag, type=argument(check), metavar="N", **common)
 
@@ -107,7 +151,7 @@ def _shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, tuple):
         return ",".join(f"{v:g}" for v in value) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value) or "none"
 
 
 def device_of(backend: str) -> minicnn.device:

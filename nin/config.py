@@ -6,13 +6,13 @@ import difflib
 import json
 import reprlib
 import sys
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from minicnn import files
 
-from .presets import PRESETS, Preset
+from .presets import BLOCKS, PRESETS, Preset
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -40,7 +40,7 @@ def read(path: Path, base: Preset) -> Preset:
             got = reprlib.repr(name)
             raise ConfigError(f"{path}: preset must be one of {', '.join(PRESETS)}, got {got}")
         base = PRESETS[name]
-    return _changed(str(path), base, settings)
+    return _changed(str(path), base, settings, path.parent)
 
 
 def read_whole(path: Path) -> Preset:
@@ -58,9 +58,9 @@ def parse_whole(text: str, where: str) -> Preset:
 
 def _whole(settings: dict[str, Any], where: str) -> Preset:
     for each in fields(Preset):
-        if each.name not in settings:
+        if each.name not in settings and each.name != BLOCKS:
             raise ConfigError(f"{where}: {each.name} is missing")
-    return _changed(where, Preset(), settings)
+    return _changed(where, Preset(), settings, Path("/"))
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _parsed(text: str, where: str) -> dict[str, Any]:
         raise ConfigError(f"{where} is not TOML: {str(error)[:200]}") from None
 
 
-def _changed(where: str, base: Preset, settings: dict[str, Any]) -> Preset:
+def _changed(where: str, base: Preset, settings: dict[str, Any], directory: Path) -> Preset:
     known = [each.name for each in fields(Preset)]
     for key in settings:
         if key not in known:
@@ -90,13 +90,22 @@ def _changed(where: str, base: Preset, settings: dict[str, Any]) -> Preset:
             hint = f"did you mean {close[0]!r}?" if close else "--print-config shows them all"
             raise ConfigError(f"{where}: there is no setting {reprlib.repr(key)}; {hint}")
     try:
-        return replace(base, **settings)
+        return base.with_settings(settings, directory)
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from None
 
 
 def render(preset: Preset) -> str:
-    """All settings as TOML, which `read` reads again."""
-    # JSON's texts, finite numbers, truth values and lists are TOML's too.
-    values = asdict(preset).items()
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values)
+    """All settings as TOML, which `read` reads again; the blocks come last, as they are tables."""
+    values = asdict(preset)
+    tables = values.pop(BLOCKS)
+    return "\n".join([_lines(values), *(f"[[{BLOCKS}]]\n{_lines(each)}" for each in tables)])
+
+
+def _lines(values: dict[str, Any]) -> str:
+    # JSON's texts, finite numbers, truth values and lists are TOML's too, but for DEL and halves of
+    # characters, which no setting holds.
+    lines = (
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items()
+    )
+    return "".join(lines)

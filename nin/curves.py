@@ -69,7 +69,7 @@ def health(looks: Sequence[Look], title: str) -> drawing.Figure:
     dead.set(title="Dead units of each ReLU", ylim=(-0.03, 1.03))
     dead.yaxis.set_major_formatter(PercentFormatter(1))
     ratios = [
-        {path: each.gradient_norm[path] / (norm or 1) for path, norm in each.weight_norm.items()}
+        {path: norm / (each.weight_norm[path] or 1) for path, norm in each.gradient_norm.items()}
         for each in looks
     ]
     _by_layer(gradients, steps, ratios)

@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "first N test images (default: all)"
     which("--limit-test", type=argument(whole(1)), metavar="N", help=text)
     add("--data-dir", type=path, default="data", help="where Fashion-MNIST is (default: data)")
+    command_line.add_own_network(parser)
     parser.add_backend()
     return parser
 
@@ -168,7 +169,7 @@ def evaluate(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     device = command_line.device_of(args.backend or "numpy")
     out = args.out or args.run
-    model, preset, kind = trained.network(args.run, device)
+    model, preset, kind = trained.network(args.run, device, args.network)
     if args.limit_test:
         preset = replace(preset, limit_test=args.limit_test)
     if args.validation and not preset.validation:
@@ -187,7 +188,7 @@ def evaluate(args: argparse.Namespace) -> int:
         **figures(logp, truth, kind.classes),
     }
     print(command_line.as_json(result) if args.json else report(result), flush=True)
-    title = f"{preset.network} on {name}: {_said(result['accuracy'], '.2%')}"
+    title = f"{preset.name} on {name}: {_said(result['accuracy'], '.2%')}"
     certain = f"{title}. The most confident mistakes"
     pictures = {
         out / "confusion.png": lambda: draw_confusion(result["confusion"], kind.classes, title),

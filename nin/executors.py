@@ -56,7 +56,8 @@ class OnCores:
 
     def __init__(self, batches: MicroBatches) -> None:
         self.model, self._batches = batches.model, batches
-        workers = "processes" if isinstance(batches, Processes) else "threads"
+        forked = isinstance(batches, Processes) and batches.forked
+        workers = "processes" if forked else "threads"
         self.how = (
             f"{batches.threads} {workers}, {batches.micro_batch} images at a time on each,"
             f" BLAS on {batches.blas_threads}"

@@ -17,7 +17,7 @@ from minicnn import Tensor, nn, no_grad
 from minicnn.backends import backend_of
 
 from .fit import Row, Training
-from .networks import named_layers
+from .networks import named_layers, watched
 from .schema import Misfit, choice, exactly, items, maybe, number, record, text, truth, whole
 from .state import LOSS
 
@@ -70,39 +70,51 @@ class Finding:
 
 
 def look(model: nn.Module, images: Tensor, step: int, loss: float) -> Look:
-    """Take the images through the network, layer by layer, without dropout; read the gradients."""
-    modes = [module.training for module in model.modules()]
-    model.eval()
-    dead, gradients, weights, not_finite = {}, {}, {}, ""
-    x = images
-    with no_grad():
-        for path, layer in named_layers(model):
-            x = layer(x)
-            if isinstance(layer, nn.ReLU):
-                dead[path] = float(_silent(x).mean())
-            parameters = [p.array for p in layer.parameters()]
-            if parameters:
-                weights[path] = _norm(parameters)
-                gradients[path] = _norm(
-                    [p.grad_array for p in layer.parameters() if p.grad_array is not None]
-                )
-            for source, arrays in (("weights", parameters), ("output", [x.array])):
-                if not not_finite and not all(map(_finite, arrays)):
-                    not_finite = f"the {source} of layer {path}, {layer!r}"
-    for module, mode in zip(model.modules(), modes, strict=True):
-        module.training = mode
-    answers = x.argmax(1)
+    """Take the images through the network, without dropout; read the gradients."""
+    layers = named_layers(model)
+    silent: dict[str, list[float]] = {p: [] for p, m in layers.items() if isinstance(m, nn.ReLU)}
+    weights, gradients, not_finite = {}, {}, ""
+    for path, layer in layers.items():
+        if own := list(layer.parameters(recurse=False)):
+            weights[path] = _norm([p.array for p in own])
+            if any(p.requires_grad for p in own):
+                gradients[path] = _norm([p.grad_array for p in own if p.grad_array is not None])
+
+    def seen(path: str, layer: nn.Module, output: Any) -> None:
+        nonlocal not_finite
+        if path in silent:
+            silent[path].append(float(_silent(output).mean()))
+        own = [p.array for p in layer.parameters(recurse=False)]
+        outputs = [output.array] if isinstance(output, Tensor) else []
+        for source, arrays in (("weights", own), ("output", outputs)):
+            if not not_finite and not all(map(_finite, arrays)):
+                not_finite = f"the {source} of layer {path}, {layer!r}"
+
+    with watched(model, seen):
+        x = answers(model, images)
+    taken_for = x.argmax(1)
     return Look(
         step=step,
         loss=loss,
-        dead=dead,
+        dead={path: min(shares, default=0.0) for path, shares in silent.items()},
         gradient_norm=gradients,
         weight_norm=weights,
         classes=int(x.shape[1]),
         dead_logits=int(_silent(x).sum()),
-        equal_predictions=bool((answers == answers[0]).all().item()),
+        equal_predictions=bool((taken_for == taken_for[0]).all().item()),
         not_finite=not_finite,
     )
+
+
+def answers(model: nn.Module, images: Tensor) -> Tensor:
+    """The logits of images, without dropout, of a network that is in training."""
+    modes = [module.training for module in model.modules()]
+    try:
+        with no_grad():
+            return model.eval()(images)
+    finally:
+        for module, mode in zip(model.modules(), modes, strict=True):
+            module.training = mode
 
 
 def _silent(x: Tensor) -> Any:
@@ -149,18 +161,18 @@ class Monitor:
 
     def check_state(self, state: Any, steps: int) -> None:
         """Raise Misfit, which names the field, if it is not from `state()` after so many steps."""
-        layers = dict(named_layers(self.training.model))
-        relus = [path for path, layer in layers.items() if isinstance(layer, nn.ReLU)]
-        trained = [path for path, layer in layers.items() if list(layer.parameters())]
-        norms = record(dict.fromkeys(trained, number(0, finite=False)))
-        *_, bias = self.training.model.parameters()
-        classes = int(bias.shape[0])
+        model, norm = self.training.model, number(0, finite=False)
+        own = {p: list(m.parameters(recurse=False)) for p, m in named_layers(model).items()}
+        relus = [p for p, layer in named_layers(model).items() if isinstance(layer, nn.ReLU)]
+        trained = [path for path, ps in own.items() if any(p.requires_grad for p in ps)]
+        weighted = [path for path, ps in own.items() if ps]
+        classes = int(answers(model, self.images[:1]).shape[1])
         look = {
             "step": whole(1, steps),
             "loss": LOSS,
             "dead": record(dict.fromkeys(relus, number(0, 1))),
-            "gradient_norm": norms,
-            "weight_norm": norms,
+            "gradient_norm": record(dict.fromkeys(trained, norm)),
+            "weight_norm": record(dict.fromkeys(weighted, norm)),
             "classes": exactly(classes),
             "dead_logits": whole(0, classes),
             "equal_predictions": truth,

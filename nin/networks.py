@@ -8,6 +8,8 @@ dicts fit the same networks in PyTorch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from minicnn import nn
 
@@ -113,10 +115,39 @@ NETWORKS: dict[str, Callable[..., nn.Sequential]] = {
 }
 
 
-def named_layers(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """The layers of nested Sequentials with their paths, in the order in which they are applied."""
-    if not isinstance(model, nn.Sequential):
-        yield prefix, model
-        return
-    for i, child in enumerate(model):
-        yield from named_layers(child, f"{prefix}.{i}" if prefix else str(i))
+def named_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers that a network is made of, by their paths: what has weights, or nothing below it.
+
+    For nested Sequentials that is the order in which they are applied. A network that is one layer
+    goes by the name of its class.
+    """
+    return {
+        path or type(layer).__name__: layer
+        for path, layer in model.named_modules()
+        if [*layer.parameters(recurse=False)] or not [*layer.children()]
+    }
+
+
+@contextmanager
+def watched(model: nn.Module, seen: Callable[[str, nn.Module, Any], None]) -> Iterator[None]:
+    """Whenever a layer is called meanwhile, call `seen(path, layer, output)`, at once.
+
+    A layer further on may write over the output.
+    """
+
+    def watcher(path: str, layer: nn.Module) -> Callable[..., Any]:
+        def forward(*inputs: Any, **named: Any) -> Any:
+            output = type(layer).forward(layer, *inputs, **named)
+            seen(path, layer, output)
+            return output
+
+        return forward
+
+    layers = named_layers(model)
+    for path, layer in layers.items():
+        vars(layer)["forward"] = watcher(path, layer)
+    try:
+        yield
+    finally:
+        for layer in layers.values():
+            del vars(layer)["forward"]

@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     add("run", type=path, metavar="RUN", help="directory of a training")
     add("images", type=path, nargs="+", metavar="IMAGE", help="a PNG or JPEG file")
     add("--json", action="store_true", help="print JSON, without the pictures (default: text)")
+    command_line.add_own_network(parser)
     parser.add_backend()
     return parser
 
@@ -52,7 +53,7 @@ def report(prediction: dict[str, Any], image: Any) -> str:
 def predict(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     device = command_line.device_of(args.backend or "numpy")
-    model, preset, kind = trained.network(args.run, device)
+    model, preset, kind = trained.network(args.run, device, args.network)
     images = [read(image) for image in args.images]
     x = preset.transform(train=False, kind=kind).batch(host.xp.stack(images), Generator())
     p = softmax(executor_for(model, preset).predict(Tensor(x).to(device)), 1).cpu()

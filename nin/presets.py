@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
-from minicnn import nn, no_grad, zeros
+from minicnn import Tensor, nn, no_grad, zeros
 from minicnn.arguments import ArgumentError
+from minicnn.independence import refuse_coupled
 from minicnn.vision import transforms
 
+from . import blocks as own_blocks
+from . import own_network
+from .blocks import Block
 from .centring import centre_filters_
 from .kind import CLOTHES, Kind
 from .networks import NETWORKS
-from .schema import choice, number, numbers, truth, whole
+from .schema import ValueCheck, choice, number, numbers, text, truth, whole, wholes
 from .settings import check, setting
 
 DATASETS = ("auto", "fashion-mnist", "silhouettes")
 INITS = ("default", "xavier_uniform", "kaiming_normal", "kaiming_centred")
 SCHEDULES = ("constant", "OneCycleLR", "MultiStepLR")
 LARGE = 1_000_000  # of what float32 can still add up: more than anybody has a use for
+BLOCKS = "blocks"  # the network that a list of them says
+
+NETWORK = ValueCheck(
+    str,
+    lambda value: value in (*NETWORKS, BLOCKS) or own_network.names_one(value),
+    lambda _: f"one of {', '.join(NETWORKS)}, or {own_network.HOW}",
+)
 
 
 @dataclass(frozen=True)
@@ -27,10 +42,25 @@ class Preset:
     Raises ArgumentError, naming the setting, for a value that it can't have.
     """
 
-    network: str = setting("quick", "network", choice(*NETWORKS))
+    network: str = setting(
+        "quick",
+        f"{', '.join(NETWORKS)}, or {own_network.HOW} of your own, called with those of channels=,"
+        " classes= and image_size= that it has parameters for",
+        NETWORK,
+    )
+    blocks: tuple[Block, ...] = ()  # in a TOML file alone
     init: str = setting("default", "initial weights", choice(*INITS))
     last_bias: float = setting(
         0.0, "the classes' biases start at this; 0 for as init says", number(-LARGE, LARGE)
+    )
+    init_from: str = setting(
+        "", "a run, or a file of weights, that the network begins with", text(900)
+    )
+    reset_head: bool = setting(
+        False, "with --init-from, draw the last layer anew, and what does not fit", truth
+    )
+    freeze: tuple[int, ...] = setting(
+        (), "leave these blocks, counted from 0, as they are", wholes(0, 999)
     )
     dataset: str = setting(
         "auto", "auto is fashion-mnist, or silhouettes if that can't be had", choice(*DATASETS)
@@ -67,45 +97,112 @@ class Preset:
     def __post_init__(self) -> None:
         for each in fields(self):
             # tuples and floats also where a file or a caller gives lists and whole numbers
-            object.__setattr__(self, each.name, check(each, getattr(self, each.name)))
+            value, blocks = getattr(self, each.name), each.name == BLOCKS
+            own = own_blocks.read(value, BLOCKS) if blocks else check(each, value)
+            object.__setattr__(self, each.name, own)
+        if (self.network == BLOCKS) != bool(self.blocks):
+            raise ArgumentError(
+                f"network is {self.network}, but there are [[blocks]]"
+                if self.blocks
+                else "network blocks needs [[blocks]], in a file that --config names"
+            )
         if self.nesterov and not self.momentum:
             raise ArgumentError("nesterov needs a momentum above 0")
         if self.lr_scheduler == "MultiStepLR" and not self.milestones:
             raise ArgumentError("MultiStepLR needs milestones, such as 0.5,0.75")
+        if self.reset_head and not self.init_from:
+            raise ArgumentError("reset_head needs init_from, whose head it is that begins anew")
+        if len(set(self.freeze)) < len(self.freeze):
+            raise ArgumentError(f"freeze names a block twice: {','.join(map(str, self.freeze))}")
+        if not self.init_from.isprintable():
+            raise ArgumentError(f"init_from must be a path, got {self.init_from!r}")
+
+    def with_settings(self, settings: Mapping[str, Any], directory: Path) -> Preset:
+        """This one with other settings, in which paths are those seen from a directory.
+
+        A network of the user's own begins with the values that its own code gives it, unless the
+        settings say `init`. Raises ArgumentError.
+        """
+        changed = dict(settings)
+        if changed.get(BLOCKS):
+            changed = {"network": BLOCKS, **changed}
+        network, source = changed.get("network"), changed.get("init_from")
+        if isinstance(network, str) and own_network.names_one(network):
+            changed = {"init": "default", "last_bias": 0.0, **changed}
+            changed["network"] = own_network.absolute(network, directory)
+        if isinstance(source, str) and source:
+            changed["init_from"] = str(directory.absolute() / source)
+        return replace(self, **changed)
+
+    @property
+    def own_network(self) -> bool:
+        """Whether the network is code of the user's own."""
+        return own_network.names_one(self.network)
+
+    @property
+    def name(self) -> str:
+        """What to call the network."""
+        return own_network.function_of(self.network) if self.own_network else self.network
 
     @property
     def evaluated_on(self) -> str:
         """The set that each epoch is evaluated on: "validation" if there is one, or else "test"."""
         return "validation" if self.validation else "test"
 
-    def network_for(self, kind: Kind) -> nn.Sequential:
-        """The network for images of this kind, with PyTorch's default initial values."""
-        return NETWORKS[self.network](classes=len(kind.classes), channels=kind.channels)
+    def network_for(self, kind: Kind) -> nn.Module:
+        """The network for images of this kind, with PyTorch's default initial values.
 
-    def build(self, kind: Kind = CLOTHES) -> nn.Sequential:
+        It takes the user's own code to make one's own. Raises ArgumentError for what goes wrong.
+        """
+        known = {"channels": kind.channels, "classes": len(kind.classes)}
+        if self.own_network:
+            return own_network.build(self.network, **known, image_size=self.image_size)
+        if self.blocks:
+            return own_blocks.network(self.blocks, **known)
+        return NETWORKS[self.network](**known)
+
+    def build(self, kind: Kind = CLOTHES) -> nn.Module:
         """The network, with initial values drawn from the default generator."""
         model = self.network_for(kind).apply(self.initialise)
         if self.last_bias:
             # Above 0, it opens the ReLU on the logits for every class, so that the first steps
             # silence none. The softmax doesn't see what is the same for all classes.
             *_, bias = model.parameters()
+            if bias.shape != (len(kind.classes),):
+                raise ArgumentError("last_bias: the network's last parameter is no bias of classes")
             nn.init.constant_(bias, self.last_bias)
         return model
 
     def try_network(self, kind: Kind = CLOTHES, model: nn.Module | None = None) -> None:
-        """Take one black image through the network, or this one, which may not be made for it.
+        """Take black images through the network, or this one, which may not be made for them.
 
-        Raises ArgumentError.
+        Raises ArgumentError for a network that can't take them, or gives something else than a
+        logit for each class, and for one of the user's own whose answer for an image depends on the
+        others.
         """
-        model, size = model or self.network_for(kind), self.image_size
+        model, size, classes = model or self.network_for(kind), self.image_size, len(kind.classes)
         device = next(model.parameters()).device
+        images = zeros(2, kind.channels, size, size, device=device)
+        own = own_network.blaming(self.network) if self.own_network else nullcontext()
         try:
-            with no_grad():
-                model(zeros(1, kind.channels, size, size, device=device))
+            with no_grad(), own:
+                logits = model(images)
         except ValueError as error:
             raise ArgumentError(
-                f"the network {self.network} can't take images of {size}×{size}: {error}"
+                f"the network {self.name} can't take images of {size}×{size}: {error}"
             ) from None
+        shape = logits.shape if isinstance(logits, Tensor) else type(logits).__name__
+        if shape != (2, classes):
+            raise ArgumentError(
+                f"the network {self.name} gives {shape} for 2 images, where a logit is needed for"
+                f" each of the {classes} classes: (2, {classes})"
+            )
+        if self.own_network:
+            try:
+                refuse_coupled(model, images)
+            except ArgumentError as error:
+                what = str(error).removeprefix("MicroBatches: ").partition(", so a batch")[0]
+                raise ArgumentError(f"the network {self.name}: {what}; it must not") from None
 
     def initialise(self, module: nn.Module) -> None:
         """Give a layer with weights the initial values that `init` says."""

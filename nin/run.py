@@ -19,6 +19,7 @@ from minicnn import atomic, files, nn
 from . import config, curves, drawing, lock
 from .checkpoint import Checkpoints
 from .command_line import DEVICES, Failure, as_json
+from .fine_tuning import BEGINNING
 from .fit import Row
 from .health import Look
 from .kind import KIND, Kind
@@ -44,7 +45,15 @@ SETUP = {  # what environment.json holds and decides a run's numbers
     "test_images": whole(1),
 }
 ENVIRONMENT_SCHEMA = record(
-    {**SETUP, "kind": KIND, "library": text(1000), "data_source": text(10000), "minicnn": text(100)}
+    {
+        **SETUP,
+        "kind": KIND,
+        "network_sha256": text(64),
+        "beginning": BEGINNING,
+        "library": text(1000),
+        "data_source": text(10000),
+        "minicnn": text(100),
+    }
 )
 TEST_SCHEMA = record({"loss": maybe(number(0)), "accuracy": number(0, 1), "images": whole(1)})
 
@@ -114,7 +123,7 @@ class Run:
         Raises OSError, FileExistsError if the directory holds anything, or others use it.
         """
         if directory is None:
-            directory = claim(preset.network)
+            directory = claim(preset.name)
         else:
             try:
                 directory.mkdir(parents=True)
@@ -212,7 +221,7 @@ class Run:
         ]
         content = "".join(as_json(line) + "\n" for line in lines)
         atomic.write(self.directory / LINES, content.encode())
-        name = f"{self.preset.network} on {self.preset.dataset}"
+        name = f"{self.preset.name} on {self.preset.dataset}"
         if history:
             table = io.StringIO()
             writer = csv.DictWriter(table, list(history[-1]), lineterminator="\n")
@@ -240,7 +249,11 @@ class Run:
         That is the settings, with the network and the normalisation among them, and the kind of
         images, with the names of the classes.
         """
-        texts = {"settings": config.render(self.preset), "kind": as_json(self.kind.as_json())}
+        texts = {
+            "settings": config.render(self.preset),
+            "kind": as_json(self.kind.as_json()),
+            "network_sha256": self.environment["network_sha256"],
+        }
         minicnn.save(model.state_dict(), self.directory / MODEL, texts)
 
 

@@ -6,6 +6,7 @@ believed.
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -76,8 +77,8 @@ def restore(training: Training, state: State) -> None:
 
 def _settings(training: Training) -> dict[str, Any]:
     """The preset as JSON has it."""
-    values = asdict(training.preset).items()
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in values}
+    settings: dict[str, Any] = json.loads(json.dumps(asdict(training.preset)))
+    return settings
 
 
 def _check_fields(training: Training, rest: Any) -> None:

@@ -17,7 +17,7 @@ import minicnn
 from minicnn import context, installing
 from minicnn.invocation import command, quoted
 
-from . import begin, command_line, config, memory
+from . import begin, command_line, config, fine_tuning, memory, own_network
 from .checkpoint import State
 from .command_line import Failure, UsageError, argument, path, printable
 from .data import Data
@@ -121,6 +121,12 @@ def _introduce(run: Run, training: Training, data: Data) -> None:
     parameters = sum(p.numel() for p in training.model.parameters())
     _say(
         f"Network  {preset.network}: {parameters:,} parameters",
+        *(f"Weights  {text}" for text in environment["beginning"]["said"]),
+        *(
+            [f"Frozen   {fine_tuning.frozen(training.model, preset.freeze)}"]
+            if preset.freeze
+            else []
+        ),
         f"Training {preset.epochs} epochs, batches of {preset.batch_size}",
         f"         SGD: lr {lr}, momentum {preset.momentum:g},"
         f" weight decay {preset.weight_decay:g}",
@@ -137,7 +143,11 @@ def _start(
     device = command_line.device_of(environment["backend"])
     minicnn.manual_seed(preset.seed)
     try:
-        model = preset.build(run.kind).to(device)
+        model = preset.build(run.kind)
+        if state is None and fine_tuning.begin(model, preset) != environment["beginning"]:
+            raise Failure(f"{preset.init_from} is not what it was when {run.directory} was begun")
+        fine_tuning.freeze(model, preset.freeze)
+        model.to(device)
         executor = executor_for(
             model,
             preset,
@@ -233,6 +243,10 @@ def _fit(args: argparse.Namespace, saver: Saver, data: Data, signals: Signals) -
     except Exception as error:
         if not training.device.backend.out_of_memory(error):
             saver.save()  # whatever it is, the steps that are done are not lost
+            network = run.preset.network
+            line = own_network.line_of(error, network) if run.preset.own_network else None
+            if line is not None:
+                raise Failure(f"{line}: {type(error).__name__}: {error}") from None
             raise
     else:
         return _done(args, saver)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +17,9 @@ from minicnn.dtype import is_floating
 from minicnn.invocation import command, quoted
 from minicnn.serialization import unpack
 
-from . import config
+from . import config, own_network
 from .checkpoint import MOST
+from .command_line import printable
 from .kind import KIND, Kind
 from .presets import Preset
 from .run import CONFIG, MODEL, RunError, read_environment, read_preset
@@ -25,19 +28,22 @@ from .run import CONFIG, MODEL, RunError, read_environment, read_preset
 class Trained(NamedTuple):
     """A network that has learned, the settings that it learned with, and its kind of images."""
 
-    model: nn.Sequential
+    model: nn.Module
     preset: Preset
     kind: Kind
 
 
-def network(where: Path, device: Any = "cpu") -> Trained:
+def network(where: Path, device: Any = "cpu", named: str | None = None) -> Trained:
     """The network of a run, or of a model file alone, for evaluation.
 
     `where` is the directory of a run, whose weights are those of its last finished epoch, or a
     model.safetensors that a run has written, which says all that is needed itself. Any device will
-    do, whichever the run was on. Raises RunError for what is neither, for a model that is missing,
-    not whole, or of another network or other settings, and for a network without answers: one that
-    has diverged, or can't take images of the run's size.
+    do, whichever the run was on. A network of the user's own is made by its code where a run has
+    left it, or by the FILE.py:function that is `named`.
+
+    Raises RunError for what is neither, for a model that is missing, not whole, or of another
+    network or other settings, and for a network without answers: one that has diverged, or can't
+    take images of the run's size.
     """
     alone = where.exists() and not where.is_dir()
     path = where if alone else where / MODEL
@@ -56,14 +62,17 @@ def network(where: Path, device: Any = "cpu") -> Trained:
         kind = _kind(path, texts)
     else:  # it was saved by another program
         kind = Kind.of_json(read_environment(where)["kind"])
-    model = preset.build(kind).to(device).eval()
+    sha256 = texts.get("network_sha256", "")
+    try:
+        preset = _found_again(preset, where, alone, sha256, named)
+        model = preset.build(kind).to(device).eval()
+    except ArgumentError as error:
+        raise RunError(f"{where}: {error}") from None
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        what = str(error).partition("Sequential: ")[2]
-        raise RunError(
-            f"{path} is not the network {preset.network!r} {_OF[alone]}: {what}"
-        ) from None
+        what = str(error).partition(": ")[2].partition(": ")[2]
+        raise RunError(f"{path} is not the network {preset.name!r} {_OF[alone]}: {what}") from None
     for name, weights in model.named_parameters():
         if not np.isfinite(weights.detach().cpu().numpy()).all():
             raise RunError(
@@ -75,6 +84,22 @@ def network(where: Path, device: Any = "cpu") -> Trained:
     except ArgumentError as error:
         raise RunError(f"{where}: {error}") from None
     return Trained(model, preset, kind)
+
+
+def _found_again(
+    preset: Preset, where: Path, alone: bool, sha256: str, named: str | None
+) -> Preset:
+    """The settings with a network of the user's own where it is now. Raises ArgumentError."""
+    if not preset.own_network:
+        if named is not None:
+            raise ArgumentError(
+                f"its network is {preset.network}, and no file's, as --network says"
+            )
+        return preset
+    inside = Path("/") if alone else where  # a file of weights may have come from anywhere
+    network = own_network.found_again(preset.network, inside, sha256, named)
+    print(f"Network  {printable(network)}: its code is run", file=sys.stderr)
+    return replace(preset, network=network)
 
 
 _OF = {False: f"of {CONFIG}", True: "of its settings"}

@@ -92,3 +92,20 @@ def without_cupy(monkeypatch):
     """A machine on which CuPy is not installed."""
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.delitem(sys.modules, "minicnn.backends.cupy", raising=False)
+
+
+@pytest.fixture
+def on_noise(capsys, monkeypatch):
+    """A call of one of nin's commands in this process, on noise: status, stdout and stderr."""
+    from . import noise
+
+    noise.install(monkeypatch.setattr)
+
+    def call(module, *arguments):
+        try:
+            status = module.main([str(a) for a in arguments])
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return call

@@ -30,6 +30,9 @@ ENVIRONMENT = {  # of a run on clothes
     "minicnn": "0.1",
 }
 
+FLAGS = ["--limit-train", "40", "--limit-test", "16", "--batch-size", "8", "--epochs", "1"]
+FLAGS += ["--no-progress", "--threads", "1"]
+
 
 def load(preset, directory="data"):
     """As many images of noise as the preset's limits say, of the 6 that there are, or more."""

@@ -51,7 +51,10 @@ def test_a_file_may_name_the_preset_it_starts_from(toml):
         ("epochs = 2.5", "epochs must be a whole number of at least 1, got 2.5"),
         ("epochs = true", "epochs must be a whole number of at least 1, got True"),
         ("flip = 1", "flip must be true or false, got 1"),
-        ("network = 'resnet'", "network must be one of article, d2l, paper, quick, got 'resnet'"),
+        (
+            "network = 'resnet'",
+            "network must be one of article, d2l, paper, quick, or FILE.py:function, got 'resnet'",
+        ),
         ("milestones = 0.5", "milestones must be a list of numbers above 0 and at most 1"),
         ("milestones = [2]", "milestones must be a list of numbers above 0 and at most 1"),
         ("momentum = 0", "nesterov needs a momentum above 0"),

@@ -18,7 +18,7 @@ from nin.presets import PRESETS, Preset
 from . import noise
 
 pytestmark = pytest.mark.cpu
-SETTINGS = {each.name: each for each in fields(Preset)}
+SETTINGS = {each.name: each for each in fields(Preset) if "check" in each.metadata}
 EDGES = {
     "int": [
         "0",
@@ -49,6 +49,7 @@ EDGES = {
         "",
     ],
     "tuple[float, ...]": ["", "0.5", "0.5,0.5", "1,0.1", "0", "1.1", "nan", "x", "0.5,", "1e-300"],
+    "tuple[int, ...]": ["", "0", "0,1", "1,1", "-1", "1.5", "x", "0,", "1000", "1" + 400 * "0"],
     "bool": ["True", "1", ""],
 }
 EDGES["int"] += ["-0", "٣", "1_0", " 1 ", "0x10"]
@@ -111,6 +112,8 @@ def small(monkeypatch):
 # What a person may get wrong together, or take to an edge; texts as on a command line.
 FLAGS = {
     "--network": ["article", "d2l", "paper", "quick"],
+    "--freeze": ["", "0", "0,2", "2,0", "3", "0,1,2,3", "0,0", "x"],
+    "--init-from": ["", "nosuch", "."],
     "--init": ["default", "xavier_uniform", "kaiming_normal", "kaiming_centred"],
     "--last-bias": ["0", "-3", "4", "1e6"],
     "--limit-train": ["1", "2", "5", "1000000000"],
@@ -136,7 +139,15 @@ FLAGS = {
     "--checkpoint-minutes": ["1e-9", "1e300", "nan"],
     "--log-interval": ["0", "1", "1000000000"],
 }
-SWITCHES = ["--flip", "--no-flip", "--nesterov", "--no-nesterov", "--dry-run", "--tf32"]
+SWITCHES = [
+    "--reset-head",
+    "--flip",
+    "--no-flip",
+    "--nesterov",
+    "--no-nesterov",
+    "--dry-run",
+    "--tf32",
+]
 
 
 def drawn(draw):

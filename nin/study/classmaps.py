@@ -19,7 +19,7 @@ from minicnn.nn import functional as F
 from minicnn.utils.data import DataLoader, Dataset
 
 from .. import drawing, trained
-from ..command_line import Failure, UsageError, argument, path
+from ..command_line import Failure, UsageError, add_own_network, argument, path
 from ..schema import whole
 from ..table import Column
 from . import trial
@@ -57,6 +57,7 @@ class Seen(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=path, metavar="RUN", help="directory of a training")
+    add_own_network(parser)
     trial.add_data(parser, IMAGES, "look at the whole test set")
     parser.add_argument(
         "--wrong", type=argument(whole(1, 100)), default=5, help="mistakes to show (default: 5)"
@@ -64,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
-    model, preset, kind = trained.network(args.run, args.device)
+    model, preset, kind = trained.network(args.run, args.device, args.network)
     body, head = split(model)
     data, _ = trial.load(args, IMAGES, replace(preset, limit_train=1, validation=0))
     data.must_be(kind, str(args.run))
@@ -99,18 +100,19 @@ def run(args: argparse.Namespace, report: Report) -> None:
     )
 
 
-def split(model: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential]:
+def split(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     """The layers that make the maps, and those from the global average on.
 
     Raises UsageError for a network that ends in another way.
     """
-    for i, layer in enumerate(model):
-        if isinstance(layer, nn.AdaptiveAvgPool2d):
-            return model[:i], model[i:]  # type: ignore[return-value]
+    if isinstance(model, nn.Sequential):
+        for i, layer in enumerate(model):
+            if isinstance(layer, nn.AdaptiveAvgPool2d):
+                return model[:i], model[i:]
     raise UsageError("this run's network has no global average pooling, so no class maps")
 
 
-def look(body: nn.Sequential, head: nn.Sequential, images: Dataset, device: Any) -> list[Seen]:
+def look(body: nn.Module, head: nn.Module, images: Dataset, device: Any) -> list[Seen]:
     """Every image with its maps and the network's guess."""
     found: list[Seen] = []
     for batch, labels in DataLoader(images, 50):

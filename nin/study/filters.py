@@ -10,7 +10,7 @@ from minicnn import nn
 from minicnn.backends import Array, host
 
 from .. import drawing, trained
-from ..command_line import path
+from ..command_line import add_own_network, path
 from ..table import Column
 from .report import Report
 
@@ -32,10 +32,11 @@ with equal singular values of the same entropy as these (Roy and Vetterli 2007).
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=path, metavar="RUN", help="directory of a training")
+    add_own_network(parser)
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
-    model, *_ = trained.network(args.run, args.device)
+    model, *_ = trained.network(args.run, args.device, args.network)
     layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
     name, first = next(iter(layers.items()))
     filters = first.weight.detach().cpu().numpy()[:, 0]  # (O, kh, kw): of the one input channel

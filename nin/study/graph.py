@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 from minicnn import Tensor, nn
 
 from .. import drawing
-from ..command_line import argument
-from ..presets import PRESETS
+from ..command_line import add_recipe, argument
 from ..schema import whole
 from ..table import Column
 from . import tape
@@ -43,7 +42,7 @@ class Vertex(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("preset", metavar="PRESET", choices=PRESETS, help=", ".join(PRESETS))
+    add_recipe(parser)
     parser.add_argument(
         "--batch-size",
         type=argument(whole(1, 256)),
@@ -53,8 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
-    preset = PRESETS[args.preset]
+    preset = args.preset
     model = preset.build().to(args.device)
+    preset.try_network(model=model)
     images, labels = drawn(args.batch_size, preset.image_size, args.device)
     recorded = tape.read(nn.CrossEntropyLoss()(model(images), labels))
     held = tape.held(recorded, tape.blocks([*model.parameters(), images]))

@@ -11,7 +11,7 @@ import math
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from minicnn import Tensor, context, nn
@@ -20,10 +20,10 @@ from minicnn.backends import Array, threads
 from minicnn.operations.winograd import FixedFilters
 from minicnn.parallel import available_cores
 
-from ..command_line import argument
+from ..command_line import add_recipe, argument
 from ..executors import executor_for
-from ..networks import named_layers
-from ..presets import PRESETS, Preset
+from ..networks import watched
+from ..presets import Preset
 from ..schema import whole
 from ..table import Column
 from . import tape
@@ -71,7 +71,7 @@ class Layer(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("preset", metavar="PRESET", choices=PRESETS, help=", ".join(PRESETS))
+    add_recipe(parser)
     parser.add_argument(
         "--steps", type=argument(whole(1, 10_000)), default=5, help="steps to time (default: 5)"
     )
@@ -80,12 +80,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def stages(model: nn.Module) -> list[nn.Module]:
     """The layers in order; a ReLU that follows a convolution together with it."""
     found: list[nn.Module] = []
-    for _, layer in named_layers(model):
+    for layer in _applied(model):
         if isinstance(layer, nn.ReLU) and found and isinstance(found[-1], nn.Conv2d):
             found[-1] = nn.Sequential(found[-1], layer)
         else:
             found.append(layer)
     return found
+
+
+def _applied(model: nn.Module) -> Iterator[nn.Module]:
+    """The layers of nested Sequentials, in the order in which they are applied."""
+    for layer in model if isinstance(model, nn.Sequential) else [model]:
+        yield from _applied(layer) if isinstance(layer, nn.Sequential) else [layer]
 
 
 def _main(stage: nn.Module) -> Any:
@@ -116,6 +122,17 @@ def multiply_adds(layer: nn.Module, output: tuple[int, ...]) -> int:
     return 0
 
 
+def through(stage: nn.Module, x: Tensor) -> tuple[Tensor, int]:
+    """What a stage makes of x, and the products that it takes for an image, in all its layers."""
+    counts: list[int] = []
+
+    def seen(path: str, layer: nn.Module, output: Any) -> None:
+        counts.append(multiply_adds(layer, output.shape[1:]))
+
+    with watched(stage, seen):
+        return stage(x), sum(counts)
+
+
 class ReceptiveField:
     """Pixels a side that an output pixel sees, layer after layer.
 
@@ -128,7 +145,8 @@ class ReceptiveField:
         self.step = 1
 
     def through(self, layer: Any) -> int | None:
-        if isinstance(layer, (nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear)):
+        known = not [*layer.children()]  # a module of the user's own may look anywhere
+        if isinstance(layer, (nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear)) or not known:
             self.size = None
         elif self.size is not None and hasattr(layer, "kernel_size"):
             dilation = _pair(getattr(layer, "dilation", 1))[0]
@@ -183,9 +201,11 @@ def timed_step(model: list[nn.Module], x: Tensor, y: Tensor) -> dict[tuple[int, 
 def measure(model: list[nn.Module], x: Tensor, y: Tensor, steps: int) -> tuple[list[Layer], float]:
     """The rows, from one recorded pass and `steps` timed ones; and what the loss holds an image."""
     n, field = len(x), ReceptiveField()
-    outputs = [x]
+    outputs, products = [x], []
     for stage in model:
-        outputs.append(stage(outputs[-1]))
+        output, n_products = through(stage, outputs[-1])
+        outputs.append(output)
+        products.append(n_products)
     recorded = tape.read(nn.CrossEntropyLoss()(outputs[-1], y))
     known = tape.blocks([*(p for stage in model for p in stage.parameters()), x])
     held, where = [0.0] * (len(model) + 1), Stages(outputs[1:])
@@ -202,7 +222,7 @@ def measure(model: list[nn.Module], x: Tensor, y: Tensor, steps: int) -> tuple[l
             name=name(stage),
             output=output.shape[1:],
             parameters=sum(p.numel() for p in stage.parameters()),
-            multiply_adds=multiply_adds(_main(stage), output.shape[1:]),
+            multiply_adds=products[i],
             receptive_field=field.through(_main(stage)),
             held=held[i],
             made=output.array.nbytes / n,
@@ -225,8 +245,9 @@ def seconds_an_image(model: nn.Module, preset: Preset, device: Any, steps: int) 
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
-    preset = PRESETS[args.preset]
+    preset = args.preset
     model = preset.build().to(args.device)
+    preset.try_network(model=model)
     n = preset.micro_batch
     x, y = drawn(n, preset.image_size, args.device)
     layers, loss_held = measure(stages(model), x, y, args.steps)
