@@ -59,6 +59,12 @@ def versions(arrays: Iterable[Array]) -> tuple[Version, ...]:
     return tuple(found)
 
 
+def changed_by(array: Array) -> str | None:
+    """Who has changed an array's memory last; None if nobody has."""
+    _, _, by = _changes.get(id(owner(array)), (None, 0, None))
+    return by
+
+
 def _references(array: Array) -> tuple[int, int]:
     """How often CPython counts an array, and the memory that it is a view of, as referred to."""
     memory = owner(array)
