@@ -53,17 +53,23 @@ class Function(nn.Module):
         return self.function(*inputs)
 
 
-def run(proto, *inputs):
-    """What ONNX Runtime makes of a file that the checker has passed; its first output."""
+def runner(proto):
+    """A function of a file's inputs, arrays, that has ONNX Runtime compute its first output.
+
+    The checker has to pass the file first.
+    """
     onnx.checker.check_model(proto, full_check=True)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(
         proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    names = [each.name for each in proto.graph.input]
-    (result,) = session.run(None, dict(zip(names, inputs, strict=True)))
-    return result
+    names = [each.name for each in session.get_inputs()]
+    return lambda *inputs: session.run(None, dict(zip(names, inputs, strict=True)))[0]
+
+
+def run(proto, *inputs):
+    return runner(proto)(*inputs)
 
 
 def compare(function, *inputs, **options):

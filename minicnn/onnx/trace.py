@@ -64,6 +64,11 @@ class Trace(NamedTuple):
     lengths: list[Lengths]
 
 
+class Refused(RuntimeError):
+    """A graph can't do this. On its way out through the model nobody takes it for an error of his,
+    as might be with an ArgumentError."""
+
+
 class Known(NamedTuple):
     """An array that the listener has seen, in the state in which it has: what it is, and whether it
     was made from the input."""
@@ -101,8 +106,8 @@ class Tracer:
             self._as_it_is(args[0])
         try:
             args_, kwargs_ = mapped((tuple(args), kwargs), is_array, found)
-        except ArgumentError as error:
-            raise ArgumentError(f"export: {operation.__name__}: {error}") from None
+        except Refused as error:
+            raise Refused(f"{operation.__name__}: {error}") from None
         if operation in COPIES:
             self._know(output, args_[0], from_input)
             return
@@ -113,8 +118,8 @@ class Tracer:
     def read(self, array: Array, by: str) -> None:
         known = self._known.get(id(array))
         if known is not None and known.from_input:
-            raise ArgumentError(
-                f"export: {by} reads a value that comes from the input, which a graph has not got"
+            raise Refused(
+                f"{by} reads a value that comes from the input, which a graph has not got"
                 " yet: a model that is to be exported computes with operations on tensors alone"
             )
 
@@ -124,7 +129,7 @@ class Tracer:
         if known is not None and version(array) == known.version:
             return known.value
         if known is not None and known.from_input:
-            raise ArgumentError(
+            raise Refused(
                 f"a tensor of shape {tuple(array.shape)} was changed in place, as a whole or in"
                 f" part, by {changed_by(array)}; a model that is to be exported makes a new one"
             )
@@ -179,13 +184,13 @@ def traced(call: Callable[[list[Tensor]], Any], inputs: list[Tensor], state: Sta
     """The trace of one call, of what leads to its outputs. It leaves the inputs as they are."""
     inputs = [tensor.detach().clone() for tensor in inputs]
     tracer = Tracer(inputs, state)
-    with no_grad(), listening(tracer):
-        returned = call(inputs)
-    outputs = _tensors_in(returned)
     try:
+        with no_grad(), listening(tracer):
+            returned = call(inputs)
+        outputs = _tensors_in(returned)
         values = [tracer.value_of(tensor.array) for tensor in outputs]
-    except ArgumentError as error:
-        raise ArgumentError(f"export: of what the model returns {error}") from None
+    except Refused as error:
+        raise ArgumentError(f"export: {error}") from None
     return Trace(_needed(tracer.steps, values), values, [t.shape for t in outputs])
 
 
