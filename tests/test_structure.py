@@ -22,7 +22,7 @@ LAYERS = [
     {"creation", "methods"},
     {"nn", "serialization", "cuda", "utils"},
     {"optim", "vision", "gradcheck"},
-    {"capture", "environment", "independence", "parallel", "processes", "__main__"},
+    {"capture", "environment", "independence", "onnx", "parallel", "processes", "__main__"},
 ]
 ANY_DEVICE = {"autograd", "elementwise", "storage", "tensor", "versions"}  # and operations
 
