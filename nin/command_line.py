@@ -8,7 +8,7 @@ import math
 import re
 import textwrap
 from collections.abc import Callable
-from dataclasses import Field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from .presets import PRESETS, Preset
 from .schema import ValueCheck
 
 STUCK = 3
+WIDTH = 78  # argparse's own lines are as long, on a terminal of 80 columns
 
 
 class Parser(console.Parser):
@@ -44,8 +45,8 @@ class Parser(console.Parser):
         super().__init__(
             prog=command(module),
             usage=f"{command(module)} {arguments}",
-            description=description,
-            epilog=f"{epilog}\n\n{text}".strip(),
+            description=_filled(description),
+            epilog=f"{_filled(epilog)}\n\n{text}".strip(),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -54,8 +55,13 @@ class Parser(console.Parser):
         self.add_argument(
             "--backend",
             choices=tuple(DEVICES),
-            help="array library (default: numpy)",
+            help="compute with numpy on the CPU or with cupy on a GPU (default: numpy)",
         )
+
+
+def _filled(text: str) -> str:
+    """The text in lines, which argparse leaves as they are where examples have theirs."""
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def add_own_network(parser: argparse.ArgumentParser) -> None:
@@ -118,12 +124,19 @@ def path(text: str) -> Path:
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """A flag for each setting of a preset; one that is not given is not in the namespace."""
-    group = parser.add_argument_group("settings, each by default the preset's")
+    group = parser.add_argument_group(
+        "settings",
+        _filled(
+            "The defaults are those of the preset quick; --preset NAME --print-config prints those"
+            " of another."
+        ),
+    )
     for setting in fields(Preset):
         if "check" not in setting.metadata:
             continue  # it is more than a flag can say
         flag, check = "--" + setting.name.replace("_", "-"), setting.metadata["check"]
-        text = f"{setting.metadata['help']} ({_defaults(setting)})".replace("%", "%%")
+        default = _shown(getattr(PRESETS["quick"], setting.name))
+        text = f"{setting.metadata['help']} (default: {default})".replace("%", "%%")
         common: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text}
         if setting.type == "bool":
             group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
@@ -133,17 +146,6 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
             group.add_argument(flag, type=argument(check), metavar="WHICH", **common)
         else:
             group.add_argument(flag, type=argument(check), metavar="N", **common)
-
-
-def _defaults(setting: Field[Any]) -> str:
-    """Each preset's value, or the one that all of them have."""
-    values = {name: getattr(preset, setting.name) for name, preset in PRESETS.items()}
-    shown = {name: _shown(value) for name, value in values.items()}
-    if len(set(shown.values())) == 1:
-        return f"default: {shown['quick']}"
-    if all(name == value for name, value in shown.items()):
-        return "default: the one of that name"
-    return "default: " + ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 def _shown(value: Any) -> str:

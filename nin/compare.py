@@ -32,8 +32,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("runs", type=path, nargs="+", metavar="RUN", help="directory of a training")
-    add("--json", action="store_true", help="print JSON (default: a table)")
-    add("--out", type=path, default=Path("compare.png"), help="picture (default: compare.png)")
+    add("--json", action="store_true", help="print JSON and no table")
+    text = "draw the curves into this file (default: compare.png)"
+    add("--out", type=path, default=Path("compare.png"), metavar="PICTURE", help=text)
     return parser
 
 

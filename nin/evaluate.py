@@ -47,12 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("run", type=path, metavar="RUN", help="directory of a training")
-    add("--json", action="store_true", help="print JSON (default: tables)")
+    add("--json", action="store_true", help="print JSON and no tables")
     add("--out", type=path, help="directory for the pictures (default: RUN)")
     which = parser.add_mutually_exclusive_group().add_argument
-    text = "the training images that the run held back (default: the test images)"
+    text = "measure on the training images that the run held back, not on the test images"
     which("--validation", action="store_true", help=text)
-    text = "first N test images (default: all)"
+    text = "measure on the first N test images (default: all)"
     which("--limit-test", type=argument(whole(1)), metavar="N", help=text)
     add("--data-dir", type=path, default="data", help="where Fashion-MNIST is (default: data)")
     command_line.add_own_network(parser)

@@ -30,12 +30,12 @@ def _parser() -> argparse.ArgumentParser:
         nin predict runs/RUN *.png --json | jq '.[].class'
         """,
         "Pictures are trimmed, made grey and 28 pixels high or wide, light on dark, as those that"
-        "\nthe network has learned from; what it saw is printed too.",
+        " the network has learned from; what it saw is printed too.",
     )
     add = parser.add_argument
     add("run", type=path, metavar="RUN", help="directory of a training")
     add("images", type=path, nargs="+", metavar="IMAGE", help="a PNG or JPEG file")
-    add("--json", action="store_true", help="print JSON, without the pictures (default: text)")
+    add("--json", action="store_true", help="print JSON, without the pictures")
     command_line.add_own_network(parser)
     parser.add_backend()
     return parser

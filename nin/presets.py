@@ -68,7 +68,9 @@ class Preset:
     limit_train: int = setting(0, "use the first N training images; 0 for all", whole(0))
     limit_test: int = setting(0, "use the first N test images; 0 for all", whole(0))
     validation: int = setting(
-        0, "evaluate on N training images held back, and not on the test set; 0 for none", whole(0)
+        0,
+        "hold N training images back and evaluate on them, not on the test set; 0 for none",
+        whole(0),
     )
     image_size: int = setting(28, "images are resized to this", whole(1, 512))
     mean: float = setting(0.0, "and normalised to (x - mean) / std", number(-LARGE, LARGE))
@@ -76,23 +78,29 @@ class Preset:
     flip: bool = setting(False, "mirror training images at random", truth)
     shift: int = setting(0, "shift training images by up to so many pixels", whole(0, 27))
     batch_size: int = setting(64, "images in a step", whole(1))
-    epochs: int = setting(10, "passes over the training images", whole(1))
-    seed: int = setting(0, "of all random choices", whole(0, 2**63 - 1))
+    epochs: int = setting(10, "go through the training images N times", whole(1))
+    seed: int = setting(0, "draw all random numbers from this seed", whole(0, 2**63 - 1))
     lr: float = setting(
         0.1, "learning rate, the largest if there is a schedule", number(above=0, most=LARGE)
     )
-    momentum: float = setting(0.0, "of SGD", number(0, 1))
-    nesterov: bool = setting(False, "Nesterov's momentum", truth)
-    weight_decay: float = setting(0.0, "of SGD", number(0, LARGE))
+    momentum: float = setting(0.0, "momentum of SGD", number(0, 1))
+    nesterov: bool = setting(False, "take Nesterov's momentum", truth)
+    weight_decay: float = setting(0.0, "weight decay of SGD", number(0, LARGE))
     centre_gradients: bool = setting(False, "take each filter's mean away from its gradient", truth)
-    max_norm: float = setting(0.0, "clip gradients to this norm; 0 for none", number(0, LARGE))
+    max_norm: float = setting(0.0, "clip all gradients to this norm; 0 for none", number(0, LARGE))
     lr_scheduler: str = setting("constant", "schedule of the learning rate", choice(*SCHEDULES))
-    pct_start: float = setting(0.1, "OneCycleLR: fraction of the steps that rise", number(0, 1))
-    milestones: tuple[float, ...] = setting(
-        (), "MultiStepLR: fractions of the training after which lr falls", numbers(above=0, most=1)
+    pct_start: float = setting(
+        0.1, "OneCycleLR: the fraction of the steps in which lr rises", number(0, 1)
     )
-    gamma: float = setting(0.1, "MultiStepLR: to this fraction", number(above=0, most=1))
-    micro_batch: int = setting(32, "images that each process of a CPU takes at a time", whole(1))
+    milestones: tuple[float, ...] = setting(
+        (),
+        "MultiStepLR: the fractions of the training after which lr falls",
+        numbers(above=0, most=1),
+    )
+    gamma: float = setting(
+        0.1, "MultiStepLR: what lr is multiplied by each time", number(above=0, most=1)
+    )
+    micro_batch: int = setting(32, "take N images at a time on each process of a CPU", whole(1))
 
     def __post_init__(self) -> None:
         for each in fields(self):

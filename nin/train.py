@@ -55,27 +55,31 @@ def _parser() -> argparse.ArgumentParser:
         "Results are printed on stdout, everything else on stderr.",
     )
     add = parser.add_argument
-    add("--preset", choices=PRESETS, help="network and settings (default: quick)")
-    add("--config", type=path, help="TOML file with settings to change (default: none)")
-    add("--print-config", action="store_true", help="print all settings and stop (default: train)")
-    add("--out", type=path, help="directory for results (default: runs/<preset>-<time>)")
-    add("--resume", type=path, metavar="RUN", help="go on with a run (default: begin one)")
-    add("--dry-run", action="store_true", help="one step, one test, no files (default: train)")
+    text = "take the network and the settings of this name (default: quick)"
+    add("--preset", choices=PRESETS, help=text)
+    add("--config", type=path, metavar="FILE", help="change settings as this TOML file says")
+    add("--print-config", action="store_true", help="print all settings as TOML and stop")
+    text = "put the results into this directory (default: runs/<preset>-<time>)"
+    add("--out", type=path, metavar="DIR", help=text)
+    text = "go on with this run, to its end or to that which --epochs sets"
+    add("--resume", type=path, metavar="RUN", help=text)
+    text = "take one step, test on one batch, write no files"
+    add("--dry-run", action="store_true", help=text)
     text = "where to look for Fashion-MNIST first (default: data)"
     add("--data-dir", type=path, default="data", help=text)
     _add_computation(parser)
     text = (
-        "if the training is stuck or diverges: say so and go on, stop, or start again with the next"
+        "if the training is stuck or diverges, say so and go on, stop, or start again with the next"
         " seed (default: warn)"
     )
     add("--on-stuck", choices=("warn", "stop", "reinit"), default="warn", help=text)
-    text = "a checkpoint every N minutes, beside that after each epoch (default: 10)"
+    text = "save a checkpoint every N minutes, and after each epoch (default: 10)"
     minutes = argument(number(above=0, most=MANY))
     add("--checkpoint-minutes", type=minutes, default=10.0, metavar="N", help=text)
-    text = "a line on stderr every N steps; 0 for none (default: 0)"
+    text = "print a line on stderr every N steps; 0 for none (default: 0)"
     add("--log-interval", type=argument(whole(0)), default=0, metavar="N", help=text)
-    add("--tensorboard", action="store_true", help="event files, too (default: none)")
-    add("--no-progress", action="store_true", help="no progress bar (default: one on a terminal)")
+    add("--tensorboard", action="store_true", help="write event files for TensorBoard, too")
+    add("--no-progress", action="store_true", help="show no progress bar on a terminal")
     command_line.add_settings(parser)
     return parser
 
@@ -84,15 +88,15 @@ def _add_computation(parser: command_line.Parser) -> None:
     """Where and how things are computed, which changes the last digits of a result at most."""
     add, threads = parser.add_argument, argument(SETUP["threads"])
     parser.add_backend()
-    text = "convolution algorithm; auto is winograd where that is faster (default: auto)"
+    text = "compute convolutions so; auto is winograd where that is faster (default: auto)"
     add("--conv", choices=SETUP["conv"].choices, help=text)
-    text = "processes on the CPU, or threads without fork (default: one for each core)"
-    add("--threads", type=threads, help=text)
-    text = "threads for the matrix products of each of those (default: 1)"
-    add("--blas-threads", type=threads, help=text)
-    text = "tensor cores on a GPU, 11 binary digits (default: float32)"
+    text = "use N processes of the CPU, or threads where there is no fork (default: one a core)"
+    add("--threads", type=threads, metavar="N", help=text)
+    text = "give each of those N threads for its matrix products (default: 1)"
+    add("--blas-threads", type=threads, metavar="N", help=text)
+    text = "on a GPU, multiply on the tensor cores, with 11 binary digits and not 24: faster"
     add("--tf32", action="store_true", help=text)
-    text = "on a GPU, launch each kernel by itself (default: graphs)"
+    text = "on a GPU, launch each kernel by itself and not each step as one CUDA graph"
     add("--no-graph", action="store_true", help=text)
 
 

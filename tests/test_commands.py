@@ -273,7 +273,9 @@ def test_the_package_tells_its_version(command):
 
 
 @pytest.mark.parametrize("module", [train, evaluate, predict, compare])
-def test_help_has_examples(module, command):
+def test_help_has_examples_and_fits_80_columns(module, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     status, out, _ = command(module, "--help")
     assert status == 0
     assert "examples:\n  python -m nin." in out
+    assert max(map(len, out.splitlines())) <= 80

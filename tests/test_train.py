@@ -257,12 +257,11 @@ def test_a_broken_file_is_an_error_and_not_a_reason_for_silhouettes(nowhere, cap
     assert "train-images-idx3-ubyte" in err
 
 
-def test_help_shows_every_default(capsys):
-    status, out, _ = command(capsys, "--help")
-    assert status == 0
-    entries = re.findall(r"^  --(?:.|\n(?=  [ -]))*?(?=\n  -|\n\n)", out, re.MULTILINE)
-    assert len(entries) > 30
-    assert [entry for entry in entries if "(default" not in " ".join(entry.split())] == []
+def test_help_shows_the_default_of_every_flag_that_has_one():
+    """One that is off if it is not given has none, and neither has one that nothing stands for."""
+    flags = [a for a in train._parser()._actions if a.default not in (None, False)]
+    without = [a.dest for a in flags if "(default: " not in a.help]
+    assert len(flags) > 20 and without == ["help"]
 
 
 @pytest.mark.cpu  # test_train_gpu.py ends one on a GPU

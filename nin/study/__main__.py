@@ -49,10 +49,13 @@ def _parser(name: str, study: Any) -> command_line.Parser:
         "--seed",
         type=argument(whole(0, 2**63 - 1)),
         default=0,
-        help="of all random choices (default: 0)",
+        help="draw all random numbers from this seed (default: 0)",
     )
     parser.add_argument(
-        "--out", type=path, help=f"directory for results (default: runs/{name}-<time>)"
+        "--out",
+        type=path,
+        metavar="DIR",
+        help=f"put the results into this directory (default: runs/{name}-<time>)",
     )
     return parser
 
