@@ -12,13 +12,13 @@ from typing import Any
 import threadpoolctl
 
 import minicnn
-from minicnn import backends
+from minicnn import backends, nn
 from minicnn.arguments import ArgumentError
 from minicnn.parallel import available_cores
 
 from . import command_line, config, fine_tuning, length, own_network
 from . import data as datasets
-from .checkpoint import CheckpointError, State
+from .checkpoint import MOST, MOST_TEXT, CheckpointError, State
 from .command_line import DEVICES, Failure, UsageError
 from .data import Data
 from .kind import Kind
@@ -29,14 +29,17 @@ from .saving import Saver
 
 def settings(args: argparse.Namespace) -> Preset:
     """The preset, changed by --config and then by flags; or those of a run that goes on."""
+    given = {each.name: getattr(args, each.name) for each in fields(Preset) if each.name in args}
     if args.resume:
         _refuse_settings(args)
-    preset = read_preset(args.resume) if args.resume else PRESETS[args.preset or "quick"]
+        if "network" in given:
+            given["network"] = own_network.absolute(given["network"])
+        return replace(read_preset(args.resume), **given)
     try:
+        preset = PRESETS[args.preset or "quick"]
         if args.config is not None:
             preset = config.read(args.config, preset)
-        given = [each.name for each in fields(Preset) if each.name in args]
-        return preset.with_settings({name: getattr(args, name) for name in given}, Path())
+        return preset.with_settings(given, Path())
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -89,6 +92,7 @@ def _tried(preset: Preset, kind: Kind) -> tuple[str, dict[str, Any]]:
         sha256 = own_network.digest(preset.network) if preset.own_network else ""
         model = preset.network_for(kind)
         preset.try_network(kind, model)
+        _refuse_size(model, preset)
         flag = "--init-from"
         beginning = fine_tuning.begin(model, preset)
         flag = "--freeze"
@@ -96,6 +100,17 @@ def _tried(preset: Preset, kind: Kind) -> tuple[str, dict[str, Any]]:
     except ArgumentError as error:
         raise UsageError(f"{flag}: {error}") from None
     return sha256, beginning
+
+
+def _refuse_size(model: nn.Module, preset: Preset) -> None:
+    """Raise ArgumentError for a network that no checkpoint could hold."""
+    weights = sum(value.array.nbytes for value in model.state_dict().values())
+    size = weights * (2 if preset.momentum else 1)
+    if size > MOST - MOST_TEXT:
+        raise ArgumentError(
+            f"the network {preset.name} takes {size / 2**30:.1f} GiB, its momentum included, and a"
+            f" checkpoint holds less than {MOST / 2**30:.0f}"
+        )
 
 
 def _network_found_again(run: Run, state: State | None, named: str | None) -> None:
@@ -143,7 +158,10 @@ def _refuse_settings(args: argparse.Namespace) -> None:
     fixed = ["preset", "config", "out", "dry_run", "backend", "conv", "threads", "blas_threads"]
     given = [name for name in (*fixed, "tf32", "no_graph") if getattr(args, name)]
     given += [each.name for each in fields(Preset) if each.name in args]
-    for name in [name for name in given if name not in ("epochs", "network")]:
+    possible = ["epochs"]
+    if own_network.names_one(getattr(args, "network", "")):
+        possible.append("network")  # where its code is now
+    for name in [name for name in given if name not in possible]:
         flag = "--" + name.replace("_", "-")
         raise UsageError(f"--resume goes on with the run's own settings, without {flag}")
 

@@ -13,6 +13,7 @@ import numpy as np
 from minicnn.vision.image_dataset import ImageDataset
 from nin import curves
 from nin import data as datasets
+from nin.fine_tuning import NOTHING
 from nin.kind import CLOTHES
 
 ENVIRONMENT = {  # of a run on clothes
@@ -27,6 +28,8 @@ ENVIRONMENT = {  # of a run on clothes
     "training_images": 40,
     "test_images": 16,
     "kind": CLOTHES.as_json(),
+    "network_sha256": "",
+    "beginning": NOTHING,
     "minicnn": "0.1",
 }
 

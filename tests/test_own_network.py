@@ -11,6 +11,7 @@ import pytest
 from minicnn import nn
 from minicnn.processes import AVAILABLE
 from nin import evaluate, own_network, predict, train
+from nin.checkpoint import MOST_TEXT
 from nin.executors import executor_for
 from nin.networks import named_layers
 from nin.presets import Preset
@@ -274,6 +275,13 @@ def test_a_file_that_has_moved_is_named_anew(run, on_noise, nets, tmp_path):
     assert on_noise(evaluate, run)[0] == 0
 
 
+def test_a_run_does_not_get_another_network(run, on_noise, nets):
+    for name in ("quick", f"{nets}:Branches:no"):
+        status, out, err = on_noise(train, "--resume", run, "--network", name)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert "--network" in err
+
+
 @pytest.fixture
 def stranger(run, tmp_path):
     """Code that must not be run: a run's network as somebody else has sent it."""
@@ -352,6 +360,13 @@ def test_a_run_says_whether_its_network_is_on_processes_or_on_threads(nets):
         executor = executor_for(model, Preset(), threads=2)
         executor.close()
         assert executor.how.startswith(f"2 {workers}, ")
+
+
+def test_a_network_that_no_checkpoint_could_hold_is_refused(on_noise, nets, tmp_path, monkeypatch):
+    monkeypatch.setattr("nin.begin.MOST", MOST_TEXT + 1000)
+    status, out, err = on_noise(train, *FLAGS, *network(nets), "--out", tmp_path / "run")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "--network: the network small takes 0.0 GiB, its momentum included" in err
 
 
 def test_an_unused_layer_and_one_that_is_used_twice_do_no_harm(on_noise, written, tmp_path):
