@@ -7,23 +7,39 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from . import context, creation, cuda, methods, nn, onnx, optim, utils
+from . import accelerator, backends, context, creation, cuda, methods, nn, onnx, optim, utils
 from .creation import *  # noqa: F403
 from .device import device, get_default_device, set_default_device
-from .dtype import bool_, double, float32, float64, int32, int64, long, uint8
+from .dtype import bool_ as bool
+from .dtype import float32, float64, int32, int64, uint8
+from .dtype import float32 as float
+from .dtype import float64 as double
+from .dtype import int32 as int
+from .dtype import int64 as long
 from .environment import show_config
 from .grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from .grad_mode import no_grad as inference_mode
 from .gradcheck import gradcheck
 from .methods import *  # noqa: F403
 from .nn.functional import log_softmax, relu, softmax
 from .random import Generator, manual_seed
 from .serialization import load, save
-from .tensor import Tensor
+from .tensor import Size, Tensor
 
-__all__ = ["Generator", "Tensor", "context", "cuda", "nn", "onnx", "optim", "utils"]
-__all__ += ["bool_", "double", "float32", "float64", "int32", "int64", "long", "uint8"]
+__all__ = ["Generator", "Size", "Tensor", "accelerator", "backends", "context", "cuda", "nn"]
+__all__ += ["bool", "double", "float", "float32", "float64", "int", "int32", "int64", "long"]
 __all__ += ["device", "get_default_device", "load", "manual_seed", "save", "set_default_device"]
 __all__ += ["enable_grad", "gradcheck", "is_grad_enabled", "no_grad", "set_grad_enabled"]
-__all__ += ["log_softmax", "relu", "show_config", "softmax"]
+__all__ += [
+    "inference_mode",
+    "log_softmax",
+    "onnx",
+    "optim",
+    "relu",
+    "show_config",
+    "softmax",
+    "uint8",
+    "utils",
+]
 __all__ += creation.__all__
 __all__ += methods.__all__

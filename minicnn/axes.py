@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, TypeVar
 
 from .arguments import whole
 from .autograd import Variable
+
+Dim = int | tuple[int, ...] | list[int] | None
+Function = TypeVar("Function", bound=Callable[..., Any])
+NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
+
+
+def numpy_names(function: Function) -> Function:
+    """Let a function's `dim` and `keepdim` have NumPy's names too, as in PyTorch."""
+
+    @wraps(function)
+    def call(*args: Any, **named: Any) -> Any:
+        for theirs in NUMPY_NAMES.keys() & named.keys():
+            if NUMPY_NAMES[theirs] in named:
+                raise TypeError(f"{function.__name__}: {theirs} is {NUMPY_NAMES[theirs]}; give one")
+            named[NUMPY_NAMES[theirs]] = named.pop(theirs)
+        return function(*args, **named)
+
+    return call  # type: ignore[return-value]
+
+
+def by_size(function: Function) -> Function:
+    """Let the sizes of `function(*size, …)` be given by name too, `size=(2, 3)`."""
+
+    @wraps(function)
+    def call(*sizes: Any, **named: Any) -> Any:
+        if "size" in named:
+            if sizes:
+                raise TypeError(f"{function.__name__}: size is given twice")
+            sizes = (named.pop("size"),)
+        return function(*sizes, **named)
+
+    return call  # type: ignore[return-value]
 
 
 def axis_of(name: str, x: Variable, dim: Any, new: bool = False) -> int:

@@ -12,15 +12,30 @@ import numpy as np
 from . import backends, random
 from .arguments import ArgumentError, ArgumentTypeError, number, real, whole
 from .autograd import common_backend
-from .axes import axis_of, sizes_of
+from .axes import axis_of, by_size, numpy_names, sizes_of
 from .device import DeviceLike, as_device
-from .dtype import DType, as_dtype, dtype_of_number, fitting, float32, float64, int64, result_type
+from .dtype import (
+    TYPE_NAMES,
+    DType,
+    as_dtype,
+    bool_,
+    dtype_of_number,
+    fitting,
+    float32,
+    float64,
+    int32,
+    int64,
+    result_type,
+    uint8,
+)
 from .operations import shape
 from .random import Generator
-from .tensor import Tensor, tensor_argument
+from .tensor import Size, Tensor, tensor_argument
 
-__all__ = ["arange", "cat", "from_numpy", "full", "ones", "ones_like", "rand", "randint", "randn"]
-__all__ += ["randperm", "stack", "tensor", "zeros", "zeros_like"]
+__all__ = ["arange", "as_tensor", "cat", "empty", "empty_like", "eye", "from_numpy", "full"]
+__all__ += ["full_like", "linspace", "normal", "ones", "ones_like", "rand", "rand_like", "randint"]
+__all__ += ["BoolTensor", "ByteTensor", "DoubleTensor", "FloatTensor", "IntTensor", "LongTensor"]
+__all__ += ["randn", "randn_like", "randperm", "stack", "tensor", "zeros", "zeros_like"]
 
 
 def _backend(device: DeviceLike) -> Any:
@@ -108,6 +123,15 @@ def from_numpy(array: Any) -> Tensor:
     return Tensor(array)
 
 
+def as_tensor(data: Any, dtype: DType = None, device: DeviceLike = None) -> Tensor:
+    """A Tensor or a NumPy array in its own memory if type and device are right, else a new one."""
+    if isinstance(data, np.ndarray):
+        data = from_numpy(data)
+    if not isinstance(data, Tensor):
+        return tensor(data, dtype=dtype, device=device)
+    return data.to(dtype=dtype, device=device)
+
+
 def full(
     size: Sequence[int],
     fill_value: float,
@@ -124,20 +148,49 @@ def full(
     return Tensor(_backend(device).xp.full(size, value, dtype), requires_grad)
 
 
+@by_size
 def zeros(
     *size: Any, dtype: DType = float32, device: DeviceLike = None, requires_grad: bool = False
 ) -> Tensor:
-    """A tensor of this size, all zeros."""
-    dtype = _dtype("zeros", dtype)
-    return Tensor(_backend(device).xp.zeros(sizes_of("zeros", size, 0), dtype), requires_grad)
+    """A tensor of this size, all zeros. Like all sizes, it may be given by name, `size=(2, 3)`."""
+    return _filled("zeros", size, dtype, device, requires_grad)
 
 
+@by_size
 def ones(
     *size: Any, dtype: DType = float32, device: DeviceLike = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of this size, all ones."""
-    dtype = _dtype("ones", dtype)
-    return Tensor(_backend(device).xp.ones(sizes_of("ones", size, 0), dtype), requires_grad)
+    return _filled("ones", size, dtype, device, requires_grad)
+
+
+@by_size
+def empty(
+    *size: Any, dtype: DType = float32, device: DeviceLike = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor of this size, whatever its elements are."""
+    return _filled("empty", size, dtype, device, requires_grad)
+
+
+def _filled(
+    name: str, size: tuple[Any, ...], dtype: DType, device: DeviceLike, requires_grad: bool
+) -> Tensor:
+    make = getattr(_backend(device).xp, name)
+    return Tensor(make(sizes_of(name, size, 0), _dtype(name, dtype)), requires_grad)
+
+
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: DType = float32,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A matrix of n rows and m columns, or n, of ones on the diagonal and zeros elsewhere."""
+    rows = whole("eye", "n", n, 0)
+    columns = rows if m is None else whole("eye", "m", m, 0)
+    return Tensor(_backend(device).xp.eye(rows, columns, dtype=_dtype("eye", dtype)), requires_grad)
 
 
 def zeros_like(
@@ -152,6 +205,70 @@ def ones_like(
 ) -> Tensor:
     """Ones of a tensor's shape, and of its dtype and on its device unless others are given."""
     return _like("ones_like", input, dtype, device, requires_grad, 1)
+
+
+def empty_like(
+    input: Tensor, *, dtype: DType = None, device: DeviceLike = None, requires_grad: bool = False
+) -> Tensor:
+    """A new tensor of a tensor's shape, whatever its elements are."""
+    return _like("empty_like", input, dtype, device, requires_grad, 0)
+
+
+def full_like(
+    input: Tensor,
+    fill_value: float,
+    *,
+    dtype: DType = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A new tensor of a tensor's shape with every element fill_value."""
+    tensor_argument("full_like", "input", input)
+    kind = input.dtype if dtype is None else as_dtype("full_like", dtype)
+    value: Any = fitting("full_like", number(fill_value), kind)
+    return _like("full_like", input, dtype, device, requires_grad, value)
+
+
+def rand_like(
+    input: Tensor,
+    *,
+    generator: Generator | None = None,
+    dtype: DType = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A new tensor of a tensor's shape, uniform on [0, 1)."""
+    return _drawn_like(rand, input, generator, dtype, device, requires_grad)
+
+
+def randn_like(
+    input: Tensor,
+    *,
+    generator: Generator | None = None,
+    dtype: DType = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A new tensor of a tensor's shape, normally distributed with mean 0 and variance 1."""
+    return _drawn_like(randn, input, generator, dtype, device, requires_grad)
+
+
+def _drawn_like(
+    draw: Callable[..., Tensor],
+    input: Tensor,
+    generator: Generator | None,
+    dtype: DType,
+    device: DeviceLike,
+    requires_grad: bool,
+) -> Tensor:
+    tensor_argument(f"{draw.__name__}_like", "input", input)
+    return draw(
+        *input.shape,
+        generator=generator,
+        dtype=input.dtype if dtype is None else dtype,
+        device=input.device if device is None else device,
+        requires_grad=requires_grad,
+    )
 
 
 def _like(
@@ -200,6 +317,51 @@ def arange(
     return Tensor(array, requires_grad)
 
 
+def linspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    *,
+    dtype: DType = float32,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """`steps` numbers from start to end, both included, as far from one another."""
+    first, last = real("linspace", "start", start), real("linspace", "end", end)
+    count, dtype = whole("linspace", "steps", steps, 0), _dtype("linspace", dtype)
+    numbers = np.linspace(first, last, count).astype(dtype)
+    return Tensor(_backend(device).from_host(numbers), requires_grad)
+
+
+def normal(
+    mean: Any,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: DType = float32,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Normally distributed numbers with this mean and standard deviation.
+
+    Of numbers with a `size`, or of tensors, of whose shape the result then is.
+    """
+    given = [x for x in (mean, std) if isinstance(x, Tensor)]
+    if given:
+        drawn = randn_like(
+            given[0] if len(given) == 1 else given[0] + given[1], generator=generator
+        )
+        return drawn * std + mean
+    if size is None:
+        raise ArgumentTypeError("normal: size must be given where mean and std are numbers")
+    place: Any = {"dtype": dtype, "device": device}
+    drawn = randn(size, generator=generator, **place)
+    drawn = drawn * real("normal", "std", std, least=0) + real("normal", "mean", mean)
+    return drawn.requires_grad_(requires_grad)
+
+
+@by_size
 def rand(
     *size: Any,
     generator: Generator | None = None,
@@ -213,6 +375,7 @@ def rand(
     return Tensor(_backend(device).uniform(key, size, dtype), requires_grad)
 
 
+@by_size
 def randn(
     *size: Any,
     generator: Generator | None = None,
@@ -234,22 +397,24 @@ def _random_dtype(name: str, dtype: DType) -> DType:
 
 def randint(
     low: int,
-    high: Any,
+    high: Any = None,
     size: Any = None,
     *,
     generator: Generator | None = None,
+    dtype: DType = int64,
     device: DeviceLike = None,
 ) -> Tensor:
-    """An int64 tensor of this size, uniform on low … high-1; `randint(high, size)` is from 0 on."""
-    if size is None:
-        low, high, size = 0, low, high
+    """A tensor of this size, uniform on low … high-1; `randint(high, size)` is from 0 on."""
+    if size is None or high is None:
+        low, high, size = 0, low, size or high
     if not isinstance(size, (tuple, list)):
         raise ArgumentTypeError(f"randint: size must be a tuple or a list, got {size!r}")
     low, high = whole("randint", "low", low, -(2**63)), whole("randint", "high", high)
     if not low < high <= 2**63:
         raise ArgumentError(f"randint: there is no whole number from {low} on and below {high}")
     drawn = low, high, sizes_of("randint", (size,), 0)
-    return _drawn("randint", random.integers, drawn, generator, device)
+    dtype = as_dtype("randint", dtype)
+    return _drawn("randint", random.integers, drawn, generator, device).to(dtype)
 
 
 def randperm(n: int, *, generator: Generator | None = None, device: DeviceLike = None) -> Tensor:
@@ -280,6 +445,7 @@ def _tensors(name: str, tensors: Iterable[Tensor]) -> list[Tensor]:
     return found
 
 
+@numpy_names
 def cat(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
     """Tensors one after another along an axis they have.
 
@@ -296,17 +462,44 @@ def cat(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
     axis = axis_of("cat", kept[0], dim)
     rest = {(*t.shape[:axis], *t.shape[axis + 1 :]) if t.ndim == ndim else None for t in kept}
     if len(rest) > 1:
-        shapes = ", ".join(str(t.shape) for t in found)
+        shapes = ", ".join(str(t.array.shape) for t in found)
         raise ArgumentError(f"cat: shapes {shapes} do not fit along dim {dim}")
     return shape.concatenate(*(t.to(dtype) for t in kept), axis=axis)
 
 
+@numpy_names
 def stack(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape along a new axis."""
     found = _tensors("stack", tensors)
     axis = axis_of("stack", found[0], dim, new=True)
     for t in found:
         if t.shape != found[0].shape:
-            raise ArgumentError(f"stack: shapes {found[0].shape} and {t.shape} differ")
+            raise ArgumentError(f"stack: shapes {found[0].array.shape} and {t.array.shape} differ")
     dtype = result_type(*(t.array for t in found))
     return shape.concatenate(*(t.to(dtype).unsqueeze(axis) for t in found), axis=axis)
+
+
+class TensorType:
+    """`FloatTensor` and its like, PyTorch's older way to make tensors of a type.
+
+    `FloatTensor([1, 2])` has these numbers, `FloatTensor(2, 3)` this size, and
+    `x.type(FloatTensor)` is x in that type.
+    """
+
+    def __init__(self, dtype: DType) -> None:
+        self.dtype = dtype
+
+    def __call__(self, *data: Any) -> Tensor:
+        sizes = all(isinstance(n, int) for n in data)
+        if not sizes and len(data) > 1:
+            raise ArgumentTypeError(f"{self}: expected numbers in one list, or sizes")
+        if sizes or isinstance(data[0], Size):
+            return empty(*data or (0,), dtype=self.dtype)
+        return tensor(data[0]).to(self.dtype)
+
+    def __repr__(self) -> str:
+        return TYPE_NAMES[self.dtype]
+
+
+BoolTensor, ByteTensor, IntTensor = TensorType(bool_), TensorType(uint8), TensorType(int32)
+LongTensor, FloatTensor, DoubleTensor = TensorType(int64), TensorType(float32), TensorType(float64)

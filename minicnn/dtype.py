@@ -17,9 +17,18 @@ import numpy as np
 bool_ = np.dtype("bool")
 uint8 = np.dtype("uint8")
 int32 = np.dtype("int32")
-int64 = long = np.dtype("int64")
+int64 = np.dtype("int64")
 float32 = np.dtype("float32")
-float64 = double = np.dtype("float64")
+float64 = np.dtype("float64")
+
+TYPE_NAMES = {  # PyTorch's older names for them
+    bool_: "BoolTensor",
+    uint8: "ByteTensor",
+    int32: "IntTensor",
+    int64: "LongTensor",
+    float32: "FloatTensor",
+    float64: "DoubleTensor",
+}
 
 DType = Any  # a numpy.dtype, which CuPy's arrays have too
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from .arguments import ArgumentError, ArgumentTypeError, number, type_name
 from .autograd import Variable, common_backend
+from .backends import backend_of
 from .dtype import DType, float32, is_floating, kind, result_type, wrapped
 from .operations import arithmetic
 
@@ -90,6 +91,32 @@ divide = partial(binary, arithmetic.divide, to_floating=True)
 def subtract(x: Any, y: Any) -> Any:
     not_bool("-", x if isinstance(x, Variable) else y)
     return binary(arithmetic.subtract, x, y)
+
+
+def extreme(name: str, x: Any, y: Any) -> Any:
+    """`maximum` or `minimum` of two tensors, elementwise."""
+    for each in (x, y):
+        if not isinstance(each, Variable):
+            raise TypeError(f"{name}: expected two Tensors, got {type_name(each)}")
+    return binary(getattr(arithmetic, name), x, y)
+
+
+def select(condition: Variable, x: Any, y: Any) -> Any:
+    """x where the condition is not 0, y elsewhere, brought to their common type."""
+    operands, dtype = [operand("where", v) for v in (x, y)], common_type(x, y)
+    like = condition.array
+    x, y = [
+        converted(v, dtype)
+        if isinstance(v, Variable)
+        else condition.from_operation(backend_of(like).xp.asarray(v, dtype), None)
+        for v in operands
+    ]
+    common_backend("where", condition, x, y)
+    try:
+        return arithmetic.where(x, y, like.astype("bool"))
+    except ValueError:
+        shapes = f"{like.shape}, {x.array.shape} and {y.array.shape}"
+        raise ArgumentError(f"where: shapes {shapes} do not fit") from None
 
 
 def power(x: Any, y: Any) -> Any:

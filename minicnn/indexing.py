@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import ArgumentTypeError
+from .arguments import ArgumentError, ArgumentTypeError
 from .autograd import Variable, note_reading
+from .axes import axis_of
 from .backends import Array, backend_of, host, is_array, refuse_capture
 
 
@@ -83,8 +84,8 @@ def _is_number(part: Any) -> bool:
 def _part(part: Any) -> Any:
     if isinstance(part, Variable):
         part = part.array
-    elif isinstance(part, list):
-        part = _listed(part)
+    elif isinstance(part, (list, range)):
+        part = _listed(list(part))
     elif isinstance(part, Integral) and not isinstance(part, bool):
         return int(part)
     if not is_array(part):
@@ -106,3 +107,21 @@ def _listed(part: list[Any]) -> Array:
         raise ArgumentTypeError("an index must not be a nested list; use a tuple or a tensor")
     numbers = [_item(each.array) if isinstance(each, Variable) else each for each in part]
     return np.asarray(numbers, None if numbers else "int64")
+
+
+def along(name: str, x: Variable, dim: Any, index: Variable) -> tuple[Any, ...]:
+    """The index of the elements at `index` along one axis, and at their own places along others.
+
+    Raises ArgumentError for an index that has not x's axes, or is longer along others.
+    """
+    axis, place = axis_of(name, x, dim), index.array
+    fits = zip(place.shape, x.array.shape, strict=False)
+    if place.ndim != x.array.ndim or any(n > m for i, (n, m) in enumerate(fits) if i != axis):
+        raise ArgumentError(f"{name}: index {place.shape} does not fit {x.array.shape}")
+    if place.dtype.kind not in "iu":
+        raise ArgumentTypeError(f"{name}: index must hold whole numbers, got {place.dtype}")
+    xp = backend_of(place).xp
+    places = [
+        xp.arange(n).reshape(-1, *[1] * (place.ndim - i - 1)) for i, n in enumerate(place.shape)
+    ]
+    return (*places[:axis], place, *places[axis + 1 :])

@@ -31,7 +31,7 @@ from .dtype import is_floating
 from .grad_mode import is_grad_enabled, no_grad, set_grad_enabled
 from .independence import refuse_coupled, settings
 from .nn import functional
-from .nn.layers import CrossEntropyLoss
+from .nn.losses import CrossEntropyLoss
 from .nn.module import Module
 from .operations.winograd import FixedFilters
 from .tensor import Tensor

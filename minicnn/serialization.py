@@ -12,48 +12,143 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as parse
 
 from . import atomic, files
+from .arguments import type_name
 from .backends import Array
 from .device import device as Device
 from .tensor import Tensor
 
 SHA256 = "sha256"  # the checksum's name among the metadata
+STRUCTURE = "structure"  # the name of what `save` was given, if no mapping from names to Tensors
 KINDS = {"b": "BOOL", "u": "U", "i": "I", "f": "F"}
 
 
 def save(
-    tensors: Mapping[str, Tensor],
-    path: str | os.PathLike[str],
-    metadata: Mapping[str, str] | None = None,
+    obj: Any, f: str | os.PathLike[str] | BinaryIO, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write tensors by name, such as `model.state_dict()`, to a file, with texts by name beside.
 
-    The file appears whole or not at all (see minicnn/atomic.py), and the same tensors give the same
-    file. Raises TypeError for anything but a mapping from names to Tensors, and OSError.
+    `obj` may be a tensor, too, or a dict, list or tuple of tensors, numbers, texts, None and
+    further ones: what they are made of goes into the texts, and `load` gives it back. The file
+    appears whole or not at all (see minicnn/atomic.py), and the same tensors give the same file;
+    `f` may be a file that is open for writing bytes. Raises TypeError for anything else, and
+    OSError.
     """
-    atomic.write(path, pack(tensors, metadata))
+    tensors, texts = obj, dict(metadata or {})
+    if not isinstance(obj, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in obj.items()
+    ):
+        tensors = {}
+        texts[STRUCTURE] = json.dumps(_described("", obj, tensors))
+    content = pack(tensors, texts)
+    if isinstance(f, (str, os.PathLike)):
+        atomic.write(f, content)
+    else:
+        f.write(content)
 
 
-def load(path: str | os.PathLike[str], map_location: Any = None) -> OrderedDict[str, Tensor]:
-    """The tensors that `save` wrote, by name, on the device `map_location` (the CPU unless given).
+def load(
+    f: str | os.PathLike[str] | BinaryIO,
+    map_location: Any = None,
+    pickle_module: None = None,
+    *,
+    weights_only: bool | None = None,
+) -> Any:
+    """What `save` wrote, with its tensors on the device `map_location` (the CPU unless given).
 
-    Files of other programs, which have no checksum, are read too. Raises RuntimeError, naming the
-    file, if it is not a whole safetensors file, or another than was written.
+    Of tensors by name, an OrderedDict. Files of other programs, which have no checksum, are read
+    too. No file can hold code, whatever `weights_only` is. Raises RuntimeError, naming the file, if
+    it is not a whole safetensors file, or another than was written.
     """
-    with files.open_regular(path) as file:
-        content = file.read()
-    try:
-        tensors, _ = unpack(content)
-    except ValueError as error:
-        raise RuntimeError(f"load: {os.fspath(path)} {error}") from None
+    if isinstance(f, (str, os.PathLike)):
+        with files.open_regular(f) as file:
+            content = file.read()
+    else:
+        content = f.read()
+    if pickle_module is not None:
+        raise NotImplementedError("load: pickle_module is not supported: nothing is pickled")
+    if not isinstance(map_location, (str, Device, type(None))):
+        got = type_name(map_location)
+        raise TypeError(f"load: map_location must be a device such as 'cpu', got {got}")
     device = Device("cpu" if map_location is None else map_location)
-    return OrderedDict((name, tensor.to(device)) for name, tensor in sorted(tensors.items()))
+    try:
+        found, texts = unpack(content)
+    except ValueError as error:
+        raise RuntimeError(f"load: {_named(f)} {error}") from None
+    tensors = OrderedDict((name, tensor.to(device)) for name, tensor in sorted(found.items()))
+    if STRUCTURE not in texts:
+        return tensors
+    try:
+        return _made(json.loads(texts[STRUCTURE]), tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"has a structure that can't be read: {error!r}"
+        raise RuntimeError(f"load: {_named(f)} {what}") from None
+
+
+def _named(f: Any) -> str:
+    return os.fspath(f) if isinstance(f, (str, os.PathLike)) else "the file"
+
+
+# --- what is no mapping from names to tensors ----------------------------------------------------
+
+# The kinds of what holds others, by the name that a structure has for them.
+KINDS_OF_HOLDERS: dict[str, Any] = {"list": list, "tuple": tuple, "dict": dict}
+KINDS_OF_HOLDERS["OrderedDict"] = OrderedDict
+
+
+def _described(path: str, thing: Any, tensors: dict[str, Tensor]) -> Any:
+    """A structure in JSON's terms, its tensors put among `tensors` under their paths.
+
+    Numbers, texts and None are themselves. All else is one of {"tensor": name}, with whether it
+    requires grad, and {"list": […]}, {"dict": [[key, value], …]} and so on.
+    """
+    if isinstance(thing, np.generic):
+        thing = thing.item()
+    if thing is None or type(thing) in (bool, int, float, str):
+        return thing
+    if isinstance(thing, Tensor):
+        name = path or "tensor"
+        while name in tensors:  # as of 1 and "1"
+            name += "'"
+        tensors[name] = thing
+        return {"tensor": name, "requires_grad": thing.requires_grad}
+    kind = next((n for n, k in reversed(KINDS_OF_HOLDERS.items()) if isinstance(thing, k)), None)
+    if kind is None:
+        where = f" at {path}" if path else ""
+        raise TypeError(
+            f"save: a {type_name(thing)}{where} can't be saved, as a file holds tensors, numbers"
+            " and texts, and no code; of a model, save its state_dict()"
+        )
+    pairs = list(thing.items()) if isinstance(thing, dict) else list(enumerate(thing))
+    inside = [
+        [_described("", key, {}), _described(f"{path}.{key}" if path else str(key), value, tensors)]
+        for key, value in pairs
+    ]
+    return {kind: inside if isinstance(thing, dict) else [value for _, value in inside]}
+
+
+def _made(described: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """What `_described` was given."""
+    if isinstance(described, list):
+        raise ValueError("a list that does not say what it is")
+    if not isinstance(described, dict):
+        return described
+    if "tensor" in described:
+        found = tensors[described["tensor"]]
+        return found.requires_grad_() if described["requires_grad"] else found
+    ((kind, inside),) = described.items()
+    if kind in ("list", "tuple"):
+        return KINDS_OF_HOLDERS[kind](_made(value, tensors) for value in inside)
+    return KINDS_OF_HOLDERS[kind]((_made(key, {}), _made(value, tensors)) for key, value in inside)
+
+
+# --- the format ----------------------------------------------------------------------------------
 
 
 def pack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
@@ -100,6 +195,11 @@ def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     Raises ValueError, which says what is wrong in words that follow a file's name.
     """
+    if content[:4] == b"PK\x03\x04":
+        raise ValueError(
+            "is a file of torch.save's, which may hold code: load it there, and write it with"
+            " safetensors.torch.save_file"
+        )
     try:
         arrays = parse(content)
     except SafetensorError as error:

@@ -6,7 +6,7 @@ PyTorch has a view of them there may be a copy here, and what is written into th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
@@ -22,6 +22,16 @@ from .indexing import steps
 from .operations import arithmetic
 from .versions import changed_in_place, owner
 
+IS_COPY = (
+    "this tensor is a copy, since images and filters are channels-last in memory, so that the one"
+    " it was made from would stay as it is; write into that"
+)
+IS_SHARED = (
+    "this tensor shares its memory with the one it was made from, since images and filters are"
+    " channels-last there; in PyTorch it is a copy: write into a .clone() of it"
+)
+MEMORY = ("grad_home", "_stand_in", "_apart")  # what a variable knows of its own memory
+
 
 class Stored(Variable):
     """A variable that knows what its memory has to do with that of others.
@@ -29,19 +39,63 @@ class Stored(Variable):
     Changing it in place is for values without history: parameters under `no_grad`, counters.
     """
 
-    _permuted = False  # whether the program exchanged the axes
-    _copy_of: ref[Array] | None = None  # the memory that this is a copy of, and no view
+    _stand_in: Array | None = None  # see `_seen`
+    _apart: tuple[ref[Array], str] | None = None  # see `_refusal`
+
+    # --- views -----------------------------------------------------------------------------------
+
+    def _seen(self) -> Array | None:
+        """An array that lies in memory as a program written for PyTorch believes this one to lie.
+
+        None where that is as it does. Its bytes are never looked at, and take no memory.
+        """
+        if self._stand_in is None and self._channels_last():
+            return host.xp.empty(self.array.shape, "int8")
+        return self._stand_in
 
     def _channels_last(self) -> bool:
         """Whether this is in the engine's order, so that to a program it lies row by row."""
-        if self._permuted or self.array.ndim != 4:
+        if self.array.ndim != 4:
             return False
         return bool(self.array.transpose(0, 2, 3, 1).flags.c_contiguous)
 
-    def _note_copy_of(self, source: Stored) -> None:
+    def _seen_in(self, same: Any) -> Any:
+        """`same`, another variable of this one's array, seen as this one is."""
+        same._stand_in, same._apart = self._stand_in, self._apart
+        return same
+
+    def _derived(self, result: Any, way: Callable[[Array], Array]) -> Any:
+        """`result`, which may be a view of this variable, seen as `way` shows what this one is.
+
+        Where PyTorch would share memory and this doesn't, or the other way round, it can't be
+        written into.
+        """
+        shared, seen = owner(result.array) is owner(self.array), self._seen()
+        if shared:
+            result._apart = self._apart
+        if seen is None:
+            return result
+        shown = way(seen)
+        if owner(shown) is owner(seen):
+            result._stand_in = shown if shared else None
+            if not shared:
+                result._apart = ref(owner(self.array)), IS_COPY
+        elif shared:
+            result._apart = ref(owner(self.array)), IS_SHARED
+        return result
+
+    def _refuse_writing_if_copy_of(self, source: Stored) -> None:
         memory = owner(source.array)
         if owner(self.array) is not memory:
-            self._copy_of = ref(memory)
+            self._apart = ref(memory), IS_COPY
+
+    def _refusal(self) -> str | None:
+        """Why this can't be written into, if so: a program would write into something else.
+
+        That is so as long as anybody has that memory.
+        """
+        apart = self._apart
+        return None if apart is None or apart[0]() is None else apart[1]
 
     # --- changes in place ------------------------------------------------------------------------
 
@@ -53,11 +107,8 @@ class Stored(Variable):
                 f"{name}: a tensor that takes part in a gradient can't be changed in place; write"
                 " x = x + y for x += y, or use no_grad() if no gradient is meant"
             )
-        if self._copy_of is not None and self._copy_of() is not None:
-            raise RuntimeError(
-                f"{name}: this tensor is a copy, since images and filters are channels-last in"
-                " memory, so that the one it was made from would stay as it is; write into that"
-            )
+        if why := self._refusal():
+            raise RuntimeError(f"{name}: {why}")
         changed_in_place(self.array, name)
         try:
             with backend_of(self.array).quiet():
@@ -120,7 +171,7 @@ class Stored(Variable):
                 f"a tensor with a history ({self.node}) can't be copied or pickled together with"
                 " it; use .detach()"
             )
-        return {k: v for k, v in vars(self).items() if k not in ("grad_home", "_copy_of")}
+        return {k: v for k, v in vars(self).items() if k not in MEMORY}
 
     def __getstate__(self) -> dict[str, Any]:
         """What pickle takes, which writes rows: arrays along memory, and the way back."""

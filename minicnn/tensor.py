@@ -5,31 +5,50 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
+from weakref import ref
 
-from . import autograd, backends, elementwise
-from .arguments import ArgumentError, ArgumentTypeError, type_name
-from .autograd import Node, Variable
-from .axes import axes_of, axis_of, sizes_of
+from . import autograd, backends, elementwise, random
+from .arguments import ArgumentError, ArgumentTypeError, number, real, type_name
+from .autograd import Node, Variable, broadcasts
+from .axes import axis_of, sizes_of
 from .backends import Array, as_array, backend_of
 from .device import device as Device
-from .dtype import DType, as_dtype, bool_, fitting, float32, float64, int64, is_floating, uint8
+from .dtype import (
+    TYPE_NAMES,
+    DType,
+    as_dtype,
+    bool_,
+    fitting,
+    float32,
+    float64,
+    int32,
+    int64,
+    is_floating,
+    result_type,
+)
 from .elementwise import compare, converted, floating, not_bool, operand
 from .grad_mode import is_grad_enabled, no_grad
-from .indexing import steps
+from .indexing import along, steps
 from .operations import arithmetic, matrix, shape
-from .storage import Stored
-from .versions import alone
+from .random import Generator
+from .reductions import Reductions
+from .versions import alone, owner
 
-Dim = int | tuple[int, ...] | list[int] | None
 Binary = Callable[["Tensor", Any], "Tensor"]
 
 
-class MaxResult(NamedTuple):
-    """What `max` along an axis returns, under PyTorch's names."""
+class Size(tuple[int, ...]):
+    """A shape: a tuple that prints as PyTorch's."""
 
-    values: Tensor
-    indices: Tensor
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """The number of elements of a tensor of this shape."""
+        return prod(self)
+
+    def __repr__(self) -> str:
+        return f"torch.Size({list(self)})"
 
 
 def tensor_argument(name: str, argument: str, value: Any) -> Tensor:
@@ -39,7 +58,9 @@ def tensor_argument(name: str, argument: str, value: Any) -> Tensor:
     return value
 
 
-def _operators(symbol: str, compute: elementwise.Operator) -> tuple[Binary, Binary, Binary]:
+def _operators(
+    name: str, symbol: str, compute: elementwise.Operator
+) -> tuple[Binary, Binary, Binary]:
     """The methods of an operator, `x + y`, `y + x` where y is no Tensor, and `x += y`."""
 
     def forward(self: Tensor, other: Any) -> Tensor:
@@ -56,6 +77,7 @@ def _operators(symbol: str, compute: elementwise.Operator) -> tuple[Binary, Bina
     forward.__doc__ = f"self {symbol} other, elementwise."
     reflected.__doc__ = f"other {symbol} self, elementwise."
     in_place.__doc__ = f"self {symbol}= other, elementwise, for a tensor without history."
+    forward.__name__, in_place.__name__ = name, f"{name}_"
     return forward, reflected, in_place
 
 
@@ -65,15 +87,16 @@ def _comparison(symbol: str, function: elementwise.Operator) -> Binary:
     def method(self: Tensor, other: Any) -> Tensor:
         return compare(function, self, other)
 
-    method.__doc__ = f"self {symbol} other, elementwise: bools."
+    method.__name__, method.__doc__ = function.__name__, f"self {symbol} other, elementwise: bools."
     return method
 
 
-class Tensor(Stored):
+class Tensor(Reductions):
     """An array, whether its gradient is wanted, that gradient, and the operation that made it.
 
-    `Tensor(array)` takes an array of a backend as it is, without a copy; `minicnn.tensor` makes one
-    from numbers and lists. Methods have the names, arguments and results of `torch.Tensor`'s.
+    `Tensor(array)` takes an array of a backend as it is, without a copy, and `Tensor([1, 2])` makes
+    float32 of numbers in lists; `minicnn.tensor` finds out the type. Methods have the names,
+    arguments and results of `torch.Tensor`'s.
     """
 
     # NumPy leaves `array * tensor` to Tensor, which refuses it by name.
@@ -81,7 +104,7 @@ class Tensor(Stored):
 
     def __init__(self, array: Array, requires_grad: bool = False) -> None:
         # Arithmetic on arrays without axes gives NumPy scalars: make them arrays again.
-        self.array = as_array(array)
+        self.array = as_array(_numbers(array) if isinstance(array, (list, tuple)) else array)
         if requires_grad:
             self.requires_grad_()
 
@@ -94,8 +117,8 @@ class Tensor(Stored):
     # --- what it is ------------------------------------------------------------------------------
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.array.shape)
+    def shape(self) -> Size:
+        return Size(self.array.shape)
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the length of one axis."""
@@ -109,7 +132,14 @@ class Tensor(Stored):
         return self.ndim
 
     def numel(self) -> int:
+        """How many elements there are."""
         return int(self.array.size)
+
+    def nelement(self) -> int:
+        return self.numel()
+
+    def is_floating_point(self) -> bool:
+        return is_floating(self.dtype)
 
     @property
     def dtype(self) -> DType:
@@ -152,7 +182,9 @@ class Tensor(Stored):
     def item(self) -> Any:
         """The value of a tensor with one element, as a Python number."""
         if self.numel() != 1:
-            raise ArgumentError(f"item(): a tensor of shape {self.shape} is not a single number")
+            raise ArgumentError(
+                f"item(): a tensor of shape {self.array.shape} is not a single number"
+            )
         self._about_to_read("item()")
         return self.array.item()
 
@@ -169,13 +201,18 @@ class Tensor(Stored):
             backends.refuse_capture(f"{name} of a tensor on the GPU")
 
     def numpy(self) -> Array:
-        """The values as a NumPy array that shares this tensor's memory."""
+        """The values as a NumPy array in this tensor's memory, read-only where that is a copy of
+        what PyTorch would have shared."""
         if self.requires_grad:
             raise RuntimeError("numpy(): this tensor requires grad; use .detach().numpy()")
         if self.device.type != "cpu":
             raise TypeError("numpy(): this tensor is on a GPU; use .cpu().numpy()")
         autograd.note_reading(self.array, "numpy()")
-        return self.array
+        if self._refusal() is None:
+            return self.array
+        array = self.array.view()
+        array.flags.writeable = False  # for the reason that `_refusal` gives
+        return array
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return backends.host.xp.array(self.numpy(), dtype=dtype, copy=copy)
@@ -188,7 +225,7 @@ class Tensor(Stored):
 
     def __index__(self) -> int:
         if is_floating(self.dtype) or self.numel() != 1:
-            what = f"a {self.dtype} tensor of shape {self.shape}"
+            what = f"a {self.dtype} tensor of shape {self.array.shape}"
             raise ArgumentTypeError(f"{what} can't be an index; only one whole number can")
         return int(self.item())
 
@@ -233,8 +270,8 @@ class Tensor(Stored):
             raise TypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")
         if value is not None and (value.shape, value.dtype) != (self.shape, self.dtype):
             raise RuntimeError(
-                f"grad: expected shape {self.shape} and {self.dtype}, got {value.shape} and"
-                f" {value.dtype}"
+                f"grad: expected shape {self.array.shape} and {self.dtype}, got"
+                f" {value.array.shape} and {value.dtype}"
             )
         self.grad_array = None if value is None else value.array
 
@@ -261,8 +298,8 @@ class Tensor(Stored):
         if gradient is None:
             if self.numel() != 1:
                 raise RuntimeError(
-                    f"backward(): a tensor of shape {self.shape} needs a gradient argument; only"
-                    " a single number has one by itself"
+                    f"backward(): a tensor of shape {self.array.shape} needs a gradient argument;"
+                    " only a single number has one by itself"
                 )
             return backend_of(self.array).xp.ones_like(self.array)
         if not isinstance(gradient, Tensor):
@@ -270,16 +307,15 @@ class Tensor(Stored):
             raise TypeError(f"backward(): gradient must be a Tensor or None, got {got}")
         if gradient.shape != self.shape:
             raise RuntimeError(
-                f"backward(): gradient of shape {gradient.shape} for a tensor of {self.shape}"
+                f"backward(): gradient of shape {gradient.array.shape} for a tensor of"
+                f" {self.array.shape}"
             )
         autograd.common_backend("backward", self, gradient)
         return gradient.array.astype(self.dtype, copy=False)
 
     def detach(self) -> Tensor:
         """The same values in the same memory, without history."""
-        same = Tensor(self.array)
-        same._permuted, same._copy_of = self._permuted, self._copy_of
-        return same
+        return self._seen_in(Tensor(self.array))
 
     @property
     def data(self) -> Tensor:
@@ -322,17 +358,21 @@ class Tensor(Stored):
     def cpu(self) -> Tensor:
         return self.to("cpu")
 
-    def cuda(self) -> Tensor:
-        return self.to("cuda")
+    def cuda(self, device: Any = "cuda", non_blocking: bool = False) -> Tensor:
+        return self.to(device)
 
-    def float(self) -> Tensor:
-        return self.to(float32)
+    def type(self, dtype: Any = None) -> Any:
+        """This tensor in another type, a dtype or `FloatTensor` and its like; or its type's name.
 
-    def double(self) -> Tensor:
-        return self.to(float64)
-
-    def long(self) -> Tensor:
-        return self.to(int64)
+        The name, "torch.FloatTensor", is PyTorch's.
+        """
+        if dtype is None:
+            place = "" if self.device.type == "cpu" else f"{self.device.type}."
+            return f"torch.{place}{TYPE_NAMES[self.dtype]}"
+        by_name = {f"torch.{name}": known for known, name in TYPE_NAMES.items()}
+        if isinstance(dtype, str):
+            dtype = by_name.get(dtype, dtype)
+        return self.to(dtype=as_dtype("type", getattr(dtype, "dtype", dtype)))
 
     def clone(self) -> Tensor:
         """A copy in memory of its own; gradients pass through."""
@@ -343,18 +383,19 @@ class Tensor(Stored):
 
         The copy keeps its memory order, since the engine reads any.
         """
-        return self if self.array.flags.c_contiguous or self._channels_last() else self.clone()
+        seen = self._seen()
+        return self if (self.array if seen is None else seen).flags.c_contiguous else self.clone()
 
     # --- operators -------------------------------------------------------------------------------
 
-    __add__, __radd__, __iadd__ = _operators("+", elementwise.add)
-    __sub__, __rsub__, __isub__ = _operators("-", elementwise.subtract)
-    __mul__, __rmul__, __imul__ = _operators("*", elementwise.multiply)
-    __truediv__, __rtruediv__, __itruediv__ = _operators("/", elementwise.divide)
-    __pow__, __rpow__, __ipow__ = _operators("**", elementwise.power)
-    __and__, __rand__, __iand__ = _operators("&", elementwise.bitwise_and)
-    __or__, __ror__, __ior__ = _operators("|", elementwise.bitwise_or)
-    __xor__, __rxor__, __ixor__ = _operators("^", elementwise.bitwise_xor)
+    __add__, __radd__, __iadd__ = _operators("add", "+", elementwise.add)
+    __sub__, __rsub__, __isub__ = _operators("sub", "-", elementwise.subtract)
+    __mul__, __rmul__, __imul__ = _operators("mul", "*", elementwise.multiply)
+    __truediv__, __rtruediv__, __itruediv__ = _operators("div", "/", elementwise.divide)
+    __pow__, __rpow__, __ipow__ = _operators("pow", "**", elementwise.power)
+    __and__, __rand__, __iand__ = _operators("and", "&", elementwise.bitwise_and)
+    __or__, __ror__, __ior__ = _operators("or", "|", elementwise.bitwise_or)
+    __xor__, __rxor__, __ixor__ = _operators("xor", "^", elementwise.bitwise_xor)
 
     __eq__ = _comparison("==", operator.eq)  # type: ignore[assignment]
     __ne__ = _comparison("!=", operator.ne)  # type: ignore[assignment]
@@ -366,12 +407,34 @@ class Tensor(Stored):
     def __hash__(self) -> int:
         return id(self)
 
-    def eq(self, other: Any) -> Tensor:
-        """self == other, elementwise: bools."""
-        return self == other
+    eq, ne, lt, le, gt, ge = __eq__, __ne__, __lt__, __le__, __gt__, __ge__
+
+    def add(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        """self + alpha·other, elementwise."""
+        return self + _times(alpha, other)
+
+    def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        """self += alpha·other."""
+        return self.__iadd__(_times(alpha, other))
+
+    def sub(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        """self - alpha·other, elementwise."""
+        return self - _times(alpha, other)
+
+    def sub_(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        """self -= alpha·other."""
+        return self.__isub__(_times(alpha, other))
+
+    mul, mul_ = __mul__, __imul__
+    div, div_ = __truediv__, __itruediv__
+    pow, pow_ = __pow__, __ipow__
 
     def __neg__(self) -> Tensor:
         return arithmetic.negative(not_bool("-", self))
+
+    def neg(self) -> Tensor:
+        """-self."""
+        return -self
 
     def __invert__(self) -> Tensor:
         if is_floating(self.dtype):
@@ -385,7 +448,7 @@ class Tensor(Stored):
         tensor_argument("@", "other", other)
         inner = other.shape[-2] if other.ndim > 1 else other.shape[0] if other.ndim else None
         if not self.ndim or inner != self.shape[-1]:
-            raise ArgumentError(f"@: shapes {self.shape} and {other.shape} do not fit")
+            raise ArgumentError(f"@: shapes {self.array.shape} and {other.array.shape} do not fit")
         if self.dtype != other.dtype:
             raise ArgumentError(f"@: {self.dtype} and {other.dtype}; .to(dtype) converts one")
         return elementwise.binary(matrix.matmul, self, other)
@@ -425,15 +488,87 @@ class Tensor(Stored):
             return self._assign("relu_", self.relu(), self)
         result = arithmetic.relu(not_bool("relu_", self), own)
         self.array, self.node, self.needs_grad = result.array, result.node, result.needs_grad
-        self._copy_of = None
+        self._stand_in = self._apart = None
         return self
 
     def sigmoid(self) -> Tensor:
         """1 / (1 + exp(-x)) of each element x."""
         return arithmetic.sigmoid(floating(self))
 
+    def sin(self) -> Tensor:
+        """The sine of each element, in radians."""
+        return arithmetic.sin(floating(self))
+
+    def cos(self) -> Tensor:
+        """The cosine of each element, in radians."""
+        return arithmetic.cos(floating(self))
+
+    def tanh(self) -> Tensor:
+        """The hyperbolic tangent of each element."""
+        return arithmetic.tanh(floating(self))
+
+    def square(self) -> Tensor:
+        """The square of each element."""
+        return self**2
+
+    def round(self) -> Tensor:
+        """The whole number next to each element, of two the even one. The derivative is 0."""
+        return arithmetic.stepwise(self, "round")
+
+    def sign(self) -> Tensor:
+        """-1, 0 or 1 as each element is. The derivative is 0."""
+        return arithmetic.stepwise(not_bool("sign", self), "sign")
+
+    def clamp(self, min: Any = None, max: Any = None) -> Tensor:
+        """Each element, or the number it is below (`min`) or above (`max`)."""
+        if min is None and max is None:
+            raise ArgumentError("clamp: min or max must be given")
+        numbers = [None if n is None else number(n) for n in (min, max)]
+        dtype = result_type(self.array, *[n for n in numbers if n is not None])
+        return arithmetic.clamp(converted(not_bool("clamp", self), dtype), *numbers)
+
+    def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
+        """Become the result of `clamp`, in place."""
+        with no_grad():
+            result = self.clamp(min, max)
+        return self._assign("clamp_", result, self)
+
+    def maximum(self, other: Tensor) -> Tensor:
+        """The larger of two elements. Equal ones share the gradient."""
+        return elementwise.extreme("maximum", self, other)
+
+    def minimum(self, other: Tensor) -> Tensor:
+        """The smaller of two elements. Equal ones share the gradient."""
+        return elementwise.extreme("minimum", self, other)
+
     def matmul(self, other: Tensor) -> Tensor:
         """The product of matrices, vectors and stacks of matrices, `self @ other`."""
+        return self @ other
+
+    def dot(self, other: Tensor) -> Tensor:
+        """The sum of the products of two vectors' elements."""
+        return self._product("dot", other, 1, 1)
+
+    def mv(self, vec: Tensor) -> Tensor:
+        """A matrix times a vector."""
+        return self._product("mv", vec, 2, 1)
+
+    def mm(self, mat2: Tensor) -> Tensor:
+        """The product of two matrices."""
+        return self._product("mm", mat2, 2, 2)
+
+    def bmm(self, mat2: Tensor) -> Tensor:
+        """The products of two stacks of as many matrices."""
+        product = self._product("bmm", mat2, 3, 3)
+        if len(self) != len(mat2):
+            raise ArgumentError(f"bmm: {len(self)} and {len(mat2)} matrices")
+        return product
+
+    def _product(self, name: str, other: Tensor, *axes: int) -> Tensor:
+        tensor_argument(name, "the other one", other)
+        if (self.ndim, other.ndim) != axes:
+            shapes = f"{self.array.shape} and {other.array.shape}"
+            raise ArgumentError(f"{name}: expected {axes[0]} and {axes[1]} axes, got {shapes}")
         return self @ other
 
     # --- values in -------------------------------------------------------------------------------
@@ -451,62 +586,47 @@ class Tensor(Stored):
             array[...] = value
         return self
 
-    def copy_(self, other: Tensor) -> Tensor:
+    def normal_(
+        self, mean: float = 0, std: float = 1, *, generator: Generator | None = None
+    ) -> Tensor:
+        """Normally distributed numbers with this mean and standard deviation."""
+        mean, std = real("normal_", "mean", mean), real("normal_", "std", std, least=0)
+        key = self._key("normal_", generator)
+        drawn = random.normal(key, self.array.shape, self.dtype)
+        drawn = Tensor(backend_of(self.array).from_host(drawn))
+        return self._assign("normal_", drawn * std + mean, self)
+
+    def uniform_(
+        self, a: float = 0, b: float = 1, /, *, generator: Generator | None = None
+    ) -> Tensor:
+        """Numbers uniform on [a, b)."""
+        most = float(backends.host.xp.finfo(self.dtype).max) if is_floating(self.dtype) else None
+        a = real("uniform_", "a", a, least=most and -most)
+        b = real("uniform_", "b", b, least=a, most=most)
+        width = real("uniform_", "b - a", b - a, most=most)
+        key = self._key("uniform_", generator)
+        drawn = Tensor(backend_of(self.array).uniform(key, self.array.shape, self.dtype))
+        return self._assign("uniform_", drawn * width + a, self)
+
+    def _key(self, name: str, generator: Generator | None) -> Any:
+        """The key of a draw that will fill this tensor. What is refused has used up none."""
+        if not is_floating(self.dtype):
+            raise NotImplementedError(f"{name}: expected a floating-point tensor, got {self.dtype}")
+        return random.next_key(name, generator)
+
+    def scatter_(self, dim: int, index: Tensor, value: Any = None, *, src: Any = None) -> Tensor:
+        """self[index[i, j, …], j, …] = value[i, j, …] for dim 0, and so for other axes.
+
+        The value is a number, or a tensor (`src`) of the shape of `index`.
+        """
+        at = along("scatter_", self, dim, tensor_argument("scatter_", "index", index))
+        self[at] = src if value is None else value
+        return self
+
+    def copy_(self, other: Tensor, non_blocking: bool = False) -> Tensor:
         """The values of another tensor, broadcast to this one's shape."""
         tensor_argument("copy_", "other", other)
         return self._assign("copy_", other.detach().to(self.device), other)
-
-    # --- reductions ------------------------------------------------------------------------------
-
-    def sum(self, dim: Dim = None, keepdim: bool = False, *, dtype: DType = None) -> Tensor:
-        """The sum over all axes or over `dim`. Sums of bools and whole numbers are int64."""
-        x = self.to(dtype) if dtype is not None else self
-        if not is_floating(x.dtype):
-            x = x.to(int64)
-        return shape.sum(x, axes_of("sum", self, dim), keepdim)
-
-    def mean(self, dim: Dim = None, keepdim: bool = False, *, dtype: DType = None) -> Tensor:
-        """The mean over all axes or over `dim`."""
-        x = self.to(dtype) if dtype is not None else self
-        if not is_floating(x.dtype):
-            raise RuntimeError(f"mean(): a {x.dtype} tensor has no mean; use .float().mean()")
-        return shape.mean(x, axes_of("mean", self, dim), keepdim)
-
-    def max(self, dim: int | Tensor | None = None, keepdim: bool = False) -> Any:
-        """The largest element; along `dim`, (values, indices), the first of equal maxima."""
-        if isinstance(dim, Tensor):
-            raise TypeError("max(): of two tensors is not supported; dim must be an int")
-        if dim is None:
-            if keepdim:
-                raise TypeError("max(): keepdim needs a dim")
-            if not self.numel():
-                raise RuntimeError(f"max(): shape {self.shape} has no elements")
-            return shape.maximum_of_all(self)
-        indices = self.argmax(dim, keepdim=True)
-        if not self.ndim:
-            return MaxResult(shape.maximum_of_all(self), indices)
-        values = shape.take_along(self, indices.array, axis_of("max", self, dim))
-        if keepdim:
-            return MaxResult(values, indices)
-        return MaxResult(values.squeeze(dim), indices.squeeze(dim))
-
-    def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
-        """Where the largest element stands, int64; the first of equal ones."""
-        axis = None if dim is None else axis_of("argmax", self, dim)
-        if not (self.numel() if axis is None or not self.ndim else self.shape[axis]):
-            raise IndexError(f"argmax(): shape {self.shape} has no elements along dim {dim}")
-        return shape.argmax(self, axis if self.ndim else None, keepdim)
-
-    def all(self) -> Tensor:
-        """Whether no element is 0: a bool, or of uint8 a uint8, as in PyTorch."""
-        return self._truth(shape.all_of(self))
-
-    def any(self) -> Tensor:
-        """Whether an element is not 0: a bool, or of uint8 a uint8, as in PyTorch."""
-        return self._truth(shape.any_of(self))
-
-    def _truth(self, value: Tensor) -> Tensor:
-        return value.to(uint8) if self.dtype == uint8 else value
 
     # --- shape -----------------------------------------------------------------------------------
 
@@ -518,10 +638,8 @@ class Tensor(Stored):
         try:
             result: Tensor = shape.reshape(self, target)
         except ValueError:
-            raise ArgumentError(f"reshape: {self.shape} does not fit into {target}") from None
-        if self._channels_last():
-            result._note_copy_of(self)
-        return result
+            raise ArgumentError(f"reshape: {self.array.shape} does not fit into {target}") from None
+        return self._derived(result, lambda seen: seen.reshape(result.array.shape))
 
     def view(self, *sizes: Any) -> Tensor:
         """`reshape`: PyTorch's condition on the memory order does not apply here.
@@ -529,8 +647,34 @@ class Tensor(Stored):
         Where it is a copy, and so no view, it can't be written into.
         """
         result = self.reshape(*sizes)
-        result._note_copy_of(self)
+        result._refuse_writing_if_copy_of(self)
         return result
+
+    def view_as(self, other: Tensor) -> Tensor:
+        """`view` with another tensor's shape."""
+        return self.view(tensor_argument("view_as", "other", other).shape)
+
+    def reshape_as(self, other: Tensor) -> Tensor:
+        """`reshape` to another tensor's shape."""
+        return self.reshape(tensor_argument("reshape_as", "other", other).shape)
+
+    def expand(self, *sizes: Any) -> Tensor:
+        """The elements along axes of length 1 repeated, to these sizes; -1 leaves one as it is.
+
+        The result can't be written into, as places share their memory.
+        """
+        asked, own = sizes_of("expand", sizes, -1), self.array.shape
+        padded = (*[-1] * (len(asked) - len(own)), *own)
+        target = tuple([n if m == -1 else m for m, n in zip(asked, padded, strict=False)])
+        if -1 in target or not broadcasts(own, target):
+            raise ArgumentError(f"expand: {own} does not go into {asked}")
+        result: Tensor = shape.broadcast_to(self, target)
+        result._apart = ref(owner(result.array)), "places of an expanded tensor share their memory"
+        return result
+
+    def expand_as(self, other: Tensor) -> Tensor:
+        """`expand` to another tensor's shape."""
+        return self.expand(tensor_argument("expand_as", "other", other).shape)
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         """The axes from start_dim to end_dim, both included, as one."""
@@ -557,10 +701,9 @@ class Tensor(Stored):
         dims = sizes_of("permute", dims)
         order = tuple([axis_of("permute", self, d) for d in dims])
         if sorted(order) != list(range(self.ndim)):
-            raise RuntimeError(f"permute: {dims} is no order of the axes of {self.shape}")
+            raise RuntimeError(f"permute: {dims} is no order of the axes of {self.array.shape}")
         result: Tensor = shape.permute(self, order)
-        result._permuted = order != tuple(range(self.ndim))
-        return result
+        return self._derived(result, lambda seen: seen.transpose(order))
 
     def transpose(self, dim0: int, dim1: int) -> Tensor:
         """Two axes exchanged."""
@@ -573,7 +716,7 @@ class Tensor(Stored):
     def t(self) -> Tensor:
         """A matrix transposed; a vector as it is."""
         if self.ndim > 2:
-            raise ArgumentError(f"t(): expected at most 2 axes, got shape {self.shape}")
+            raise ArgumentError(f"t(): expected at most 2 axes, got shape {self.array.shape}")
         return self.T
 
     @property
@@ -583,8 +726,19 @@ class Tensor(Stored):
     def __getitem__(self, index: Any) -> Tensor:
         result = self
         for step in steps(self.array, index):
-            result = shape.getitem(result, step)
+            whole, result = result, shape.getitem(result, step)
+            if owner(result.array) is owner(whole.array):  # and the step one of slices and numbers
+                whole._derived(result, operator.itemgetter(step))
         return result
+
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        """The elements at places `index`, whole numbers (K,), along an axis."""
+        tensor_argument("index_select", "index", index)
+        return self[(slice(None),) * axis_of("index_select", self, dim) + (index,)]
+
+    def gather(self, dim: int, index: Tensor) -> Tensor:
+        """result[i, j, …] = self[index[i, j, …], j, …] for dim 0, and so for other axes."""
+        return self[along("gather", self, dim, tensor_argument("gather", "index", index))]
 
     def __contains__(self, value: Any) -> bool:
         return bool((self == value).any())
@@ -592,3 +746,31 @@ class Tensor(Stored):
     def __reversed__(self) -> Tensor:
         """The elements along the first axis, last one first."""
         return self[::-1] if self.ndim else self
+
+    # --- to types whose names are Python's: last, as annotations above mean Python's -------------
+
+    def float(self) -> Tensor:
+        return self.to(float32)
+
+    def double(self) -> Tensor:
+        return self.to(float64)
+
+    def long(self) -> Tensor:
+        return self.to(int64)
+
+    def int(self) -> Tensor:
+        return self.to(int32)
+
+    def bool(self) -> Tensor:
+        return self.to(bool_)
+
+
+def _numbers(lists: Any) -> Array:
+    try:
+        return backends.host.xp.array(lists, "float32")
+    except (ValueError, TypeError) as error:
+        raise ArgumentTypeError(f"Tensor: expected numbers in lists: {error}") from None
+
+
+def _times(alpha: Any, other: Any) -> Any:
+    return other if isinstance(alpha, int) and alpha == 1 else other * alpha

@@ -149,6 +149,29 @@ for _name, (_call, _low) in BINARY.items():
         return Example([array(draw, s, low) for s in draw(broadcastable())], call)
 
 
+NAMED = {
+    "add": lambda L, call, x, y: call(x, y, alpha=3),
+    "sub": lambda L, call, x, y: call(x, y, alpha=-0.5),
+    "mul": None,
+    "div": None,
+    "pow": None,
+    "maximum": None,
+    "minimum": None,
+}
+for _name, _spelled in NAMED.items():
+
+    @row(_name, f"minicnn.{_name}")
+    def _named_binary(draw, name=_name, spelled=_spelled):
+        low = 0.5 if name in ("div", "pow") else None
+        arrays = [array(draw, s, low) for s in draw(broadcastable())]
+        how = spelled or (lambda L, call, x, y: call(x, y))
+        calls = [
+            lambda L, x, y: how(L, lambda x, *a, **o: getattr(x, name)(*a, **o), x, y),
+            lambda L, x, y: how(L, getattr(L.top, name), x, y),
+        ]
+        return Example(arrays, draw(st.sampled_from(calls)))
+
+
 REFLECTED = {
     "__radd__": lambda number: lambda L, x: number + x,
     "__rsub__": lambda number: lambda L, x: number - x,
@@ -181,6 +204,13 @@ for _names, _low in {
     ("sqrt", "minicnn.sqrt"): 0.5,
     ("relu", "functional.relu", "minicnn.relu"): None,
     ("sigmoid", "functional.sigmoid", "minicnn.sigmoid"): None,
+    ("tanh", "functional.tanh", "minicnn.tanh"): None,
+    ("sin", "minicnn.sin"): None,
+    ("cos", "minicnn.cos"): None,
+    ("square", "minicnn.square"): None,
+    ("neg", "minicnn.neg"): None,
+    ("round", "minicnn.round"): None,
+    ("sign", "minicnn.sign"): None,
 }.items():
 
     @row(*_names)
@@ -200,6 +230,11 @@ UNARY = {
     ("nn.ReLU",): (lambda L, x: L.nn.ReLU(inplace=False)(x), None),
     ("relu_",): (lambda L, x: replaced(x * 2), None),
     ("nn.Sigmoid",): (lambda L, x: L.nn.Sigmoid()(x), None),
+    ("nn.Tanh",): (lambda L, x: L.nn.Tanh()(x), None),
+    ("nn.LeakyReLU",): (lambda L, x: L.nn.LeakyReLU(0.2)(x), None),
+    ("functional.leaky_relu",): (lambda L, x: L.F.leaky_relu(x, -0.5), None),
+    ("nn.Identity",): (lambda L, x: L.nn.Identity(3, b=4)(x) * 2, None),
+    ("type",): (lambda L, x: x.type(L.top.FloatTensor) * 0 + x.type(x.dtype) * x, None),
     ("clone", "contiguous"): (lambda L, x: x.clone() * x.contiguous(), None),
     ("to", "double", "cpu"): (lambda L, x: x.double().cpu().to(x) * x, None),
     ("float",): (lambda L, x: x.float() * 0 + x, None),
@@ -246,6 +281,44 @@ def _matmul(draw):
     return Example([array(draw, left), array(draw, right)], draw(st.sampled_from(calls)))
 
 
+PRODUCTS = {"mm": ("nk", "km"), "bmm": ("bnk", "bkm"), "mv": ("nk", "k"), "dot": ("k", "k")}
+for _name, _shapes in PRODUCTS.items():
+
+    @row(_name, f"minicnn.{_name}")
+    def _product(draw, name=_name, letters=_shapes):
+        length = {
+            "n": draw(st.integers(0, 3)),
+            "k": draw(sizes),
+            "m": draw(sizes),
+            "b": draw(sizes),
+        }
+        arrays = [array(draw, tuple(length[letter] for letter in shape)) for shape in letters]
+        calls = [
+            lambda L, x, y: getattr(x, name)(y),
+            lambda L, x, y: getattr(L.top, name)(x, y),
+        ]
+        return Example(arrays, draw(st.sampled_from(calls)))
+
+
+@row("clamp", "minicnn.clamp")
+def _clamp(draw):
+    least, most = draw(st.sampled_from([(-0.5, 1), (None, 0.25), (0, None), (1, -1)]))
+    calls = [lambda L, x: x.clamp(least, most), lambda L, x: L.top.clamp(x, min=least, max=most)]
+    return Example([array(draw, draw(shapes()))], draw(st.sampled_from(calls)))
+
+
+@row("minicnn.where")
+def _where(draw):
+    left, right = draw(broadcastable())
+    number = draw(st.booleans())
+
+    def call(L, x, y):
+        condition = (x.detach() + y.detach()) > 0
+        return L.top.where(condition, x, 2.5) + y if number else L.top.where(condition, x, y)
+
+    return Example([array(draw, left), array(draw, right)], call)
+
+
 # --- reductions and shapes -----------------------------------------------------------------------
 
 
@@ -281,6 +354,77 @@ def _max(draw):
     return Example([array(draw, shape)], lambda L, x: L.top.max(x, dim, keepdim=keep)[0])
 
 
+@row("min", "minicnn.min")
+def _min(draw):
+    shape = draw(shapes(least=1))
+    dim, keep = draw(st.integers(-len(shape), len(shape) - 1)), draw(st.booleans())
+    calls = [
+        lambda L, x: x.min(),
+        lambda L, x: L.top.min(x, axis=dim, keepdims=keep)[0],
+        lambda L, x: L.top.min(x, x * 0) + x.max(other=x + 1),
+    ]
+    return Example([array(draw, shape)], draw(st.sampled_from(calls)))
+
+
+@row("var", "std", "norm", "minicnn.var", "minicnn.std", "minicnn.norm")
+def _spread(draw):
+    shape = (draw(st.integers(2, 4)), draw(st.integers(2, 4)), *draw(shapes(most=1)))
+    name, top = draw(st.sampled_from(["var", "std", "norm"])), draw(st.booleans())
+    options = {"dim": axes(draw, len(shape)), "keepdim": draw(st.booleans())}
+    if name == "norm":
+        options["p"] = draw(st.sampled_from([1, 2, "fro"]))
+        if options["p"] == 1 and options["dim"] is None:
+            options["keepdim"] = False
+    else:
+        options["correction"] = draw(st.sampled_from([0, 1]))
+
+    def call(L, x):
+        return getattr(L.top, name)(x, **options) if top else getattr(x, name)(**options)
+
+    return Example([array(draw, shape)], call)
+
+
+@row("cumsum", "minicnn.cumsum")
+def _cumsum(draw):
+    shape = draw(shapes())
+    dim = draw(st.integers(-len(shape), max(len(shape) - 1, 0))) if shape else 0
+    calls = [lambda L, x: x.cumsum(dim), lambda L, x: L.top.cumsum(x, axis=dim)]
+    return Example([array(draw, shape)], draw(st.sampled_from(calls)))
+
+
+@row("view_as", "reshape_as", "expand", "expand_as")
+def _to_another_shape(draw):
+    shape = draw(shapes(least=1))
+    wide = (draw(sizes), *(n if n > 1 else draw(sizes) for n in shape))
+    target = draw(st.permutations(shape))
+    calls = [
+        lambda L, x: x.reshape_as(L.top.ones(*target)) * 2,
+        lambda L, x: (x * 1).view_as(x.detach()) * 2,
+        lambda L, x: x.expand(*wide) * 2,
+        lambda L, x: x.expand(-1, *[-1] * (len(shape) - 1)) * 2,
+        lambda L, x: x.expand_as(L.top.ones(wide)) * 2,
+    ]
+    return Example([array(draw, shape)], draw(st.sampled_from(calls)))
+
+
+@row("index_select", "gather", "minicnn.index_select", "minicnn.gather")
+def _at_places(draw):
+    shape = draw(shapes(least=1))
+    dim, seed = draw(st.integers(0, len(shape) - 1)), draw(st.integers(0, 99))
+    rng = np.random.default_rng(seed)
+    one = rng.integers(0, shape[dim], draw(sizes))
+    longer = [draw(st.integers(1, n)) for n in shape]
+    longer[dim] = draw(sizes)
+    many = rng.integers(0, shape[dim], longer)
+    calls = [
+        lambda L, x: x.index_select(dim - len(shape), L.top.tensor(one)),
+        lambda L, x: L.top.index_select(x, dim, L.top.tensor(one)),
+        lambda L, x: x.gather(dim - len(shape), L.top.tensor(many)),
+        lambda L, x: L.top.gather(x, dim, L.top.tensor(many)),
+    ]
+    return Example([array(draw, shape)], draw(st.sampled_from(calls)))
+
+
 @row("reshape", "view", "minicnn.reshape")
 def _reshape(draw):
     shape = draw(shapes(least=1))
@@ -308,22 +452,35 @@ def _flatten(draw):
     return Example([array(draw, shape)], calls[how])
 
 
-@row("squeeze", "unsqueeze")
+@row("squeeze", "unsqueeze", "minicnn.squeeze", "minicnn.unsqueeze")
 def _squeeze(draw):
     shape = draw(shapes(least=1))
     dim, new = draw(st.integers(0, len(shape) - 1)), draw(st.integers(-len(shape), len(shape)))
     if draw(st.booleans()):
         return Example([array(draw, shape)], lambda L, x: x.squeeze() * 2)
-    return Example([array(draw, shape)], lambda L, x: x.squeeze(dim) * 2 + x.unsqueeze(new).sum())
+    if draw(st.booleans()):
+        return Example(
+            [array(draw, shape)],
+            lambda L, x: L.top.unsqueeze(L.top.squeeze(x), 0) * 2,
+        )
+    return Example(
+        [array(draw, shape)],
+        lambda L, x: (x.squeeze(dim) * 2).reshape(-1) + x.unsqueeze(new).reshape(-1),
+    )
 
 
-@row("permute", "transpose", "t", "T")
+@row("permute", "transpose", "t", "T", "minicnn.permute", "minicnn.transpose", "minicnn.t")
 def _permute(draw):
     shape = draw(shapes(least=2))
     order = draw(st.permutations(range(len(shape))))
     a, b = draw(st.integers(0, len(shape) - 1)), draw(st.integers(-len(shape), -1))
     if len(shape) == 2 and draw(st.booleans()):
-        return Example([array(draw, shape)], lambda L, x: x.t() * x.T)
+        return Example([array(draw, shape)], lambda L, x: x.t() * x.T * L.top.t(x))
+    if draw(st.booleans()):
+        return Example(
+            [array(draw, shape)],
+            lambda L, x: L.top.transpose(L.top.permute(x, order), a, b),
+        )
     return Example([array(draw, shape)], lambda L, x: x.permute(*order).transpose(a, b))
 
 
@@ -482,6 +639,17 @@ def _adaptive_avg_pool2d(draw):
     return Example([array(draw, images(draw))], call)
 
 
+@row("functional.dropout2d", "nn.Dropout2d")
+def _dropout2d(draw):
+    p, training = draw(st.sampled_from([(0.0, True), (1.0, True), (0.3, False)]))
+    if draw(st.booleans()):
+        call = lambda L, x: L.nn.Dropout2d(p).train(training)(x) * 2  # noqa: E731
+    else:
+        call = lambda L, x: L.F.dropout2d(x, p, training) * 2  # noqa: E731
+    shape = images(draw)
+    return Example([array(draw, shape if len(shape) == 4 else (2, *shape))], call)
+
+
 @row("functional.dropout", "nn.Dropout")
 def _dropout(draw):
     """Where nothing is random; masks have tests of their own."""
@@ -493,7 +661,13 @@ def _dropout(draw):
     return Example([array(draw, draw(shapes()))], call)
 
 
-@row("functional.softmax", "functional.log_softmax", "nn.Softmax", "minicnn.log_softmax")
+@row(
+    "functional.softmax",
+    "functional.log_softmax",
+    "nn.Softmax",
+    "nn.LogSoftmax",
+    "minicnn.log_softmax",
+)
 def _softmax(draw):
     shape = draw(shapes(least=1))
     dim, scale = draw(st.integers(-len(shape), len(shape) - 1)), draw(st.sampled_from([1, 50]))
@@ -502,6 +676,7 @@ def _softmax(draw):
         lambda L, x: L.nn.Softmax(dim)(x * scale),
         lambda L, x: L.F.log_softmax(x * scale, dim),
         lambda L, x: L.top.log_softmax(x * scale, dim),
+        lambda L, x: L.nn.LogSoftmax(dim)(x * scale),
     ]
     return Example([array(draw, shape)], draw(st.sampled_from(calls)))
 
@@ -529,11 +704,48 @@ def loss_options(draw, classes, probabilities=False):
     return logits, labels, options
 
 
-@row("functional.nll_loss")
+NUMBERS = {
+    "mse_loss": "MSELoss",
+    "l1_loss": "L1Loss",
+    "smooth_l1_loss": "SmoothL1Loss",
+    "binary_cross_entropy": "BCELoss",
+    "binary_cross_entropy_with_logits": "BCEWithLogitsLoss",
+}
+for _name, _layer in NUMBERS.items():
+
+    @row(f"functional.{_name}", f"nn.{_layer}")
+    def _loss_of_numbers(draw, name=_name, layer=_layer):
+        shape, as_layer = draw(shapes()), draw(st.booleans())
+        options = {"reduction": draw(st.sampled_from(["mean", "sum", "none"]))}
+        weights = np.random.default_rng(0).random(shape)
+        weighted = name.startswith("binary") and draw(st.booleans())
+        if name == "smooth_l1_loss":
+            options["beta"] = draw(st.sampled_from([0, 0.5, 1.0]))
+        x, y = array(draw, shape), array(draw, shape)
+        if name.startswith("binary"):
+            y = 1 / (1 + np.exp(1 - y / 2))  # not x, where the gradient is 0
+
+        def call(L, x, y):
+            given = dict(options)
+            if weighted:
+                given["weight"] = L.top.tensor(weights, dtype=x.dtype)
+                if name.endswith("logits"):
+                    given["pos_weight"] = L.top.tensor(2.5, dtype=x.dtype)
+            x = L.top.sigmoid(x) if name == "binary_cross_entropy" else x
+            loss = getattr(L.nn, layer)(**given) if as_layer else getattr(L.F, name)
+            return loss(x, y) if as_layer else loss(x, y, **given)
+
+        return Example([x, y], call)
+
+
+@row("functional.nll_loss", "nn.NLLLoss")
 def _nll_loss(draw):
     logits, labels, options = loss_options(draw, draw(st.integers(2, 4)))
+    as_layer = draw(st.booleans())
 
     def call(L, x):
+        if as_layer:
+            return L.nn.NLLLoss(**options(L, x))(x, L.top.tensor(labels))
         return L.F.nll_loss(x, L.top.tensor(labels), **options(L, x))
 
     return Example([array(draw, logits)], call)

@@ -19,7 +19,7 @@ EMPTY = (0,)
 
 
 def dtype(L, name):
-    return getattr(L, "bool_" if name == "bool" and L is minicnn else name)
+    return getattr(L, name)
 
 
 def outcome(call):

@@ -13,8 +13,9 @@ import torch
 
 import minicnn
 from minicnn.tensor import Tensor
-from minicnn.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from minicnn.utils.data import DataLoader, Dataset, Subset, TensorDataset, random_split
 from minicnn.utils.data.collate import collate
+from minicnn.utils.data.sampler import RandomSampler, SequentialSampler, SubsetRandomSampler
 from minicnn.vision import transforms
 from minicnn.vision.image_dataset import ImageDataset
 from nin.silhouettes import Silhouettes
@@ -196,8 +197,87 @@ def test_bad_arguments_are_refused_by_name(options):
 
 
 def test_an_argument_that_does_not_exist_is_refused_by_name():
-    with pytest.raises(TypeError, match="sampler"):
-        DataLoader(numbers(), sampler=None)
+    with pytest.raises(TypeError, match="samplers"):
+        DataLoader(numbers(), samplers=None)
+
+
+# --- orders that a program gives -----------------------------------------------------------------
+
+
+def batches(**options):
+    return [x.tolist() for (x,) in DataLoader(TensorDataset(minicnn.arange(7)), **options)]
+
+
+def test_a_sampler_gives_the_order():
+    assert batches(sampler=[6, 0, 3], batch_size=2) == [[6, 0], [3]]
+    assert batches(sampler=[6, 0, 3], batch_size=2, drop_last=True, num_workers=2) == [[6, 0]]
+    assert len(DataLoader(numbers(), 2, sampler=[6, 0, 3])) == 2
+
+
+def test_a_batch_sampler_gives_the_batches():
+    assert batches(batch_sampler=[[1], [2, 0, 1]]) == [[1], [2, 0, 1]]
+    assert len(DataLoader(numbers(), batch_sampler=[[1], [2, 0, 1]])) == 2
+
+
+def test_a_collate_function_makes_the_batches():
+    loader = DataLoader(numbers(), 2, collate_fn=lambda samples: len(samples))
+    assert next(iter(loader)) == 2
+
+
+SAMPLERS = {
+    "in order": lambda: SequentialSampler(range(7)),
+    "at random": lambda: RandomSampler(range(7)),
+    "of some": lambda: SubsetRandomSampler([0, 1, 2, 3, 4, 5, 6]),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_takes_each_sample_once_and_again_after_the_same_seed(name):
+    minicnn.manual_seed(1)
+    first = [*SAMPLERS[name]()]
+    minicnn.manual_seed(1)
+    assert [*SAMPLERS[name]()] == first
+    assert sorted(first) == [*range(7)] and len(SAMPLERS[name]()) == 7
+
+
+def test_a_random_sampler_with_replacement_takes_as_many_as_asked_for():
+    drawn = [*RandomSampler(range(3), replacement=True, num_samples=50)]
+    assert len(drawn) == 50 and set(drawn) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sampler": [0], "shuffle": True}, "shuffle must be False"),
+        ({"batch_sampler": [[0]], "batch_size": 2}, "must be left out"),
+        ({"batch_sampler": [[0]], "drop_last": True}, "must be left out"),
+    ],
+)
+def test_orders_that_exclude_one_another_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        batches(**options)
+
+
+def test_processes_that_there_are_not_can_not_be_prepared():
+    with pytest.raises(NotImplementedError, match="worker_init_fn"):
+        batches(worker_init_fn=print)
+
+
+# --- splits --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lengths", [[3, 4], [0.5, 0.5], [0.3, 0.3, 0.4], [7, 0]])
+def test_a_split_has_the_lengths_of_pytorchs_and_each_sample_once(lengths):
+    parts = random_split(range(7), lengths)
+    theirs = torch.utils.data.random_split(range(7), lengths)
+    assert [len(part) for part in parts] == [len(part) for part in theirs]
+    assert sorted(i for part in parts for i in part) == [*range(7)]
+
+
+@pytest.mark.parametrize("lengths", [[3, 3], [0.5, 0.6], [-1, 8], ["3", 4]])
+def test_a_split_that_does_not_add_up_is_refused(lengths):
+    with pytest.raises(ValueError, match="random_split"):
+        random_split(range(7), lengths)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

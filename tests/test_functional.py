@@ -34,6 +34,8 @@ BUILT_IN = {  # as PyTorch's documentation has them, where inspect can't look
     "avg_pool2d": "input kernel_size stride padding ceil_mode count_include_pad divisor_override",
     "max_pool2d": "input kernel_size stride padding dilation ceil_mode return_indices",
     "flatten": "input start_dim end_dim",
+    "one_hot": "tensor num_classes",
+    "tanh": "input",
 }
 
 

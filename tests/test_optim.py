@@ -219,10 +219,14 @@ def test_a_state_of_other_parameters_is_refused_and_changes_nothing():
     reversed_ = SGD(ours[::-1], lr=0.1, momentum=0.9)
     step(reversed_, *ours)
     state = reversed_.state_dict()
-    with pytest.raises(ValueError, match=r"momentum 0 has shape \(2,\), the model's is \(3, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"momentum_buffer 0 has shape \(2,\), the model's is \(3, 2\)"
+    ):
         mine.load_state_dict(state)
     del state["state"][0]
-    with pytest.raises(ValueError, match=r"momentum 1 has shape \(3, 2\), the model's is \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"momentum_buffer 1 has shape \(3, 2\), the model's is \(2,\)"
+    ):
         mine.load_state_dict(state)
     assert mine.param_groups[0]["lr"] == 0.5
 
@@ -688,7 +692,7 @@ def test_momentum_that_does_not_fit_is_refused(buffer):
     optimizer = SGD(ours, momentum=0.9)
     step(optimizer, *ours)
     state = _damaged(optimizer.state_dict(), ("state", 0, "momentum_buffer"), buffer)
-    with pytest.raises(ValueError, match="SGD: momentum 0 "):
+    with pytest.raises(ValueError, match="SGD: momentum_buffer 0 "):
         optimizer.load_state_dict(state)
 
 

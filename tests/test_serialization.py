@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -67,15 +69,92 @@ def test_a_file_that_is_not_there(path):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (nn.Linear(1, 1), "got Linear"),
-        ({"x": np.zeros(1)}, "'x' must be a Tensor, got ndarray"),
-        ({"epoch": 3}, "'epoch' must be a Tensor, got int"),
+        (nn.Linear(1, 1), r"a minicnn\.nn\.layers\.Linear can't be saved.*state_dict"),
+        ({"x": np.zeros(1)}, r"a numpy\.ndarray at x can't be saved"),
+        ({"best": [1, {"model": print}]}, r"at best\.1\.model can't be saved"),
+        ({1, 2}, "a set can't be saved"),
     ],
 )
-def test_what_is_not_tensors_by_name_is_refused(path, value, message):
+def test_what_is_neither_tensors_nor_plain_is_refused(path, value, message):
     with pytest.raises(TypeError, match=message):
         minicnn.save(value, path)
     assert not path.exists()
+
+
+STRUCTURES = [
+    (),
+    [],
+    [{}],
+    None,
+    3,
+    -0.5,
+    True,
+    "text",
+    {"epoch": 3, "loss": 0.25, "best": None, "names": ["a", "b"], "done": False},
+    {1: "one", "1": ("two", [3.0]), (2, "x"): {}},
+    OrderedDict(b=1, a=OrderedDict(c=2)),
+    np.float64(0.5),
+]
+
+
+@pytest.mark.parametrize("value", STRUCTURES, ids=str)
+def test_what_is_plain_comes_back_as_it_was(path, value):
+    minicnn.save(value, path)
+    back = minicnn.load(path, weights_only=True)
+    assert back == value
+    assert repr(back) == repr(getattr(value, "item", lambda: value)())
+
+
+def test_tensors_come_back_from_where_they_were(path):
+    x = minicnn.arange(6).reshape(2, 3)
+    w = minicnn.ones(2, requires_grad=True)
+    minicnn.save({1: x, "1": [w, (x[0], 7)]}, path)
+    back = minicnn.load(path, map_location="cpu")
+    assert [*back] == [1, "1"]
+    assert back[1].tolist() == x.tolist() and back[1].dtype == minicnn.int64
+    assert back["1"][0].requires_grad and not back[1].requires_grad
+    assert back["1"][1][0].tolist() == [0, 1, 2] and back["1"][1][1] == 7
+
+
+def test_one_tensor_and_an_open_file():
+    file = io.BytesIO()
+    minicnn.save(minicnn.tensor(2.5), file)
+    file.seek(0)
+    assert minicnn.load(file).item() == 2.5
+
+
+def test_a_checkpoint_is_model_and_optimiser_and_goes_on(path):
+    model = nn.Linear(2, 1)
+    optimizer = minicnn.optim.Adam(model.parameters())
+    for _ in range(2):
+        model(minicnn.ones(1, 2)).sum().backward()
+        optimizer.step()
+    minicnn.save({"model": model.state_dict(), "opt": optimizer.state_dict(), "epoch": 2}, path)
+    saved = minicnn.load(path)
+    assert saved["epoch"] == 2
+    twin = nn.Linear(2, 1)
+    twin.load_state_dict(saved["model"])
+    other = minicnn.optim.Adam(twin.parameters())
+    other.load_state_dict(saved["opt"])
+    for m, o in ((model, optimizer), (twin, other)):
+        o.zero_grad()
+        m(minicnn.ones(1, 2)).sum().backward()
+        o.step()
+    assert twin.weight.tolist() == model.weight.tolist()
+
+
+def test_a_file_of_torch_save_is_told_from_a_broken_one(path):
+    torch.save({"x": torch.zeros(1)}, path)
+    with pytest.raises(RuntimeError, match=r"is a file of torch\.save's"):
+        minicnn.load(path)
+
+
+@pytest.mark.parametrize("structure", ["{", "[{}]", '{"tensor": "y", "requires_grad": false}'])
+def test_a_structure_that_is_none_is_one_line(path, structure):
+    minicnn.save({"x": minicnn.zeros(1)}, path, {"structure": structure})
+    with pytest.raises(RuntimeError, match="structure that can't be read") as caught:
+        minicnn.load(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(path, monkeypatch):

@@ -18,13 +18,14 @@ LAYERS = [
     {"versions"},
     {"autograd", "random"},
     {"axes", "indexing", "operations"},
-    {"elementwise", "storage", "tensor"},
+    {"elementwise", "reductions", "storage", "tensor"},
     {"creation", "methods"},
-    {"nn", "serialization", "cuda", "utils"},
+    {"accelerator", "cuda", "nn", "serialization", "utils"},
     {"optim", "vision", "gradcheck"},
     {"capture", "environment", "independence", "onnx", "parallel", "processes", "__main__"},
 ]
-ANY_DEVICE = {"autograd", "elementwise", "storage", "tensor", "versions"}  # and operations
+# and operations:
+ANY_DEVICE = {"autograd", "elementwise", "reductions", "storage", "tensor", "versions"}
 
 
 def imported(path: Path) -> list[str]:

@@ -477,15 +477,16 @@ def test_what_nobody_else_holds_can_be_written_into():
 
 # --- methods, operators and functions -----------------------------------------------------------
 
-NAMES = [name for name in methods.__all__ if name != "reshape"]
+OWN = ["allclose", "equal", "pow", "reshape", "where"]  # whose arguments are others than a method's
+NAMES = [name for name in methods.__all__ if name not in OWN]
 
 
 @pytest.mark.cpu
-@pytest.mark.parametrize("name", [*NAMES, "reshape"])
+@pytest.mark.parametrize("name", methods.__all__)
 def test_a_method_as_a_function_has_its_text_and_can_be_pickled(name):
     function = getattr(minicnn, name)
     assert function.__doc__
-    assert next(iter(inspect.signature(function).parameters)) == "input"
+    assert "input" in inspect.signature(function).parameters
     assert pickle.loads(pickle.dumps(function)) is function
 
 

@@ -16,6 +16,8 @@ import numpy as np
 
 from ..arguments import type_name
 from ..installing import how
+from . import cudnn as cudnn
+from . import mps as mps
 from . import numpy as host
 from .protocol import Array as Array
 from .protocol import Backend as Backend

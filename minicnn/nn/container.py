@@ -11,7 +11,77 @@ from ..arguments import ArgumentError
 from .module import Module
 
 
-class Sequential(Module):
+class _Numbered(Module):
+    """A list of modules, which are named by their numbers."""
+
+    def append(self, module: Module) -> Any:
+        """Put a module at the end. Raises ArgumentError if its number is another one's name."""
+        name = str(len(self))
+        if name in self.registered(Module):
+            raise ArgumentError(
+                f"{type(self).__name__}: append: layer {name!r} is there already, as the layers'"
+                f" names are {', '.join(self.registered(Module))}"
+            )
+        self.add_module(name, module)
+        return self
+
+    def insert(self, index: int, module: Module) -> Any:
+        """Put a module before the one at `index`; all are numbered anew."""
+        modules, n = list(self), len(self)
+        if not -n <= index <= n:
+            raise IndexError(
+                f"{type(self).__name__}: insert: {index} is out of range for {n} layers"
+            )
+        self.append(module)  # which refuses what can't be there
+        modules.insert(index, module)
+        self._renumber(modules)
+        return self
+
+    def __len__(self) -> int:
+        return len(self.registered(Module))
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.registered(Module).values())
+
+    def __getitem__(self, index: int | slice) -> Module:
+        """One module, or a container of several, which shares them and keeps their names."""
+        if isinstance(index, slice):
+            return self._several(OrderedDict(list(self.registered(Module).items())[index]))
+        module: Any = self.registered(Module)[self._name(index)]
+        return module
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        setattr(self, self._name(index), module)
+
+    def __delitem__(self, index: int | slice) -> None:
+        """Take out modules; those that stay are numbered anew."""
+        modules = list(self)
+        del modules[index]
+        self._renumber(modules)
+
+    def _several(self, named: OrderedDict[str, Module]) -> Any:
+        made: Any = type(self)
+        return made(named)
+
+    def _name(self, index: int) -> str:
+        i, n = operator.index(index), len(self)
+        if not -n <= i < n:
+            raise IndexError(f"{type(self).__name__}: {i} is out of range for {n} layers")
+        return list(self.registered(Module))[i]
+
+    def _renumber(self, modules: Iterable[Module | None]) -> None:
+        for name in self.registered(Module):
+            delattr(self, name)
+        for i, module in enumerate(modules):
+            self.add_module(str(i), module)
+
+    def _extend(self, modules: Iterable[Module]) -> Any:
+        for module in list(modules):
+            self.append(module)
+        return self
+
+
+class Sequential(_Numbered):
     """Modules applied one after another: `Sequential(a, b, …)` or `Sequential(OrderedDict(…))`."""
 
     def __init__(self, *modules: Any) -> None:
@@ -30,63 +100,63 @@ class Sequential(Module):
             input = module(input)
         return input
 
-    def append(self, module: Module) -> Sequential:
-        """Put a module at the end. Raises ArgumentError if its number is another one's name."""
-        name = str(len(self))
-        if name in self.registered(Module):
-            raise ArgumentError(
-                f"Sequential: append: layer {name!r} is there already, as the layers'"
-                f" names are {', '.join(self.registered(Module))}"
-            )
-        self.add_module(name, module)
-        return self
-
     def extend(self, sequential: Iterable[Module]) -> Sequential:
         """Put modules at the end."""
-        for module in list(sequential):
-            self.append(module)
-        return self
+        return self._extend(sequential)
 
-    def insert(self, index: int, module: Module) -> Sequential:
-        """Put a module before the one at `index`; all are numbered anew."""
-        modules, n = list(self), len(self)
-        if not -n <= index <= n:
-            raise IndexError(f"Sequential: insert: {index} is out of range for {n} layers")
-        self.append(module)  # which refuses what can't be there
-        modules.insert(index, module)
-        self._renumber(modules)
-        return self
+
+class ModuleList(_Numbered):
+    """A list of modules for a module to go through in its own way."""
+
+    def __init__(self, modules: Iterable[Module] | None = None) -> None:
+        super().__init__()
+        self.extend(() if modules is None else modules)
+
+    def extend(self, modules: Iterable[Module]) -> ModuleList:
+        """Put modules at the end."""
+        return self._extend(modules)
+
+    __iadd__ = extend
+
+    def _several(self, named: OrderedDict[str, Module]) -> ModuleList:
+        return ModuleList(named.values())
+
+
+class ModuleDict(Module):
+    """Modules by name, for a module to choose from."""
+
+    def __init__(self, modules: Any = None) -> None:
+        super().__init__()
+        self.update({} if modules is None else modules)
+
+    def update(self, modules: Any) -> None:
+        """Set modules, given as a mapping or as pairs of name and module."""
+        for name, module in dict(modules).items():
+            self[name] = module
+
+    def __setitem__(self, key: str, module: Module) -> None:
+        self.add_module(key, module)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.registered(Module)[key]
+
+    def __delitem__(self, key: str) -> None:
+        delattr(self, key)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.registered(Module)
 
     def __len__(self) -> int:
         return len(self.registered(Module))
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.registered(Module).values())
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.registered(Module))
 
-    def __getitem__(self, index: int | slice) -> Module:
-        """One module, or a container of several, which shares them and keeps their names."""
-        if isinstance(index, slice):
-            return type(self)(OrderedDict(list(self.registered(Module).items())[index]))
-        module: Any = self.registered(Module)[self._name(index)]
-        return module
+    def keys(self) -> Any:
+        return self.registered(Module).keys()
 
-    def __setitem__(self, index: int, module: Module) -> None:
-        setattr(self, self._name(index), module)
+    def values(self) -> Any:
+        return self.registered(Module).values()
 
-    def __delitem__(self, index: int | slice) -> None:
-        """Take out modules; those that stay are numbered anew."""
-        modules = list(self)
-        del modules[index]
-        self._renumber(modules)
-
-    def _name(self, index: int) -> str:
-        i, n = operator.index(index), len(self)
-        if not -n <= i < n:
-            raise IndexError(f"Sequential: {i} is out of range for {n} layers")
-        return list(self.registered(Module))[i]
-
-    def _renumber(self, modules: Iterable[Module | None]) -> None:
-        for name in self.registered(Module):
-            delattr(self, name)
-        for i, module in enumerate(modules):
-            self.add_module(str(i), module)
+    def items(self) -> Any:
+        return self.registered(Module).items()

@@ -18,9 +18,11 @@ from ..autograd import common_backend
 from ..axes import axis_of
 from ..backends import Array, backend_of, constant
 from ..backends.windows import NO_PADS, Pads, Pair, Window
-from ..dtype import float32, is_floating
-from ..operations import convolution, matrix, pooling, winograd
+from ..dtype import float32, int64, is_floating
+from ..elementwise import floating
+from ..operations import arithmetic, convolution, matrix, pooling, winograd
 from ..operations import dropout as _dropout
+from ..operations import losses as _losses
 from ..operations import softmax as _softmax
 from ..tensor import Tensor, tensor_argument
 
@@ -46,7 +48,7 @@ def _tensor(name: str, argument: str, x: Any, *ndims: int) -> None:
         tensor_argument(name, argument, x)  # which refuses it
     if ndims and x.array.ndim not in ndims:
         axes = " or ".join(map(str, ndims))
-        raise ShapeError(f"{name}: {argument} must have {axes} axes, got shape {x.shape}")
+        raise ShapeError(f"{name}: {argument} must have {axes} axes, got shape {x.array.shape}")
 
 
 def _same_type(name: str, first: Tensor, *others: Tensor | None) -> None:
@@ -65,7 +67,9 @@ def _parameters(name: str, x: Tensor, weight: Tensor, bias: Any) -> None:
     if bias is not None:
         _tensor(name, "bias", bias, 1)
         if bias.array.shape != weight.array.shape[:1]:
-            raise ShapeError(f"{name}: bias {bias.shape} does not fit weight {weight.shape}")
+            raise ShapeError(
+                f"{name}: bias {bias.array.shape} does not fit weight {weight.array.shape}"
+            )
     _same_type(name, x, weight, bias)
 
 
@@ -108,8 +112,8 @@ def conv2d(
     (_, channels, *size), (_, takes, kh, kw) = x.array.shape, weight.array.shape
     if channels != takes:
         raise ShapeError(
-            f"conv2d: input {input.shape} has {channels} channels, weight {weight.shape} takes"
-            f" {takes}"
+            f"conv2d: input {input.array.shape} has {channels} channels, weight"
+            f" {weight.array.shape} takes {takes}"
         )
     _parameters(name, x, weight, bias)
     window = Window((kh, kw), stride, dilation, _pads(padding, (kh, kw), dilation))
@@ -118,8 +122,8 @@ def conv2d(
         reach = [d * (k - 1) + 1 for k, d in zip((kh, kw), dilation, strict=True)]
         padded = [n + sum(pads) for n, pads in zip(size, window.pads, strict=True)]
         raise ShapeError(
-            f"conv2d: kernel {reach[0]}×{reach[1]} of weight {weight.shape} is larger than the"
-            f" padded input {padded[0]}×{padded[1]} of {input.shape}"
+            f"conv2d: kernel {reach[0]}×{reach[1]} of weight {weight.array.shape} is larger than"
+            f" the padded input {padded[0]}×{padded[1]} of {input.array.shape}"
         )
     algorithm = winograd if _minimal_filtering(x, weight, window, pixels) else convolution
     return _like(algorithm.conv2d(x, weight, bias, window), input)
@@ -159,8 +163,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     _tensor("linear", "weight", weight, 2)
     if not input.ndim or input.shape[-1] != weight.shape[1]:
         raise ShapeError(
-            f"linear: input {input.shape} and weight {weight.shape} do not fit: expected"
-            f" {weight.shape[1]} features"
+            f"linear: input {input.array.shape} and weight {weight.array.shape} do not fit:"
+            f" expected {weight.shape[1]} features"
         )
     _parameters("linear", input, weight, bias)
     return matrix.linear(input, weight, bias)
@@ -179,6 +183,21 @@ def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-input))."""
     _tensor("sigmoid", "input", input)
     return input.sigmoid()
+
+
+def tanh(input: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    _tensor("tanh", "input", input)
+    return input.tanh()
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x where it is above 0, negative_slope·x elsewhere. `inplace` is not supported."""
+    _tensor("leaky_relu", "input", input)
+    if inplace:
+        raise NotImplementedError("leaky_relu: inplace is not supported")
+    slope = real("leaky_relu", "negative_slope", negative_slope)
+    return arithmetic.leaky_relu(floating(input), slope)
 
 
 def max_pool2d(
@@ -254,7 +273,7 @@ def _pool_window(
         if count < 1 or length < 1:
             raise ShapeError(
                 f"{name}: kernel_size {kernel} (dilation {dilation}) is larger than the padded"
-                f" input {x.shape}"
+                f" input {x.array.shape}"
             )
         pads.append((p, max(0, (count - 1) * s + reach - length - p)))
     return Window(kernel, stride, dilation, (pads[0], pads[1]))
@@ -296,7 +315,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
         both = tuple(n if s is None else s for s, n in zip(both, x.shape[2:], strict=True))
     rows, columns = pair(name, "output_size", both, 0)
     if 0 in x.shape[1:]:
-        raise ShapeError(f"{name}: input {input.shape} has no elements to average")
+        raise ShapeError(f"{name}: input {input.array.shape} has no elements to average")
     if (rows, columns) == (1, 1):
         return _like(pooling.global_avg_pool2d(x), input)
     regions = _regions(x.shape[2], rows), _regions(x.shape[3], columns)
@@ -315,6 +334,19 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         return input
     first = random.first_row(len(input)) if input.ndim else 0
     return _dropout.dropout(input, p, random.current().next_key(), first)
+
+
+def dropout2d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """`dropout` of whole channels of images (N, C, H, W).
+
+    Tompson et al. 2014, "Efficient object localization using convolutional networks", section 3.2.
+    """
+    _tensor("dropout2d", "input", input, 4)
+    ones = Tensor(backend_of(input.array).xp.ones_like(input.array[:, :, :1, :1]))
+    channels = dropout(ones, p, training)
+    return input if channels is ones else input * channels
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -350,23 +382,27 @@ def log_softmax(input: Tensor, dim: int | None = None) -> Tensor:
     return _softmax.log_softmax(input, axis)
 
 
-def _loss_arguments(name: str, input: Any, target: Any, **deprecated: Any) -> tuple[Tensor, Tensor]:
-    """Logits (N, C, …) and their targets, also of one sample (C,).
-
-    Deprecated arguments have their places so that those after them have PyTorch's.
-    """
+def _refuse_deprecated(name: str, deprecated: dict[str, Any]) -> None:
     for argument, value in deprecated.items():
         if value is not None:
             raise NotImplementedError(
                 f"{name}: {argument} is not supported, got {value!r}; reduction='mean', 'sum' or"
                 " 'none' says the same"
             )
+
+
+def _loss_arguments(name: str, input: Any, target: Any, **deprecated: Any) -> tuple[Tensor, Tensor]:
+    """Logits (N, C, …) and their targets, also of one sample (C,).
+
+    Deprecated arguments have their places so that those after them have PyTorch's.
+    """
+    _refuse_deprecated(name, deprecated)
     _tensor(name, "input", input)
     _tensor(name, "target", target)
     common_backend(name, input, target)
     _same_type(name, input)
     if not input.ndim:
-        raise ShapeError(f"{name}: input must have a class axis, got shape {input.shape}")
+        raise ShapeError(f"{name}: input must have a class axis, got shape {input.array.shape}")
     return (input.unsqueeze(0), target.unsqueeze(0)) if input.ndim == 1 else (input, target)
 
 
@@ -385,7 +421,7 @@ def _class_weights(name: str, weight: Tensor | None, x: Tensor) -> Tensor | None
     common_backend(name, x, weight)
     if weight.shape != x.shape[1:2]:
         raise ShapeError(
-            f"{name}: weight {weight.shape} must have one element for {x.shape[1]} classes"
+            f"{name}: weight {weight.array.shape} must have one element for {x.shape[1]} classes"
         )
     _same_type(name, x, weight)
     return weight.reshape(1, -1, *[1] * (x.ndim - 2))
@@ -408,7 +444,8 @@ def _one_hot(name: str, x: Tensor, target: Tensor, ignore_index: int) -> Array:
     expected = x.shape[:1] + x.shape[2:]
     if target.shape != expected:
         raise ShapeError(
-            f"{name}: target of shape {target.shape} for input {x.shape}; expected {expected}"
+            f"{name}: target of shape {target.array.shape} for input {x.array.shape}; expected"
+            f" {tuple(expected)}"
         )
     backend = backend_of(x.array)
     labels, classes = target.array, x.shape[1]
@@ -421,6 +458,130 @@ def _one_hot(name: str, x: Tensor, target: Tensor, ignore_index: int) -> Array:
             )
     hot: Array = backend.one_hot(labels, classes, ignore_index, x.dtype)
     return hot
+
+
+def _number_losses(
+    name: str, input: Any, target: Any, weight: Any = None, **deprecated: Any
+) -> tuple[Tensor, Tensor]:
+    """Numbers and their targets, brought to one shape as arithmetic brings them."""
+    _refuse_deprecated(name, deprecated)
+    for argument, x in (("input", input), ("target", target), ("weight", weight)):
+        if x is not None:
+            _tensor(name, argument, x)
+    if input.array.shape != target.array.shape:
+        shapes = f"target {target.array.shape} for input {input.array.shape}"
+        raise ShapeError(f"{name}: {shapes}: they must have one shape; see reshape")
+    _same_type(name, input, target)
+    return input, target
+
+
+def _reduced(name: str, losses: Tensor, reduction: str, weight: Tensor | None = None) -> Tensor:
+    """Losses of single numbers, times weights if given, or their sum, or their mean."""
+    losses = losses if weight is None else losses * weight
+    if one_of(name, "reduction", reduction, "mean", "sum", "none") == "none":
+        return losses
+    return losses.sum() if reduction == "sum" else losses.mean()
+
+
+def mse_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: None = None,
+    reduce: None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """(input - target)² for each number, summed up by `reduction`.
+
+    Tensors of different shapes, which PyTorch spreads over one another with a warning, are refused:
+    mostly the result would not be what is meant.
+    """
+    x, y = _number_losses("mse_loss", input, target, size_average=size_average, reduce=reduce)
+    return _reduced("mse_loss", (x - y) ** 2, reduction)
+
+
+def l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: None = None,
+    reduce: None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """|input - target| for each number, summed up by `reduction`."""
+    x, y = _number_losses("l1_loss", input, target, size_average=size_average, reduce=reduce)
+    return _reduced("l1_loss", (x - y).abs(), reduction)
+
+
+def smooth_l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: None = None,
+    reduce: None = None,
+    reduction: str = "mean",
+    beta: float = 1.0,
+) -> Tensor:
+    """d²/2β where d = |input - target| is below β, d - β/2 elsewhere, summed up by `reduction`.
+
+    Girshick 2015, "Fast R-CNN", equation 3.
+    """
+    name = "smooth_l1_loss"
+    x, y = _number_losses(name, input, target, size_average=size_average, reduce=reduce)
+    return _reduced(name, _losses.huber(x - y, real(name, "beta", beta, least=0)), reduction)
+
+
+def binary_cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: None = None,
+    reduce: None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """-target·log input - (1-target)·log(1-input) for probabilities, summed up by `reduction`.
+
+    Logarithms are at least -100. Raises ArgumentError, on a CPU, for an input outside [0, 1].
+    """
+    name = "binary_cross_entropy"
+    old: Any = {"size_average": size_average, "reduce": reduce}
+    x, y = _number_losses(name, input, target, weight, **old)
+    if x.device.type == "cpu" and not ((x.array >= 0) & (x.array <= 1)).all():
+        raise ArgumentError(f"{name}: input must be probabilities, from 0 to 1; see sigmoid")
+    return _reduced(name, _losses.binary_cross_entropy(x, y), reduction, weight)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: None = None,
+    reduce: None = None,
+    reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """`binary_cross_entropy` of sigmoid(input), which may be of any size.
+
+    `pos_weight` multiplies the part of target 1.
+    """
+    name = "binary_cross_entropy_with_logits"
+    old: Any = {"size_average": size_average, "reduce": reduce}
+    x, y = _number_losses(name, input, target, weight, **old)
+    positive = 1 if pos_weight is None else tensor_argument(name, "pos_weight", pos_weight).array
+    return _reduced(name, _losses.logistic_loss(x, y, positive), reduction, weight)
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """Class indices (…) as int64 rows of 0 and 1, (…, C); C is the largest and 1 unless given."""
+    y = tensor_argument("one_hot", "tensor", tensor)
+    if y.dtype != int64:
+        raise RuntimeError(f"one_hot: class indices must be int64, got {y.dtype}")
+    classes = whole("one_hot", "num_classes", num_classes, -1)
+    if y.numel() and y.min().item() < 0:
+        raise RuntimeError("one_hot: class indices must be at least 0")
+    most = int(y.max().item()) if y.numel() else -1
+    classes = most + 1 if classes == -1 else classes
+    if most >= classes:
+        raise RuntimeError(f"one_hot: class {most} is out of range for {classes} classes")
+    places = backend_of(y.array).xp.arange(classes)
+    return Tensor((y.array[..., None] == places).astype(int64))
 
 
 def nll_loss(
@@ -483,7 +644,7 @@ def _given_distribution(
 ) -> tuple[Tensor, Any]:
     """q of `cross_entropy` for probabilities y, and what its mean divides by."""
     if y.shape != x.shape:
-        raise ShapeError(f"{name}: probabilities {y.shape} for input {x.shape}")
+        raise ShapeError(f"{name}: probabilities {y.array.shape} for input {x.array.shape}")
     _same_type(name, x, y)
     if whole(name, "ignore_index", ignore_index) >= 0:
         raise ArgumentError(f"{name}: ignore_index {ignore_index} goes with class indices only")

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from ..arguments import ArgumentError, one_of, real
-from ..backends import backend_of
-from ..dtype import is_floating
 from ..grad_mode import no_grad
-from ..random import Generator, Key, next_key, normal
+from ..random import Generator
 from ..tensor import Tensor, tensor_argument
 
 
 def _fans(tensor: Tensor) -> tuple[int, int]:
     """How many inputs an output is the sum of, and how many outputs an input goes to."""
     if tensor.ndim < 2:
-        raise ArgumentError(f"init: fan in and out need at least 2 axes, got shape {tensor.shape}")
+        raise ArgumentError(
+            f"init: fan in and out need at least 2 axes, got shape {tensor.array.shape}"
+        )
     window = math.prod(tensor.shape[2:])
     return tensor.shape[1] * window, tensor.shape[0] * window
 
@@ -31,39 +29,20 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return gains[one_of("init", "nonlinearity", nonlinearity, *gains, "leaky_relu")]
 
 
-def _key(name: str, tensor: Tensor, generator: Generator | None) -> Key:
-    """The key of a draw that will fill the tensor. What is refused has used up none."""
-    tensor_argument(name, "tensor", tensor)
-    if not is_floating(tensor.dtype):
-        raise NotImplementedError(f"{name}: expected a floating-point tensor, got {tensor.dtype}")
-    return next_key(name, generator)
-
-
 def uniform_(
     tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
     """Uniform on [a, b)."""
-    most = float(np.finfo(tensor.dtype).max) if is_floating(tensor.dtype) else None
-    a = real("uniform_", "a", a, least=most and -most)
-    b = real("uniform_", "b", b, least=a, most=most)
-    width = real("uniform_", "b - a", b - a, most=most)
-    key = _key("uniform_", tensor, generator)
-    drawn = backend_of(tensor.array).uniform(key, tensor.shape, tensor.dtype)
     with no_grad():
-        tensor.copy_(Tensor(drawn) * width + a)
-    return tensor
+        return tensor_argument("uniform_", "tensor", tensor).uniform_(a, b, generator=generator)
 
 
 def normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
     """Normal, with the given mean and standard deviation."""
-    mean, std = real("normal_", "mean", mean), real("normal_", "std", std, least=0)
-    key = _key("normal_", tensor, generator)
-    drawn = backend_of(tensor.array).from_host(normal(key, tensor.shape, tensor.dtype))
     with no_grad():
-        tensor.copy_(Tensor(drawn) * std + mean)
-    return tensor
+        return tensor_argument("normal_", "tensor", tensor).normal_(mean, std, generator=generator)
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:

@@ -35,15 +35,19 @@ from .module import Module, Parameter
 
 
 @dataclass(init=False, eq=False, repr=False)
-class _Affine(Module):
+class Affine(Module):
     """A layer with a weight and perhaps a bias, which start uniform on ±1/√fan_in."""
 
     weight: Parameter
     bias: Parameter | None
 
-    def _make_parameters(self, shape: tuple[int, ...], bias: bool, device: Any, dtype: Any) -> None:
-        self.weight = _empty(shape, device, dtype)
-        self.register_parameter("bias", _empty(shape[:1], device, dtype) if bias else None)
+    def weight_shape(self) -> tuple[int, ...]:
+        raise NotImplementedError(f"{type(self).__name__} defines no weight_shape()")
+
+    def _make_parameters(self, bias: bool, device: Any, dtype: Any) -> None:
+        shape = self.weight_shape()
+        self.weight = empty_parameter(shape, device, dtype)
+        self.register_parameter("bias", empty_parameter(shape[:1], device, dtype) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -58,7 +62,7 @@ class _Affine(Module):
             init.uniform_(self.bias, -bound, bound)
 
 
-def _empty(shape: tuple[int, ...], device: Any, dtype: DType) -> Parameter:
+def empty_parameter(shape: tuple[int, ...], device: Any, dtype: DType) -> Parameter:
     """A parameter to be filled; a convolution's (O, C, kh, kw) is channels-last in memory."""
     if dtype not in (None, float32, float64):
         raise ArgumentError(f"a layer's dtype must be float32 or float64, got {dtype!r}")
@@ -92,7 +96,7 @@ def _zeros(name: str, argument: str, value: Any) -> str:
 
 
 @dataclass(init=False, eq=False, repr=False)
-class Conv2d(_Affine):
+class Conv2d(Affine):
     """`conv2d` with a weight (out_channels, in_channels, kh, kw) and a bias (out_channels,).
 
     Both start uniform on ±1/√(in_channels·kh·kw), as in PyTorch. `groups` other than 1 and
@@ -129,8 +133,10 @@ class Conv2d(_Affine):
         self.padding = conv_padding("Conv2d", "padding", padding, self.stride)
         self.groups = _one_group("Conv2d", "groups", groups, in_channels, out_channels)
         self.padding_mode = padding_mode
-        shape = self.out_channels, self.in_channels, *self.kernel_size
-        self._make_parameters(shape, bias, device, dtype)
+        self._make_parameters(bias, device, dtype)
+
+    def weight_shape(self) -> tuple[int, ...]:
+        return self.out_channels, self.in_channels, *self.kernel_size
 
     def forward(self, input: Tensor) -> Tensor:
         return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation)
@@ -148,7 +154,7 @@ class Conv2d(_Affine):
 
 
 @dataclass(init=False, eq=False, repr=False)
-class Linear(_Affine):
+class Linear(Affine):
     """`linear` with a weight (out_features, in_features) and a bias (out_features,).
 
     Both start uniform on ±1/√in_features, as in PyTorch.
@@ -167,7 +173,10 @@ class Linear(_Affine):
     ) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
-        self._make_parameters((self.out_features, self.in_features), bias, device, dtype)
+        self._make_parameters(bias, device, dtype)
+
+    def weight_shape(self) -> tuple[int, ...]:
+        return self.out_features, self.in_features
 
     def forward(self, input: Tensor) -> Tensor:
         return F.linear(input, self.weight, self.bias)
@@ -177,6 +186,12 @@ class Linear(_Affine):
             f"in_features={self.in_features}, out_features={self.out_features},"
             f" bias={self.bias is not None}"
         )
+
+
+def _refused(layer: str, name: str, value: Any) -> bool:
+    if value:
+        raise NotImplementedError(f"{layer}: {name} is not supported")
+    return False
 
 
 # --- without -------------------------------------------------------------------------------------
@@ -202,6 +217,34 @@ class Sigmoid(Module):
         return F.sigmoid(input)
 
 
+class Tanh(Module):
+    """The hyperbolic tangent."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.tanh(input)
+
+
+@dataclass(eq=False, repr=False)
+class LeakyReLU(Module):
+    """x where it is above 0, negative_slope·x elsewhere."""
+
+    negative_slope: float = field(default=0.01, metadata=checked(real))
+    inplace: bool = field(default=False, repr=False, metadata=checked(_refused))
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.leaky_relu(input, self.negative_slope)
+
+
+class Identity(Module):
+    """The input. Arguments are PyTorch's, and mean nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+    def forward(self, input: Any) -> Any:
+        return input
+
+
 @dataclass(eq=False, repr=False)
 class _Pool2d(Module):
     """A window that slides over images, by its own size unless a stride is given."""
@@ -214,12 +257,6 @@ class _Pool2d(Module):
         super().__post_init__()
         if self.stride is None:
             self.stride = self.kernel_size
-
-
-def _refused(layer: str, name: str, value: Any) -> bool:
-    if value:
-        raise NotImplementedError(f"{layer}: {name} is not supported")
-    return False
 
 
 @dataclass(eq=False, repr=False)
@@ -280,6 +317,13 @@ class Dropout(Module):
         return F.dropout(input, self.p, self.training)
 
 
+class Dropout2d(Dropout):
+    """`dropout2d`, which drops whole channels, while training."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.dropout2d(input, self.p, self.training)
+
+
 @dataclass(eq=False, repr=False)
 class Flatten(Module):
     """The axes from start_dim to end_dim as one: by default all but the batch's."""
@@ -301,44 +345,8 @@ class Softmax(Module):
         return F.softmax(input, self.dim)
 
 
-@dataclass(init=False, eq=False, repr=False)
-class CrossEntropyLoss(Module):
-    """`cross_entropy` with the arguments given; `weight` (C,) is a buffer.
+class LogSoftmax(Softmax):
+    """`log_softmax` along an axis."""
 
-    `size_average` and `reduce`, which PyTorch has for old programs, raise NotImplementedError.
-    """
-
-    weight: Tensor | None = field(repr=False)
-    ignore_index: int = field(repr=False, metadata=checked(whole))
-    reduction: str = field(repr=False)
-    label_smoothing: float = field(repr=False, metadata=checked(real))
-
-    def __init__(
-        self,
-        weight: Tensor | None = None,
-        size_average: None = None,
-        ignore_index: int = -100,
-        reduce: None = None,
-        reduction: str = "mean",
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__()
-        for argument, value in (("size_average", size_average), ("reduce", reduce)):
-            if value is not None:
-                raise NotImplementedError(
-                    f"CrossEntropyLoss: {argument} is not supported, got {value!r};"
-                    " reduction='mean', 'sum' or 'none' says the same"
-                )
-        self.register_buffer("weight", weight)
-        self.ignore_index, self.reduction = ignore_index, reduction
-        self.label_smoothing = label_smoothing
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(
-            input,
-            target,
-            self.weight,
-            ignore_index=self.ignore_index,
-            reduction=self.reduction,
-            label_smoothing=self.label_smoothing,
-        )
+    def forward(self, input: Tensor) -> Tensor:
+        return F.log_softmax(input, self.dim)

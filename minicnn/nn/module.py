@@ -36,6 +36,37 @@ class Parameter(Tensor):
         return "Parameter containing:\n" + super().__repr__()
 
 
+class UninitializedParameter(Parameter):
+    """A parameter whose shape nobody knows yet: whatever looks at its values raises.
+
+    Giving it an array makes it a Parameter, for all that hold it.
+    """
+
+    def __init__(self, device: Any = None, dtype: Any = None) -> None:
+        self.like = zeros(0, device=device, dtype=dtype)  # the device and type it will have
+        self.needs_grad = True
+
+    @property
+    def array(self) -> Array:
+        raise ArgumentError(
+            "a lazy layer's parameter has no shape before the layer's first call: call the model on"
+            " a batch before you look at its parameters"
+        )
+
+    @array.setter
+    def array(self, value: Array) -> None:
+        del self.like
+        self.__class__ = Parameter  # type: ignore[assignment]
+        self.array = value
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        twin = memo[id(self)] = type(self)(self.like.device, self.like.dtype)
+        return twin
+
+    def __repr__(self) -> str:
+        return "<UninitializedParameter>"
+
+
 class IncompatibleKeys(NamedTuple):
     """What `load_state_dict` returns: names that it didn't find, and names it had no use for."""
 
@@ -96,12 +127,16 @@ class Module:
         if kind is None:
             object.__setattr__(self, name, value)
         else:
-            self._register(kind, name, value, hasattr(type(self), name))
+            self._register(kind, name, value, self._of_class(name))
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
         if name in self._kinds:
             self._kinds = {n: kind for n, kind in self._kinds.items() if n != name}
+
+    def _of_class(self, name: str) -> bool:
+        """Whether a name is the class's, and not just a field's with a default."""
+        return hasattr(type(self), name) and name not in _fields(self)
 
     def registered(self, kind: type) -> dict[str, Any]:
         """This module's own parameters (Parameter), buffers (Tensor) or modules (Module), by name.
@@ -119,7 +154,9 @@ class Module:
         if not name or "." in name:
             raise KeyError(f"{where!r}: a name must not be empty or contain a dot")
         known = self._kinds.get(name) is kind
-        if hasattr(self, name) and not known if taken is None else taken:
+        if taken is None:
+            taken = (name in self.__dict__ or self._of_class(name)) and not known
+        if taken:
             raise KeyError(f"{where}: there is an attribute of this name")
         if value is not None and not isinstance(value, kind):
             got = type(value).__name__
@@ -274,6 +311,8 @@ class Module:
             raise NotImplementedError(
                 "load_state_dict: assign must be False: values are copied into the parameters"
             )
+        for path, module in self.named_modules():
+            module.prepare_to_load(state_dict, f"{path}." if path else "")
         own = self.state_dict()
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
@@ -294,6 +333,9 @@ class Module:
             own[name].array[...] = value
             changed_in_place(own[name].array, "load_state_dict")
         return IncompatibleKeys(missing, unexpected)
+
+    def prepare_to_load(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """What this module alone does before values are loaded, its own under this prefix."""
 
     def train(self: Self, mode: bool = True) -> Self:
         """Training behaviour (dropout drops) here and below, or with mode=False that of `eval`."""
@@ -323,6 +365,9 @@ class Module:
         if dtype not in (float32, float64):
             raise TypeError(f"to(): a module can be float32 or float64, got {dtype}")
         for tensor in (*self.parameters(), *self.buffers()):
+            if isinstance(tensor, UninitializedParameter):
+                tensor.like = tensor.like.to(*targets, **named)
+                continue
             moved = tensor.detach().to(*targets, **named)
             if not is_floating(tensor.dtype):
                 moved = tensor.detach().to(moved.device)
@@ -392,7 +437,7 @@ def value_for(target: Tensor, value: Any) -> Array:
     except TypeError as error:
         raise ArgumentError(f"must be a Tensor or an array: {error}") from None
     if value.shape != target.shape:
-        raise ArgumentError(f"has shape {value.shape}, the model's is {target.shape}")
+        raise ArgumentError(f"has shape {value.array.shape}, the model's is {target.array.shape}")
     x, dtype = value.detach().to(target.device).array, target.dtype
     backend = backend_of(x)
     if x.dtype.kind == "c" != dtype.kind:

@@ -97,6 +97,81 @@ def sqrt(x: Array) -> Any:
 
 
 @operation
+def sin(x: Array) -> Any:
+    xp = backend_of(x).xp
+    return xp.sin(x), lambda g: g * xp.cos(x)
+
+
+@operation
+def cos(x: Array) -> Any:
+    xp = backend_of(x).xp
+    return xp.cos(x), lambda g: -g * xp.sin(x)
+
+
+@operation
+def tanh(x: Array) -> Any:
+    y = backend_of(x).xp.tanh(x)
+    return y, lambda g: g * (1 - y * y)
+
+
+@operation
+def stepwise(x: Array, name: str) -> Any:
+    """`round`, to the even one of two that are as near, or `sign`: both have the derivative 0."""
+    xp = backend_of(x).xp
+    return getattr(xp, name)(x), xp.zeros_like
+
+
+@operation
+def clamp(x: Array, least: Any, most: Any) -> Any:
+    """x between two numbers, of which one may be None. The derivative at both is 1."""
+    xp = backend_of(x).xp
+    inside = (x == x if least is None else x >= least) & (x == x if most is None else x <= most)
+    return xp.clip(x, least, most), lambda g: g * inside
+
+
+@operation
+def maximum(x: Any, y: Any) -> Any:
+    """The larger one, or NaN. Equal ones share the gradient, as in PyTorch."""
+    xp = backend_of(x).xp
+    return (
+        xp.maximum(x, y),
+        lambda g: _shared(g, x == y, x < y),
+        lambda g: _shared(g, x == y, y < x),
+    )
+
+
+@operation
+def minimum(x: Any, y: Any) -> Any:
+    """The smaller one, or NaN. Equal ones share the gradient, as in PyTorch."""
+    xp = backend_of(x).xp
+    return (
+        xp.minimum(x, y),
+        lambda g: _shared(g, x == y, x > y),
+        lambda g: _shared(g, x == y, y > x),
+    )
+
+
+def _shared(g: Array, equal: Array, other: Array) -> Array:
+    """The part of g for one of two numbers: half if they are equal, none if it is the other's.
+
+    Where one is NaN, both have all of it, as in PyTorch.
+    """
+    xp = backend_of(g).xp
+    return xp.where(other, 0, xp.where(equal, g / 2, g))
+
+
+@operation
+def where(x: Any, y: Any, condition: Array) -> Any:
+    """x where the condition is true, y elsewhere."""
+    xp = backend_of(condition).xp
+    return (
+        xp.where(condition, x, y),
+        lambda g: xp.where(condition, g, 0),
+        lambda g: xp.where(condition, 0, g),
+    )
+
+
+@operation
 def relu(x: Array, in_place: bool = False) -> Any:
     """max(x, 0). The derivative at 0 is 0, and NaN passes both ways, as in PyTorch."""
     return backend_of(x).relu(x, is_grad_enabled(), in_place)
@@ -107,6 +182,13 @@ def sigmoid(x: Array) -> Any:
     """1 / (1 + exp(-x)): where exp overflows, 1/inf is the 0 that is meant."""
     y = 1 / (1 + backend_of(x).xp.exp(-x))
     return y, lambda g: g * y * (1 - y)
+
+
+@operation
+def leaky_relu(x: Array, slope: float) -> Any:
+    """x where it is above 0, slope·x elsewhere."""
+    xp = backend_of(x).xp
+    return xp.where(x > 0, x, x * slope), lambda g: xp.where(x > 0, g, g * slope)
 
 
 @operation

@@ -98,12 +98,20 @@ def mean(x: Array, axes: Axes, keepdims: bool) -> Any:
 def maximum_of_all(x: Array) -> Any:
     """The largest element. Elements that share the maximum share its gradient, as in PyTorch."""
     y = x.max()
+    return y, lambda g: _shared_by(x, y, g)
 
-    def vjp(g: Array) -> Array:
-        largest = (x == y) | ((x != x) & (y != y))  # NaN is above everything
-        return largest * (g / largest.sum().astype(x.dtype))
 
-    return y, vjp
+@operation
+def minimum_of_all(x: Array) -> Any:
+    """The smallest element. Elements that share the minimum share its gradient, as in PyTorch."""
+    y = x.min()
+    return y, lambda g: _shared_by(x, y, g)
+
+
+def _shared_by(x: Array, y: Array, g: Array) -> Array:
+    """g in equal parts on the elements of x that are y, NaN being equal to NaN."""
+    there = (x == y) | ((x != x) & (y != y))
+    return there * (g / there.sum().astype(x.dtype))
 
 
 @operation
@@ -113,15 +121,48 @@ def argmax(x: Array, axis: int | None, keepdims: bool) -> Any:
 
 
 @operation
-def all_of(x: Array) -> Any:
-    """Whether no element is 0."""
-    return x.all(), None
+def argmin(x: Array, axis: int | None, keepdims: bool) -> Any:
+    """The place of the first minimum, int64."""
+    return x.argmin(axis=axis, keepdims=keepdims), None
 
 
 @operation
-def any_of(x: Array) -> Any:
+def all_of(x: Array, axes: Axes = None, keepdims: bool = False) -> Any:
+    """Whether no element is 0."""
+    return x.all(axis=axes, keepdims=keepdims), None
+
+
+@operation
+def any_of(x: Array, axes: Axes = None, keepdims: bool = False) -> Any:
     """Whether an element is not 0."""
-    return x.any(), None
+    return x.any(axis=axes, keepdims=keepdims), None
+
+
+@operation
+def norm(x: Array, axes: Axes, keepdims: bool) -> Any:
+    """The square root of the sum of squares. The derivative of the norm of zeros is 0."""
+    xp, repeat = backend_of(x).xp, _repeating(x, axes, keepdims)
+    y = xp.sqrt((x * x).sum(axis=axes, keepdims=keepdims))
+
+    def vjp(g: Array) -> Array:
+        length = repeat(y)
+        return xp.where(length == 0, 0, x * (repeat(g) / length))
+
+    return y, vjp
+
+
+@operation
+def cumsum(x: Array, axis: int) -> Any:
+    """The sums of all elements up to each one. Each adds to those from its own place on."""
+    xp = backend_of(x).xp
+    back = (slice(None),) * axis + (slice(None, None, -1),)
+    return xp.cumsum(x, axis=axis), lambda g: xp.cumsum(g[back], axis=axis)[back]
+
+
+@operation
+def broadcast_to(x: Array, shape: tuple[int, ...]) -> Any:
+    """x as often as that shape has it, in its own memory. The tape adds up the gradients."""
+    return backend_of(x).xp.broadcast_to(x, shape), lambda g: g
 
 
 @operation

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..arguments import ArgumentError, one_of, real, whole
-from .sgd import SGD
+from .optimizer import Optimizer
 
 
 class LRScheduler:
@@ -22,7 +22,7 @@ class LRScheduler:
     from another step than the first, `load_state_dict` says so, and not PyTorch's `last_epoch`.
     """
 
-    def __init__(self, optimizer: SGD, last_epoch: int = -1) -> None:
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         self._check(optimizer, last_epoch)
         self.optimizer = optimizer
         for group in optimizer.param_groups:
@@ -32,7 +32,7 @@ class LRScheduler:
         self.step()
 
     def _check(self, optimizer: Any, last_epoch: int) -> None:
-        if not isinstance(optimizer, SGD):
+        if not isinstance(optimizer, Optimizer):
             got = type(optimizer).__name__
             raise TypeError(f"{self._name}: expected an optimiser, got {got}")
         if last_epoch != -1:
@@ -90,7 +90,7 @@ class MultiStepLR(LRScheduler):
 
     def __init__(
         self,
-        optimizer: SGD,
+        optimizer: Optimizer,
         milestones: Iterable[int],
         gamma: float = 0.1,
         last_epoch: int = -1,
@@ -104,6 +104,69 @@ class MultiStepLR(LRScheduler):
     def get_lr(self) -> list[float]:
         factor = self.gamma ** self.milestones[self.last_epoch]
         return [group["lr"] * factor for group in self.optimizer.param_groups]
+
+
+class StepLR(LRScheduler):
+    """The rate times gamma every `step_size` steps."""
+
+    def __init__(
+        self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
+        self.step_size = whole(self._name, "step_size", step_size, 1)
+        self.gamma = real(self._name, "gamma", gamma, least=0)
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        now = self.last_epoch > 0 and self.last_epoch % self.step_size == 0
+        factor = self.gamma if now else 1.0
+        return [group["lr"] * factor for group in self.optimizer.param_groups]
+
+
+class ExponentialLR(StepLR):
+    """The rate times gamma at every step."""
+
+    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
+        super().__init__(optimizer, 1, gamma, last_epoch)
+
+
+class LambdaLR(LRScheduler):
+    """The first rate times `lr_lambda(step)`, for a function, or one for each group."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]],
+        last_epoch: int = -1,
+    ) -> None:
+        self._check(optimizer, last_epoch)
+        groups = len(optimizer.param_groups)
+        self.lr_lambdas = [lr_lambda] * groups if callable(lr_lambda) else list(lr_lambda)
+        if len(self.lr_lambdas) != groups:
+            got = len(self.lr_lambdas)
+            raise ArgumentError(f"LambdaLR: {got} functions for {groups} groups")
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        pairs = zip(self.base_lrs, self.lr_lambdas, strict=True)
+        return [lr * function(self.last_epoch) for lr, function in pairs]
+
+
+class CosineAnnealingLR(LRScheduler):
+    """Along half a cosine from the first rate down to `eta_min` at step T_max, and up again.
+
+    Loshchilov and Hutter 2016, "SGDR", equation 5, arXiv 1608.03983.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1
+    ) -> None:
+        self.T_max = whole("CosineAnnealingLR", "T_max", T_max, 1)
+        self.eta_min = real("CosineAnnealingLR", "eta_min", eta_min, least=0)
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        part = (1 + math.cos(math.pi * self.last_epoch / self.T_max)) / 2
+        return [self.eta_min + (lr - self.eta_min) * part for lr in self.base_lrs]
 
 
 class OneCycleLR(LRScheduler):
@@ -122,7 +185,7 @@ class OneCycleLR(LRScheduler):
 
     def __init__(
         self,
-        optimizer: SGD,
+        optimizer: Optimizer,
         max_lr: float,
         total_steps: int | None = None,
         epochs: int | None = None,

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
-from ..arguments import ArgumentError, real, whole
+from ..arguments import ArgumentError, real
 from ..backends import Array, backend_of
 from ..backends.protocol import SGDOptions
-from ..nn.module import Parameter, value_for, zero_grad
+from ..nn.module import UninitializedParameter
 from ..tensor import Tensor
 from ..versions import changed_in_place, owner
 from .flat import Flat
-
-Group = dict[str, Any]  # "params", and options
-
-OPTIONS = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
-SCHEDULED = ("initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum")
-BOUNDS: dict[str, dict[str, float]] = {"dampening": {}, "nesterov": {"least": 0, "most": 1}}
-AT_LEAST_0 = {"least": 0.0}  # those of all others
-OFF = ("maximize", "foreach", "differentiable", "fused")  # what PyTorch has and this hasn't
+from .optimizer import Check, Group, Optimizer, at_least_0, bounded, switch
 
 
-class SGD:
+class SGD(Optimizer):
     """Gradient descent with momentum, as `torch.optim.SGD` defines it.
 
     For a parameter p with gradient g, at each step:
@@ -32,9 +26,6 @@ class SGD:
         d = g + momentum·v if nesterov, else v if momentum, else g
         p ← p - lr·d
 
-    `params` is an iterable of parameters, or of dicts {"params": …, "lr": …} with options of their
-    own. The options in use are in `param_groups`, where a schedule or a program may change them.
-
     On a GPU the optimiser gives parameters and their gradients memory of its own (see `Flat`), and
     each backward pass writes the gradients where the last one's were, also after `zero_grad()`. A
     gradient that is to outlive it must be cloned: `p.grad.clone()`.
@@ -42,10 +33,18 @@ class SGD:
     Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning",
     section 2.
 
-    Raises ArgumentError for an option that is unknown or out of range, for a parameter given twice
-    and for a tensor with a history, TypeError for what is no parameter, and NotImplementedError for
-    PyTorch's `maximize`, `foreach`, `differentiable` and `fused`, unless they are off.
+    For all else see `Optimizer`.
     """
+
+    checks: ClassVar[dict[str, Check]] = {
+        "lr": at_least_0,
+        "momentum": at_least_0,
+        "dampening": partial(bounded),
+        "weight_decay": at_least_0,
+        "nesterov": switch,
+    }
+    off: ClassVar[dict[str, Any]] = {**Optimizer.off, "fused": None}
+    keeps = ("momentum_buffer",)
 
     def __init__(
         self,
@@ -61,7 +60,11 @@ class SGD:
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        self.defaults = _options(
+        self._momentum_buffers: dict[Tensor, Array] = {}
+        self._flat: dict[int, Flat] = {}  # by the number of the group
+        self._rates: dict[Any, tuple[float, Array]] = {}  # each with the number that it holds
+        super().__init__(
+            params,
             {
                 "lr": lr,
                 "momentum": momentum,
@@ -72,56 +75,25 @@ class SGD:
                 "foreach": foreach,
                 "differentiable": differentiable,
                 "fused": fused,
-            }
+            },
         )
-        self.param_groups: list[Group] = []
-        self._momentum_buffers: dict[Tensor, Array] = {}
-        self._flat: dict[int, Flat] = {}  # by the number of the group
-        self._rates: dict[Any, tuple[float, Array]] = {}  # each with the number that it holds
-        groups = _listed(params)
-        if not groups:
-            raise ArgumentError("SGD: got no parameters")
-        for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
-            self._take_over(group)
         for number, group in enumerate(self.param_groups):
             self._lay_flat(number, group["params"])
 
     def add_param_group(self, param_group: Group) -> None:
         """Take over further parameters, {"params": …, "lr": …}; what is left out is as before."""
-        self._take_over(param_group)
+        super().add_param_group(param_group)
         self._lay_flat(len(self.param_groups) - 1, self.param_groups[-1]["params"])
 
-    def _take_over(self, param_group: Group) -> None:
-        if not isinstance(param_group, dict):
-            raise TypeError(f"SGD: expected a group, a dict, got {type(param_group).__name__}")
-        if "params" not in param_group:
-            raise KeyError("SGD: a group has no 'params'")
-        given = param_group["params"]
-        params = [given] if isinstance(given, Tensor) else _listed(given)
-        options = _options({**self.defaults, **param_group}, known=())
-        known = {id(p) for p in self._parameters()}
-        for p in params:
-            if not isinstance(p, Tensor) or not (isinstance(p, Parameter) or p.requires_grad):
-                what = "a Tensor that requires no grad" if isinstance(p, Tensor) else ""
-                raise TypeError(f"SGD: expected Parameters, got {what or type(p).__name__}")
-            if not p.is_leaf:
-                raise ArgumentError(f"SGD: a tensor of shape {p.shape} has a history ({p.grad_fn})")
-            if id(p) in known:
-                raise ArgumentError(f"SGD: a parameter of shape {p.shape} is given twice")
-            known.add(id(p))
-        self.param_groups.append({**options, "params": params})
-
-    def _parameters(self) -> list[Tensor]:
-        return [p for group in self.param_groups for p in group["params"]]
+    def _options(self, group: Mapping[str, Any], known: Iterable[str] | None = None) -> Group:
+        options = super()._options(group, known)
+        if options["nesterov"] and (not options["momentum"] or options["dampening"]):
+            raise ArgumentError("SGD: nesterov needs momentum above 0 and dampening 0")
+        return options
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy takes over: not the memory laid flat, of which it would have only copies."""
         return {**vars(self), "_flat": {}, "_rates": {}}
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all parameters, or fill them with 0."""
-        for group in self.param_groups:
-            zero_grad(group["params"], set_to_none)
 
     def step(self) -> None:
         """Change each parameter that has a gradient, in place.
@@ -133,7 +105,7 @@ class SGD:
         for number, group in enumerate(self.param_groups):
             params = [p for p in group["params"] if p.grad_array is not None]
             if params:
-                work.append((number, params, _options(group)))
+                work.append((number, params, self._options(group)))
         stepped = [p for _, params, _ in work for p in params]
         self._fit(stepped)
         if not any(backend_of(p.array).capturing() for _, (p, *_), _ in work):
@@ -149,62 +121,12 @@ class SGD:
             if p in self._momentum_buffers:
                 changed_in_place(self._momentum_buffers[p], "SGD.step")
 
-    def state_dict(self) -> dict[str, Any]:
-        """The momentum of each parameter, by number, and the groups' options, as PyTorch has them.
+    def _state(self) -> dict[Tensor, dict[str, Any]]:
+        return {p: {"momentum_buffer": v} for p, v in self._momentum_buffers.items()}
 
-        {"state": {0: {"momentum_buffer": Tensor}, …},
-         "param_groups": [{"lr": …, "params": [0, …]}, …]}
-
-        The tensors share their memory with the optimiser.
-        """
-        number = {p: i for i, p in enumerate(self._parameters())}
-        kept = self._momentum_buffers
-        return {
-            "state": {
-                i: {"momentum_buffer": Tensor(kept[p])} for p, i in number.items() if p in kept
-            },
-            "param_groups": [
-                {**group, "params": [number[p] for p in group["params"]]}
-                for group in self.param_groups
-            ],
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave, in copies.
-
-        Raises ArgumentError, and changes nothing, if it is not the state of such an optimiser: if
-        something is missing, unknown, out of range or of another size.
-        """
-        groups, state = _part(state_dict, "param_groups", list), _part(state_dict, "state", dict)
-        numbers = [_part(group, "params", list) for group in groups]
-        sizes = [[len(n) for n in numbers], [len(g["params"]) for g in self.param_groups]]
-        if sizes[0] != sizes[1]:
-            raise ArgumentError(f"SGD: groups of {sizes[0]} parameters for groups of {sizes[1]}")
-        options = [
-            _options(group, known=own) for own, group in zip(self.param_groups, groups, strict=True)
-        ]
-        every = [whole("SGD", "a parameter's number", i, 0) for group in numbers for i in group]
-        if len(set(every)) < len(every):
-            raise ArgumentError(f"SGD: parameters' numbers must differ, got {every}")
-        numbered = dict(zip(every, self._parameters(), strict=True))
-        buffers = {}
-        for i in state:
-            p, entry = numbered.get(i), _part(state, i, dict)
-            if p is None or entry.keys() - {"momentum_buffer"}:
-                raise ArgumentError(
-                    f"SGD: state {i!r} is of no parameter, or holds more: {[*entry]}"
-                )
-            if entry.get("momentum_buffer") is None:
-                continue
-            try:
-                value = value_for(p, entry["momentum_buffer"])
-            except ArgumentError as error:
-                raise ArgumentError(f"SGD: momentum {i} {error}") from None
-            buffers[p] = backend_of(p.array).xp.empty_like(p.array)
-            buffers[p][...] = value
-        self._momentum_buffers, self._flat = buffers, {}
-        for own, loaded, group in zip(self.param_groups, options, groups, strict=True):
-            own.update({**group, **loaded, "params": own["params"]})
+    def _take_state(self, kept: dict[Tensor, dict[str, Any]]) -> None:
+        self._momentum_buffers = {p: entry["momentum_buffer"] for p, entry in kept.items()}
+        self._flat = {}
 
     def memories(self) -> list[Any]:
         """What is kept from step to step: a step that was captured is of these very things."""
@@ -236,15 +158,11 @@ class SGD:
         for p in params:
             g: Array = p.grad_array
             v = self._momentum_buffers.get(p)
-            if (g.shape, g.dtype, type(g)) != (p.shape, p.dtype, type(p.array)):
-                raise ArgumentError(
-                    f"SGD: a gradient of shape {g.shape} and {g.dtype} for a parameter of {p.shape}"
-                    f" and {p.dtype}; zero_grad() forgets those from before a change"
-                )
+            self._refuse_misfit(p)
             if v is not None and v.shape != p.shape:
                 raise ArgumentError(
-                    f"SGD: a parameter of shape {p.shape} had {v.shape} before, and has momentum of"
-                    " that; a new optimiser begins anew"
+                    f"SGD: a parameter of shape {p.array.shape} had {v.shape} before, and has"
+                    " momentum of that; a new optimiser begins anew"
                 )
             if v is not None and (v.dtype, type(v)) != (p.dtype, type(p.array)):
                 self._momentum_buffers[p] = Tensor(v).to(p.device, p.dtype).array
@@ -272,6 +190,8 @@ class SGD:
 
     def _lay_flat(self, number: int, params: list[Tensor]) -> Flat | None:
         """The group's parameters one after another in memory, where that makes updates faster."""
+        if any(isinstance(p, UninitializedParameter) for p in params):
+            return None
         kinds = {(backend_of(p.array), p.dtype) for p in params}
         if len(kinds) != 1:
             return None
@@ -288,47 +208,6 @@ class SGD:
         return self._flat[number]
 
 
-def _options(group: Mapping[str, Any], known: Iterable[str] | None = None) -> Group:
-    """A group's options as Python's own numbers, without "params".
-
-    With `known`, all that it may hold beside SGD's options and those that schedules keep there, an
-    option of another name is refused.
-    """
-    for name in OFF:
-        if group.get(name):
-            raise NotImplementedError(f"SGD: {name} is not supported, got {group[name]!r}")
-    for name in OPTIONS:
-        if name not in group:
-            raise ArgumentError(f"SGD: a group has no {name!r}")
-    options: Group = {
-        name: real("SGD", name, group[name], **BOUNDS.get(name, AT_LEAST_0))
-        for name in (*OPTIONS, *SCHEDULED)
-        if name in group
-    }
-    options["nesterov"] = bool(options["nesterov"])
-    if options["nesterov"] and (not options["momentum"] or options["dampening"]):
-        raise ArgumentError("SGD: nesterov needs momentum above 0 and dampening 0")
-    unknown = [] if known is None else group.keys() - {*options, *OFF, "params", *known}
-    for name in unknown:
-        raise ArgumentError(f"SGD: there is no option {name!r}")
-    return options
-
-
 def _rate_key(number: int, array: Array) -> tuple[int, str, Any]:
     """Groups have a rate for each device and type among their parameters."""
     return number, backend_of(array).device_type, array.dtype
-
-
-def _listed(params: Any) -> list[Any]:
-    if isinstance(params, (Tensor, set)) or not isinstance(params, Iterable):
-        raise TypeError(f"SGD: expected a list of parameters, got {type(params).__name__}")
-    return list(params)
-
-
-def _part(state: Any, name: Any, kind: type) -> Any:
-    """A part of a state that is to be loaded. Raises ArgumentError if it isn't of this kind."""
-    part = state.get(name) if isinstance(state, Mapping) else None
-    if not isinstance(part, kind):
-        got = type(part if isinstance(state, Mapping) else state).__name__
-        raise ArgumentError(f"SGD: a state has a {kind.__name__} {name!r}, got {got}")
-    return part

@@ -2,3 +2,4 @@
 
 from . import datasets as datasets
 from . import transforms as transforms
+from . import utils as utils

@@ -57,12 +57,12 @@ class ImageDataset(Dataset):
         if self.data.ndim not in (3, 4):
             raise ArgumentError(
                 "ImageDataset: images must be (N, H, W) or (N, H, W, C), got the shape"
-                f" {self.data.shape}"
+                f" {self.data.array.shape}"
             )
         if targets.dtype.kind not in "iu" or targets.shape != self.data.shape[:1]:
             raise ArgumentError(
                 f"ImageDataset: labels for {len(self.data)} images must be as many whole numbers,"
-                f" got the shape {targets.shape} and {targets.dtype}"
+                f" got the shape {targets.array.shape} and {targets.dtype}"
             )
         self.targets = targets.to(int64).to(self.data.device)
         if classes is None:

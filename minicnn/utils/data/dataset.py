@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ...arguments import ArgumentError, whole
+from ...arguments import ArgumentError, real, whole
 from ...device import device as Device
-from ...random import Generator
+from ...random import Generator, next_key, permutation
 from ...tensor import Tensor
 from .collate import as_tensor, collate
 
@@ -97,6 +98,28 @@ class Subset(Dataset):
 
     def get_batch(self, indices: Any, rng: Generator) -> Any:
         return batch_of(self.dataset, self.indices[indices], rng)
+
+
+def random_split(
+    dataset: Any, lengths: Sequence[float], generator: Generator | None = None
+) -> list[Subset]:
+    """Subsets of a dataset of these lengths, or fractions of it, each sample in one, at random.
+
+    What fractions leave over goes to the subsets one by one. Raises ArgumentError for lengths that
+    are not the dataset's together.
+    """
+    n = len(dataset)
+    if all(isinstance(part, float) for part in lengths) and math.isclose(sum(lengths), 1):
+        counts = [math.floor(n * real("random_split", "a fraction", f, least=0)) for f in lengths]
+        for i in range(n - sum(counts)):
+            counts[i % len(counts)] += 1
+    else:
+        counts = [whole("random_split", "a length", part, 0) for part in lengths]
+    if sum(counts) != n:
+        raise ArgumentError(f"random_split: lengths {[*lengths]} of {n} samples")
+    order = permutation(next_key("random_split", generator), n)
+    ends = [sum(counts[: i + 1]) for i in range(len(counts))]
+    return [Subset(dataset, order[e - c : e]) for e, c in zip(ends, counts, strict=True)]
 
 
 def sample_number(name: str, index: Any, n: int) -> int:
