@@ -363,7 +363,7 @@ def test_a_run_says_whether_its_network_is_on_processes_or_on_threads(nets):
 
 
 def test_a_network_that_no_checkpoint_could_hold_is_refused(on_noise, nets, tmp_path, monkeypatch):
-    monkeypatch.setattr("nin.begin.MOST", MOST_TEXT + 1000)
+    monkeypatch.setattr("nin.begin.MOST", MOST_TEXT + 100)
     status, out, err = on_noise(train, *FLAGS, *network(nets), "--out", tmp_path / "run")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert "--network: the network small takes 0.0 GiB, its momentum included" in err
