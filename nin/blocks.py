@@ -40,6 +40,14 @@ class Block:
         for each in fields(self):
             object.__setattr__(self, each.name, check(each, getattr(self, each.name)))
 
+    def __str__(self) -> str:
+        """In few words, 96 of 5×5/2 with 1×1 of 96 and 96, max, dropout 0.5."""
+        words = f"{self.channels} of {self.kernel}×{self.kernel}"
+        words += f"/{self.stride}" if self.stride > 1 else ""
+        words += f" with 1×1 of {' and '.join(map(str, self.mlp))}" if self.mlp else ""
+        words += f", {self.pool}" if self.pool != "none" else ""
+        return words + (f", dropout {self.dropout:g}" if self.dropout else "")
+
 
 def read(value: Any, where: str) -> tuple[Block, ...]:
     """The blocks that a list of tables, or of blocks, says. Raises Misfit."""

@@ -12,6 +12,7 @@ from typing import Any
 from minicnn.invocation import command
 
 from . import command_line, curves, drawing, table
+from .blocks import Block
 from .command_line import Failure, UsageError, path, printable
 from .presets import Preset
 from .run import read_metrics, read_preset, read_test
@@ -94,6 +95,13 @@ def evaluated_on(runs: Sequence[Path], presets: Sequence[Preset]) -> str:
     return first
 
 
+def _shown(value: Any) -> str:
+    """A setting in words; of blocks, what sets each apart."""
+    if isinstance(value, tuple) and value and isinstance(value[0], dict):
+        return "; ".join(str(Block(**each)) for each in value)
+    return str(value)
+
+
 def report(results: Sequence[dict[str, Any]]) -> str:
     """A table, and under it the settings in which the runs differ."""
     text = table.text(columns(results[0]["evaluated_on"]), results)
@@ -102,7 +110,7 @@ def report(results: Sequence[dict[str, Any]]) -> str:
     wide = max(3, *(len(result["run"]) for result in results))
     lines = [text, ""]
     for result in results:
-        settings = ", ".join(f"{key} {value}" for key, value in result["settings"].items())
+        settings = ", ".join(f"{key} {_shown(value)}" for key, value in result["settings"].items())
         lines.append(f"{result['run']:{wide}}  {settings}")
     return "\n".join(lines)
 

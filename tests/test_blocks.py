@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import minicnn
 from minicnn import nn
-from nin import blocks, config, evaluate, networks, train
+from nin import blocks, compare, config, evaluate, networks, train
 from nin.blocks import Block
 from nin.kind import Kind
 from nin.presets import PRESETS, Preset
@@ -155,6 +155,15 @@ def test_a_run_of_blocks_is_trained_used_and_gone_on_with(on_noise, toml, tmp_pa
     assert on_noise(train, "--config", run / "config.toml", "--out", again)[0] == 0
     config_of = (again / "config.toml").read_text()
     assert config_of == (run / "config.toml").read_text()
+
+
+def test_runs_of_other_blocks_are_told_apart(on_noise, toml, tmp_path):
+    runs = [tmp_path / "one", tmp_path / "two"]
+    for run, text in zip(runs, (TWO, TWO.replace("channels = 3", "channels = 2")), strict=True):
+        assert on_noise(train, *FLAGS, "--config", toml(text), "--out", run)[0] == 0
+    status, out, _ = on_noise(compare, *runs, "--out", tmp_path / "x.png")
+    assert status == 0
+    assert "two  blocks 6 of 5×5/2 with 1×1 of 5 and 4, max, dropout 0.5; 2 of 3×3, avg" in out
 
 
 def test_other_blocks_than_the_weights_are_of_are_one_line(on_noise, toml, tmp_path):
