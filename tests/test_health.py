@@ -55,6 +55,39 @@ def test_dead_logits_are_counted():
     assert (seen.dead_logits, seen.classes) == (2, 3)
 
 
+class Branches(nn.Module):
+    """Two convolutions beside one another, one ReLU in two places, and one in none; 3 classes."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Conv2d(1, 4, 3), nn.Conv2d(1, 4, 3)
+        self.relu, self.unused = nn.ReLU(), nn.ReLU()
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.head((self.relu(self.left(x)) + self.relu(self.right(x))).flatten(1))
+
+
+def test_the_layers_of_any_network_are_looked_at():
+    model = Branches()
+    model.left.bias.array[1:] = -100
+    model.right.bias.array[2:] = -100
+    model.right.requires_grad_(False)
+    before = [dict(vars(module)) for module in model.modules()]
+    seen = look(model, images(), 0, 1.0)
+    assert seen.dead == {"relu": 0.5, "unused": 0.0}  # that of the place where fewer are dead
+    assert [*seen.weight_norm] == ["left", "right", "head"]
+    assert [*seen.gradient_norm] == ["left", "head"]
+    assert seen.classes == 3
+    assert before == [vars(module) for module in model.modules()]
+
+
+def test_what_is_not_finite_is_found_in_any_network():
+    model = Branches()
+    model.head.weight.array[0, 0] = float("nan")
+    assert look(model, images(), 0, 1.0).not_finite.startswith("the weights of layer head, Linear")
+
+
 def test_norms_are_those_of_weights_and_gradients_by_layer():
     model = network()
     for p in model.parameters():
