@@ -45,6 +45,12 @@ def test_the_distribution_has_the_name_that_is_said():
     assert PROJECT["name"] == installing.NAME
 
 
+def test_the_page_on_installing_names_every_extra():
+    rows = (ROOT / "docs" / "installing.md").read_text().partition("| --- |")[2]
+    named = [re.findall(r"`([^`]+)`", row.split(" | ")[0]) for row in rows.splitlines()[1:]]
+    assert {name for names in named for name in names if name in EXTRAS} == EXTRAS
+
+
 def test_from_a_checkout_the_checkout_is_installed(monkeypatch):
     monkeypatch.setattr(installing, "_pip", lambda: "pip")
     monkeypatch.chdir(ROOT)
