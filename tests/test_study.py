@@ -118,7 +118,7 @@ def test_what_cannot_be_done_is_one_line_status_2_and_leaves_nothing(capsys, tmp
 
 
 @pytest.mark.cpu
-@pytest.mark.parametrize("name", ["filters", "classmaps"])
+@pytest.mark.parametrize("name", ["filters", "classmaps", "explore"])
 def test_a_run_that_is_not_there_is_one_line_status_1_and_leaves_nothing(capsys, tmp_path, name):
     status, out, err, _ = study(capsys, tmp_path, name, "no/such/run")
     assert (status, out, err.count("\n")) == (1, "", 1)

@@ -28,6 +28,7 @@ STUDIES = {
     "ablate": "the exercises: change one thing in a NiN, train again, measure",
     "classmaps": "what global average pooling averages: the last maps of a trained network",
     "filters": "what a trained network's first and 1×1 layers have learnt",
+    "explore": "a trained network in one HTML page: draw, see every layer, send gradients back",
     "graph": "the recorded tape of a training step as a graph",
 }
 

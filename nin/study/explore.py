@@ -1,0 +1,229 @@
+"""A trained network in one HTML page: draw a picture, see every layer, send the gradient back.
+
+The page needs no server and no network. It is put together from the files in `explorer/`, which
+hold the forward and the backward pass in plain JavaScript, and from what is read out of a run here:
+the layers, their weights, and some pictures of the test set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minicnn import nn, no_grad, zeros
+from minicnn.backends import Array
+from minicnn.vision.image_dataset import ImageDataset
+
+from .. import trained
+from ..command_line import Failure, UsageError, add_own_network, argument, path, printable
+from ..kind import Kind
+from ..schema import whole
+from ..table import Column
+from . import trial
+from .report import Report
+
+ARGUMENTS = "RUN [flags]"
+EXAMPLES = """
+nin train --out runs/mine && nin study explore runs/mine
+nin study explore runs/mine --half --pictures 2
+"""
+IMAGES = {"test": 2000}
+PARTS = Path(__file__).with_name("explorer")
+SCRIPTS = ("network", "picture", "colours", "maps", "pixel", "page")  # in this order
+COLUMNS = (
+    Column("layer", "path"),
+    Column("kind", "kind"),
+    Column("output", lambda layer: "×".join(map(str, layer["output"]))),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=path, metavar="RUN", help="directory of a training")
+    add_own_network(parser)
+    trial.add_data(parser, IMAGES, "choose pictures from the whole test set")
+    parser.add_argument(
+        "--pictures",
+        type=argument(whole(1, 20)),
+        default=3,
+        metavar="N",
+        help="test pictures of each class to choose from (default: 3)",
+    )
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="16 bits a weight and not 32: half the size, and answers that differ a little",
+    )
+
+
+def run(args: argparse.Namespace, report: Report) -> None:
+    model, preset, kind = trained.network(args.run, named=args.network)
+    if kind.channels != 1:
+        raise UsageError(f"{args.run} is for images in colour, and the page draws grey ones")
+    network = describe(model, preset.image_size, args.half)
+    data, _ = trial.load(args, IMAGES, replace(preset, limit_train=1, validation=0))
+    data.must_be(kind, str(args.run))
+    parameters = sum(p.numel() for p in model.parameters())
+    contents = {
+        "about": f"This is {preset.name}, with the {parameters:,} weights that it has learnt from"
+        f" {data.name}. Draw a picture, or choose one, and see what every layer makes of it; then"
+        " pick a label, and see the gradient of the loss come all the way back.",
+        "kind": kind.as_json(),
+        "normalisation": {"size": preset.image_size, "mean": preset.mean, "std": preset.std},
+        **network,
+        **pictures(data.test, kind, args.pictures),
+    }
+    html = page(contents)
+    report.table(COLUMNS, network["layers"])
+    report.text(html, kind="html")
+    report.finish(contents)
+    where = printable(report.directory / "explore.html")
+    print(f"\nOpen {where} in a browser ({len(html) / 1e6:.1f} MB).")
+
+
+def page(contents: Mapping[str, Any]) -> str:
+    """The page that shows `contents`, which is what `run` writes as explore.json."""
+    parts = {
+        "style": _part("style.css"),
+        "scripts": "\n".join(_part(f"{name}.js") for name in SCRIPTS),
+        "contents": json.dumps(contents).replace("<", "\\u003c"),  # so that no text ends the script
+    }
+    html = _part("page.html")
+    for name, text in parts.items():
+        html = html.replace("{{" + name + "}}", text, 1)
+    return html
+
+
+def _part(name: str) -> str:
+    return (PARTS / name).read_text(encoding="utf-8")
+
+
+# --- the pictures --------------------------------------------------------------------------------
+
+
+def pictures(images: ImageDataset, kind: Kind, count: int) -> dict[str, Any]:
+    """The first images of each class, as many as there are of `count`: all first ones first.
+
+    They are `pictures`, bytes in base64, with their `labels` and `numbers` in the data set.
+    """
+    labels = images.targets.numpy()
+    where = [np.flatnonzero(labels == label)[:count] for label in range(len(kind.classes))]
+    chosen = [int(found[k]) for k in range(count) for found in where if k < len(found)]
+    return {
+        "pictures": _base64(images.data.numpy()[chosen]),
+        "labels": [int(labels[i]) for i in chosen],
+        "numbers": chosen,
+    }
+
+
+def _base64(array: Array) -> str:
+    """An array's bytes, the lowest of each number first."""
+    little_endian = array.astype(array.dtype.newbyteorder("<"))
+    return base64.b64encode(little_endian.tobytes()).decode()
+
+
+# --- the network ---------------------------------------------------------------------------------
+
+
+def describe(model: nn.Module, size: int, half: bool = False) -> dict[str, Any]:
+    """A network for grey images of size×size as the page reads it: its layers and all parameters.
+
+    Dropout, which does nothing in a trained network, is left out. Raises UsageError for a network
+    with a layer that the page doesn't know, for one that gives no number for each class, and where
+    layers share weights; and Failure for weights that `half` the bits can't hold.
+    """
+    layers: list[dict[str, Any]] = []
+    parameters: list[Array] = []
+    x = zeros(1, 1, size, size)
+    for place, layer in _layers(model):
+        settings = _settings(place, layer, x.ndim == 4)
+        with no_grad():
+            x = layer(x)
+        if type(layer) is not nn.Dropout:
+            record = {"path": place, "kind": type(layer).__name__}
+            layers.append({**record, "output": [*x.shape[1:], 1, 1][:3], **settings})
+        if hasattr(layer, "weight"):
+            parameters += _parameters(layer)
+    if x.ndim != 2 or not parameters:
+        raise UsageError("the page shows networks that have weights and give a number a class")
+    biases = sum(layer["out"] for layer in layers if not layer.get("hasBias", True))
+    if sum(p.numel() for p in model.parameters()) != sum(p.size for p in parameters) - biases:
+        raise UsageError("the page can't show a network whose layers share weights")
+    with np.errstate(over="ignore"):  # of what becomes infinite the next lines tell
+        flat = np.concatenate(parameters).astype("float16" if half else "float32")
+    if not np.isfinite(flat).all():
+        raise Failure("the weights are too large for 16 bits; leave --half away")
+    return {"layers": layers, "parameters": _base64(flat), "bits": 8 * flat.dtype.itemsize}
+
+
+def _layers(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Those of nested Sequentials; one with a forward of its own may do anything: it is a layer."""
+    if type(module) is not nn.Sequential:
+        yield path, module
+        return
+    for i, child in enumerate(module):
+        yield from _layers(child, f"{path}.{i}" if path else str(i))
+
+
+def _settings(path: str, layer: Any, maps: bool) -> dict[str, Any]:
+    """What the page has to know of a layer that is given maps, or else rows. Raises UsageError."""
+    kind = type(layer)
+    if kind is nn.Conv2d and maps:
+        return _convolution(layer)
+    if kind is nn.Linear and not maps:
+        has_bias = layer.bias is not None
+        return {"out": layer.out_features, "in": layer.in_features, "hasBias": has_bias}
+    if kind is nn.MaxPool2d and maps:
+        return _window(layer, "kernel_size", "stride", "padding", "dilation")
+    if kind is nn.AvgPool2d and maps:
+        counted = {"countPadding": layer.count_include_pad, "divisor": layer.divisor_override}
+        return _window(layer, "kernel_size", "stride", "padding") | counted
+    if kind is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1):
+        return {}
+    if kind in (nn.ReLU, nn.Dropout) or (kind is nn.AdaptiveAvgPool2d and maps):
+        return {}
+    what = f"layer {path}, {kind.__name__}" if path else kind.__name__
+    raise UsageError(
+        f"the page can't show {what}: it knows nn.Sequential of convolutions, pooling, ReLU,"
+        " Dropout, Flatten and Linear"
+    )
+
+
+def _convolution(layer: nn.Conv2d) -> dict[str, Any]:
+    """Its window, with the padding above and at the left in numbers."""
+    settings = _window(layer, "kernel_size", "stride", "dilation")
+    padding = layer.padding
+    if padding == "valid":
+        padding = (0, 0)
+    elif padding == "same":
+        reach = zip(settings["dilation"], settings["kernel"], strict=True)
+        padding = [d * (k - 1) // 2 for d, k in reach]
+    _, *filter_shape = layer.weight.shape
+    return settings | {
+        "padding": padding,
+        "out": layer.out_channels,
+        "in": int(np.prod(filter_shape)),
+        "hasBias": layer.bias is not None,
+    }
+
+
+def _window(layer: Any, *names: str) -> dict[str, Any]:
+    """Settings of a window, each as a pair."""
+    pairs = {name.partition("_size")[0]: getattr(layer, name) for name in names}
+    return {name: [v, v] if isinstance(v, int) else list(v) for name, v in pairs.items()}
+
+
+def _parameters(layer: Any) -> list[Array]:
+    """A layer's weight, flat, the channels of a place side by side, and its bias, or zeros."""
+    weight = layer.weight.detach().cpu().numpy()
+    if weight.ndim == 4:
+        weight = weight.transpose(0, 2, 3, 1)
+    if layer.bias is None:
+        return [weight.ravel(), np.zeros(len(weight), weight.dtype)]
+    return [weight.ravel(), layer.bias.detach().cpu().numpy()]

@@ -1,0 +1,186 @@
+// Maps side by side on a canvas, each a tile, of which a pixel can be pointed at and chosen: with
+// the mouse, a finger, or the arrow keys and Enter.
+"use strict";
+
+// An element with properties, attributes (those with a dash, and `role`), and children.
+function h(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.includes("-") || name === "role") element.setAttribute(name, value);
+    else if (name === "style") Object.assign(element.style, value);
+    else element[name] = value;
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+class MapGrid {
+  // `tile` is how wide a map is to be, about, in pixels of the screen; `onPoint(c, i, j)` is called
+  // for the pixel that is pointed at, and `onPick(c, i, j)` for the one that is chosen. `names(c)`
+  // gives two short lines to stand under map c.
+  constructor({ label, tile = 44, names = null, onPoint = () => {}, onPick = () => {} }) {
+    Object.assign(this, { tile, names, onPoint, onPick });
+    this.cursor = [0, 0, 0];
+    this.canvas = h("canvas");
+    this.overlay = h("canvas", { className: "overlay" });
+    const help = "Arrow keys move over the pixels, Page Up and Page Down over the maps; Enter explains a pixel.";
+    this.element = h(
+      "div",
+      { className: names ? "maps named" : "maps", tabIndex: 0, role: "application", "aria-label": `${label}. ${help}` },
+      this.canvas,
+      this.overlay,
+    );
+    this.element.addEventListener("pointermove", (event) => this.point(event, false));
+    this.element.addEventListener("click", (event) => this.point(event, true));
+    this.element.addEventListener("keydown", (event) => this.key(event));
+    for (const event of ["focus", "blur"]) this.element.addEventListener(event, () => this.maps && this.draw());
+  }
+
+  // Show maps in these colours, strongest at ±limit; those in the set `dead` are hatched.
+  show(maps, colours, limit, dead = new Set()) {
+    this.maps = maps;
+    this.layout();
+    const { canvas, columns, gap, below } = this;
+    const { height, width, channels, values } = maps;
+    const context = canvas.getContext("2d");
+    const pixels = context.createImageData(canvas.width, canvas.height);
+    const data = new Uint32Array(pixels.data.buffer);
+    for (let c = 0; c < channels; c++) {
+      const top = Math.floor(c / columns) * (height + below), left = (c % columns) * (width + gap);
+      for (let i = 0; i < height; i++) {
+        for (let j = 0; j < width; j++) {
+          const hatched = dead.has(c) && (i + j) % 3 === 0;
+          const value = values[(i * width + j) * channels + c];
+          data[(top + i) * canvas.width + left + j] = hatched ? 0 : colours[entry(value, limit)];
+        }
+      }
+    }
+    context.putImageData(pixels, 0, 0);
+    this.draw();
+  }
+
+  // How many maps stand in a row, and how many pixels of the screen one of theirs takes.
+  layout() {
+    const { height, width, channels } = this.maps;
+    const room = this.element.parentElement?.clientWidth || 640;
+    this.scale = Math.max(1, Math.round(this.tile / width));
+    while (this.scale > 1 && width * this.scale > room) this.scale--;
+    this.gap = Math.ceil(3 / this.scale);
+    this.below = this.names ? Math.ceil(38 / this.scale) : this.gap;
+    const fit = Math.floor((room / this.scale + this.gap) / (width + this.gap));
+    this.columns = Math.max(1, Math.min(channels, fit));
+    if (channels > this.columns) { // rows that are equally long
+      for (let n = this.columns; n > this.columns / 2; n--) {
+        if (channels % n === 0) {
+          this.columns = n;
+          break;
+        }
+      }
+    }
+    const rows = Math.ceil(channels / this.columns);
+    const size = [this.columns * (width + this.gap) - this.gap, rows * (height + this.below) - (this.names ? 0 : this.gap)];
+    if (this.canvas.width !== size[0] || this.canvas.height !== size[1]) [this.canvas.width, this.canvas.height] = size;
+    const dots = window.devicePixelRatio || 1;
+    [this.overlay.width, this.overlay.height] = size.map((n) => Math.round(n * this.scale * dots));
+    for (const canvas of [this.canvas, this.overlay]) {
+      canvas.style.width = `${size[0] * this.scale}px`;
+      canvas.style.height = `${size[1] * this.scale}px`;
+    }
+  }
+
+  // Frames: `marked` is a window {top, left, height, width} on every map, or on those `only`;
+  // `chosen` a pixel; and the pixel that the keyboard is at.
+  draw() {
+    const context = this.overlay.getContext("2d");
+    const dots = (window.devicePixelRatio || 1) * this.scale;
+    context.setTransform(dots, 0, 0, dots, 0, 0);
+    context.clearRect(0, 0, this.overlay.width, this.overlay.height);
+    const style = getComputedStyle(this.element);
+    const frame = (c, top, left, height, width, colour, line) => {
+      const y = Math.floor(c / this.columns) * (this.maps.height + this.below) + top;
+      const x = (c % this.columns) * (this.maps.width + this.gap) + left;
+      context.strokeStyle = colour;
+      context.lineWidth = line / this.scale;
+      context.strokeRect(x, y, width, height);
+    };
+    const mark = style.getPropertyValue("--mark");
+    for (let c = 0; this.names && c < this.maps.channels; c++) {
+      const y = Math.floor(c / this.columns) * (this.maps.height + this.below) + this.maps.height;
+      const x = (c % this.columns) * (this.maps.width + this.gap);
+      frame(c, 0, 0, this.maps.height, this.maps.width, style.getPropertyValue("--line"), 1);
+      this.names(c).forEach((line, n) => {
+        context.font = `${n ? 600 : 400} ${11 / this.scale}px ${style.fontFamily}`;
+        context.fillStyle = style.getPropertyValue("--text");
+        context.fillText(line, x, y + (13 + 14 * n) / this.scale, this.maps.width);
+      });
+    }
+    if (this.marked) {
+      const { top, left, height, width, only } = this.marked;
+      for (let c = 0; c < this.maps.channels; c++) {
+        if (only === undefined || only === c) frame(c, top, left, height, width, mark, 1.5);
+      }
+    }
+    if (this.chosen) frame(...this.chosen, 1, 1, mark, 3);
+    if (document.activeElement === this.element) frame(...this.cursor, 1, 1, style.getPropertyValue("--text"), 2);
+  }
+
+  at(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const x = (event.clientX - box.left) / this.scale, y = (event.clientY - box.top) / this.scale;
+    const { height, width, channels } = this.maps;
+    const column = Math.floor(x / (width + this.gap)), row = Math.floor(y / (height + this.below));
+    const j = Math.floor(x - column * (width + this.gap)), i = Math.floor(y - row * (height + this.below));
+    const c = row * this.columns + column;
+    const inside = column >= 0 && column < this.columns && c >= 0 && c < channels && i >= 0 && i < height && j >= 0 && j < width;
+    return inside ? [c, i, j] : null;
+  }
+
+  point(event, picked) {
+    const where = this.maps && this.at(event);
+    if (!where) return;
+    if (picked) {
+      this.cursor = where;
+      this.onPick(...where);
+    } else {
+      this.onPoint(...where);
+    }
+  }
+
+  // Beyond the edge of a map the next one begins.
+  key(event) {
+    const { height, width, channels } = this.maps, n = this.columns;
+    let [c, i, j] = this.cursor;
+    const moves = {
+      ArrowLeft: () => j-- || ((j = width - 1), c--),
+      ArrowRight: () => ++j < width || ((j = 0), c++),
+      ArrowUp: () => i-- || ((i = height - 1), (c -= n)),
+      ArrowDown: () => ++i < height || ((i = 0), (c += n)),
+      PageUp: () => c--,
+      PageDown: () => c++,
+      Home: () => (c = 0),
+      End: () => (c = channels - 1),
+      Enter: () => this.onPick(...this.cursor),
+      " ": () => this.onPick(...this.cursor),
+    };
+    if (!(event.key in moves)) return;
+    event.preventDefault();
+    moves[event.key]();
+    if (c < 0 || c >= channels) return;
+    this.cursor = [c, i, j];
+    this.onPoint(c, i, j);
+    this.draw();
+  }
+}
+
+// What colours mean: from the strongest red over paper to the strongest blue, with numbers.
+function legend(limit, colours, onlyPositive = false) {
+  const shares = onlyPositive ? [0, 0.25, 0.5, 0.75, 1] : [-1, -0.75, -0.5, -0.25, 0, 0.25, 0.5, 0.75, 1];
+  const stops = shares.map((share) => css(share, 1, colours)).join(", ");
+  return h(
+    "span",
+    { className: "legend", role: "img", "aria-label": `Colours: ${onlyPositive ? "" : `red is negative, down to ${digits(-limit)}; `}blue is positive, up to ${digits(limit)}` },
+    h("span", {}, onlyPositive ? "0" : digits(-limit)),
+    h("span", { className: "ramp", style: { background: `linear-gradient(to right, ${stops})` } }),
+    h("span", {}, digits(limit)),
+  );
+}
