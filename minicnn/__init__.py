@@ -1,4 +1,4 @@
-"""minicnn: a convolutional network engine, written from nothing on arrays.
+"""minicnn: a convolutional network engine written from scratch on NumPy and CuPy.
 
 The names are PyTorch's. Start reading at `autograd.py`, then `operations/`, `tensor.py`, `nn/`.
 """
