@@ -21,7 +21,7 @@ from .schema import items, record, text
 MODEL = "model.safetensors"
 NAMED = 6  # weights that a line names one by one
 NOTHING: dict[str, Any] = {"sha256": "", "said": []}
-BEGINNING = record({"sha256": text(64), "said": items(text(10_000), most=2)})
+BEGINNING = record({"sha256": text(64), "said": items(text(10_000), most=3)})
 
 
 def begin(model: nn.Module, preset: Preset) -> dict[str, Any]:
@@ -86,9 +86,14 @@ def take_over(
         model.load_state_dict(fitting, strict=False)
     except ArgumentError as error:
         raise ArgumentError(f"{source}: {error}") from None
-    lines = [f"{len(fitting)} of {len(own)} arrays are those of {source}"]
-    anew = [*misfits.values(), *(f"{name} is the last layer's" for name in head)]
-    return lines + ([f"the rest drawn anew: {_listed(anew)}"] if anew else [])
+    anew = [said for name, said in misfits.items() if name in own]
+    anew += [f"{name} is the last layer's" for name in head]
+    unused = [name for name in weights if name not in own]
+    return [
+        f"{len(fitting)} of {len(own)} arrays are those of {source}",
+        *([f"the rest drawn anew: {_listed(anew)}"] if anew else []),
+        *([f"not used: {_listed(unused)}"] if unused else []),
+    ]
 
 
 def _last_layer(model: nn.Module) -> list[str]:
@@ -130,7 +135,8 @@ def freeze(model: nn.Module, numbers: Sequence[int]) -> None:
             )
         [*parts.values()][number].requires_grad_(False)
     if not any(p.requires_grad for p in model.parameters()):
-        raise ArgumentError(f"{','.join(map(str, numbers))} leaves nothing to train")
+        which = "the network has" if not numbers else f"{','.join(map(str, numbers))} leaves"
+        raise ArgumentError(f"{which} nothing to train")
 
 
 def frozen(model: nn.Module, numbers: Sequence[int]) -> str:

@@ -189,12 +189,15 @@ def _place(function: Callable[..., Any], file: Path) -> str:
 
 @contextmanager
 def blaming(text: str) -> Iterator[None]:
-    """Whatever goes wrong meanwhile is an ArgumentError, which names the last line of the file."""
+    """Whatever goes wrong meanwhile is an ArgumentError, which names the line of the file."""
     file = file_of(text)
     try:
         yield
     except (Exception, SystemExit) as error:
-        kind = "" if isinstance(error, ArgumentError) else f"{type(error).__name__}: "
+        ours = isinstance(error, ArgumentError)
+        if ours and line_of(error, text) is None:
+            raise
+        kind = "" if ours else f"{type(error).__name__}: "
         message = str(error).partition(" (")[0] if isinstance(error, SyntaxError) else str(error)
         said = f"{line_of(error, text) or file}: {kind}{message}"
         raise ArgumentError(said.removesuffix(": ")) from None

@@ -193,13 +193,13 @@ class Preset:
         images = zeros(2, kind.channels, size, size, device=device)
         own = own_network.blaming(self.network) if self.own_network else nullcontext()
         try:
-            with no_grad(), own:
+            with own, no_grad():
                 logits = model(images)
         except ValueError as error:
             raise ArgumentError(
                 f"the network {self.name} can't take images of {size}×{size}: {error}"
             ) from None
-        shape = logits.shape if isinstance(logits, Tensor) else type(logits).__name__
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         if shape != (2, classes):
             raise ArgumentError(
                 f"the network {self.name} gives {shape} for 2 images, where a logit is needed for"
@@ -207,10 +207,11 @@ class Preset:
             )
         if self.own_network:
             try:
-                refuse_coupled(model, images)
+                with own_network.blaming(self.network):
+                    refuse_coupled(model, images)
             except ArgumentError as error:
                 what = str(error).removeprefix("MicroBatches: ").partition(", so a batch")[0]
-                raise ArgumentError(f"the network {self.name}: {what}; it must not") from None
+                raise ArgumentError(f"the network {self.name}: {what}") from None
 
     def initialise(self, module: nn.Module) -> None:
         """Give a layer with weights the initial values that `init` says."""

@@ -125,7 +125,7 @@ def undrawn(monkeypatch):
         *((2, f"{name} --no-such-flag") for name in MAINS),
         *((2, f"{name}") for name in ("evaluate", "predict", "compare")),
         *((2, f"{name} ''") for name in ("evaluate", "predict", "compare", "study", "nin")),
-        (2, "nin train"),
+        (2, "nin train nosuch"),
         (2, "nin 'a\x1b[2J'"),
         (2, "minicnn x"),
         (2, "gradcheck nosuch"),

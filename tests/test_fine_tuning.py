@@ -100,6 +100,21 @@ def test_what_does_not_fit_elsewhere_is_drawn_anew_too():
     np.testing.assert_array_equal(values(model)["0.0.weight"], before["0.0.weight"])
 
 
+def test_what_a_source_has_beyond_the_network_is_said():
+    model = network()
+    weights = {**drawn_anew(model), "9.weight": minicnn.zeros(1)}
+    said = fine_tuning.take_over(model, weights, "x", reset_head=True)
+    assert said[1:] == [
+        "the rest drawn anew: 4.weight is the last layer's, 4.bias is the last layer's",
+        "not used: 9.weight",
+    ]
+
+
+def test_a_network_that_is_all_frozen_by_its_own_code_has_nothing_to_train():
+    with pytest.raises(ValueError, match="the network has nothing to train"):
+        fine_tuning.freeze(network().requires_grad_(False), ())
+
+
 def test_a_source_of_which_nothing_fits_is_refused_with_reset_head_too():
     with pytest.raises(ValueError, match=r"x: none of its weights fits: 0\.0\.weight is not there"):
         fine_tuning.take_over(network(), {"a": minicnn.zeros(1)}, "x", reset_head=True)

@@ -137,6 +137,7 @@ def test_what_goes_wrong_in_a_file_is_one_line_with_its_line(
         ("return nn.Flatten(), nn.Linear(784, classes), Odd()", r":\d+: ValueError: odd"),
         ("return nn.Flatten(), nn.Linear(784, classes), Pair()", r"gives tuple for 2 images"),
         ("return nn.Flatten(), nn.Linear(784, classes), Couple()", r"another output beside other"),
+        ("return nn.Flatten(), nn.Linear(784, classes), Two()", r":\d+: AssertionError: no two"),
     ],
 )
 def test_a_network_that_does_not_fit_the_data_is_one_line(
@@ -152,6 +153,7 @@ def test_a_network_that_does_not_fit_the_data_is_one_line(
             ("Odd", "raise ValueError('odd')"),
             ("Pair", "return x, x"),
             ("Couple", "return x - x.mean(0)"),
+            ("Two", "assert len(x) == 2, 'no two'; return x"),
         ]
     )
     text = DEFINED.format(own, body.replace("return ", "return nn.Sequential(") + ")")
