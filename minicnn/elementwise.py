@@ -15,7 +15,7 @@ from typing import Any
 from .arguments import ArgumentError, ArgumentTypeError, number, type_name
 from .autograd import Variable, common_backend
 from .backends import backend_of
-from .dtype import DType, float32, is_floating, kind, result_type, wrapped
+from .dtype import DType, bool_, float32, is_floating, kind, result_type, wrapped
 from .operations import arithmetic
 
 Operator = Callable[[Any, Any], Any]  # of two operands, one of which is a tensor
@@ -113,7 +113,7 @@ def select(condition: Variable, x: Any, y: Any) -> Any:
     ]
     common_backend("where", condition, x, y)
     try:
-        return arithmetic.where(x, y, like.astype("bool"))
+        return arithmetic.where(x, y, converted(condition, bool_))
     except ValueError:
         shapes = f"{like.shape}, {x.array.shape} and {y.array.shape}"
         raise ArgumentError(f"where: shapes {shapes} do not fit") from None

@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "loss, accuracy, confusion matrix and mistakes of a run",
     "predict": "what a run's network takes pictures for",
     "compare": "runs beside one another",
+    "export": "a run's network as an ONNX file, which other programs compute",
     "study": "what 1×1 convolutions and NiN do, shown by running them",
 }
 

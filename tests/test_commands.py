@@ -14,7 +14,7 @@ from PIL import Image
 import minicnn
 from minicnn.vision.datasets import FashionMNIST
 from nin import __main__ as package
-from nin import compare, evaluate, predict, train
+from nin import compare, evaluate, export, predict, train
 from nin.kind import CLOTHES
 from nin.picture import PictureError, read
 from nin.tensorboard import Board
@@ -272,7 +272,7 @@ def test_the_package_tells_its_version(command):
     assert command(package, "--version")[:2] == (0, f"nin-from-scratch {minicnn.__version__}\n")
 
 
-@pytest.mark.parametrize("module", [train, evaluate, predict, compare])
+@pytest.mark.parametrize("module", [train, evaluate, predict, compare, export])
 def test_help_has_examples_and_fits_80_columns(module, command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     status, out, _ = command(module, "--help")

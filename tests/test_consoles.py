@@ -30,7 +30,7 @@ from minicnn.arguments import ArgumentError
 from minicnn.console import Failure, UsageError, printable
 from minicnn.gradcheck import __main__ as gradcheck_main
 from nin import __main__ as nin_main
-from nin import command_line, compare, config, drawing, evaluate, predict
+from nin import command_line, compare, config, drawing, evaluate, export, predict
 from nin.kind import CLOTHES
 from nin.presets import PRESETS
 from nin.study import __main__ as study_main
@@ -40,6 +40,7 @@ MAINS = {
     "evaluate": evaluate.main,
     "predict": predict.main,
     "compare": compare.main,
+    "export": export.main,
     "study": study_main.main,
     "gradcheck": gradcheck_main.main,
     "minicnn": minicnn_main.main,
@@ -123,7 +124,7 @@ def undrawn(monkeypatch):
     ("status", "line"),
     [
         *((2, f"{name} --no-such-flag") for name in MAINS),
-        *((2, f"{name}") for name in ("evaluate", "predict", "compare")),
+        *((2, f"{name}") for name in ("evaluate", "export", "predict", "compare")),
         *((2, f"{name} ''") for name in ("evaluate", "predict", "compare", "study", "nin")),
         (2, "nin train nosuch"),
         (2, "nin 'a\x1b[2J'"),
@@ -160,6 +161,16 @@ def undrawn(monkeypatch):
         (1, "predict good /dev/zero"),
         (1, "predict good ."),
         (1, f"predict good {'x' * 300}"),
+        (2, "export good"),
+        (2, "export good --onnx ''"),
+        (2, "export good --onnx good"),
+        (1, "export nosuch --onnx x.onnx"),
+        (1, "export nan --onnx x.onnx"),
+        (1, "export small --onnx x.onnx"),
+        (1, "export broken --onnx x.onnx"),
+        (1, "export good --onnx fifo"),
+        (1, "export good --onnx /dev/null"),
+        (1, "export good --onnx file/x.onnx"),
         (1, "compare good nosuch"),
         (1, "compare good good"),
         (1, "compare good ./good/."),

@@ -74,6 +74,16 @@ class Graph:
         """A list of whole numbers, such as axes or a shape."""
         return self.constant(numbers, "int64")
 
+    def shape(self, lengths: Sequence[int | None]) -> Operand:
+        """A shape, with None for the length of the batch."""
+        if None not in lengths:
+            return self.constant(lengths, "int64")
+        batch = next(each for each in self.inputs if each.batch is not None)
+        whole = Operand(batch.name, batch.example.shape, batch.example.dtype)
+        rows = self.node("Shape", whole, start=0, end=1, dtype="int64")
+        parts = [rows if n is None else self.whole(n) for n in lengths]
+        return self.node("Concat", *parts, axis=0) if len(parts) > 1 else rows
+
     def cast(self, x: Operand, dtype: Any) -> Operand:
         """x in another type; x itself if that is its own."""
         dtype = np.dtype(dtype)
@@ -104,14 +114,8 @@ class Graph:
         operand, axis = self.constant(constant.array, constant.dtype), constant.rows
         if axis is None:
             return operand
-        batch = next(each for each in self.inputs if each.batch is not None)
-        whole = Operand(batch.name, batch.example.shape, batch.example.dtype)
-        lengths = [self.node("Shape", whole, start=0, end=1, dtype="int64")]
-        if axis:
-            lengths.insert(0, self.whole(*constant.shape[:axis]))
-        if constant.shape[axis + 1 :]:
-            lengths.append(self.whole(*constant.shape[axis + 1 :]))
-        return self.node("Expand", operand, self.node("Concat", *lengths, axis=0))
+        lengths = [None if i == axis else n for i, n in enumerate(constant.shape)]
+        return self.node("Expand", operand, self.shape(lengths))
 
     def finish(self, trace: Trace, names: Sequence[str]) -> None:
         """Give the outputs of a trace, whose steps are all there, their names."""

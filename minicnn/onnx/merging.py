@@ -50,6 +50,9 @@ class Merger:
         if one.operation is shape.reshape:
             target = self._reshaped(one, other, lengths)
             args = [(step.args[0], target) for step in (one, other)]
+        elif one.operation is shape.broadcast_to:
+            target = self._repeated(one, other, lengths)
+            args = [(step.args[0], target) for step in (one, other)]
         elif one.operation is shape.getitem:
             indices = _indices(one, other)
             args = [(s.args[0], i) for s, i in zip((one, other), indices, strict=True)]
@@ -67,7 +70,25 @@ class Merger:
             )
             target[axis] = None if own else -1
         if target.count(-1) > 1:
-            raise self._refused(f"reshape makes shapes {one.output.shape}, {other.output.shape}")
+            both = f"{one.output.shape} and {other.output.shape}"
+            raise self._refused(f"reshape makes shapes {both}")
+        return tuple(target)
+
+    def _repeated(self, one: Step, other: Step, lengths: Lengths) -> Lengths:
+        """The lengths to repeat to: 1 for an axis that stays, None for the batch's."""
+        target = list(lengths)
+        for axis in [i for i, n in enumerate(lengths) if not isinstance(n, int)]:
+            places = [axis - len(lengths) + len(s.args[0].shape) for s in (one, other)]
+            if all(
+                place >= 0 and s.args[0].shape[place] == s.output.shape[axis]
+                for s, place in zip((one, other), places, strict=True)
+            ):
+                target[axis] = 1
+            elif lengths[axis] == self.batch:
+                target[axis] = None
+            else:
+                both = f"{one.output.shape} and {other.output.shape}"
+                raise self._refused(f"broadcast_to makes shapes {both}")
         return tuple(target)
 
     def lengths(self, name: str, one: Lengths, other: Lengths) -> Lengths:

@@ -20,7 +20,17 @@ import numpy as np
 from ..arguments import ArgumentError
 from ..backends.windows import Pair, Window
 from ..dtype import float32, float64, int32, int64
-from ..operations import arithmetic, convolution, dropout, matrix, pooling, shape, softmax, winograd
+from ..operations import (
+    arithmetic,
+    convolution,
+    dropout,
+    losses,
+    matrix,
+    pooling,
+    shape,
+    softmax,
+    winograd,
+)
 from .graph import LAST, Graph, Operand
 
 Row = Callable[..., Operand]
@@ -63,7 +73,7 @@ def binary(kind: str, g: Graph, x: Any, y: Any) -> Operand:
     x, y = pair(g, x, y)
     own = x.dtype
     if own.kind == "b":
-        return g.node({"Add": "Or", "Mul": "And"}[kind], x, y)
+        return g.node({"Add": "Or", "Max": "Or", "Mul": "And", "Min": "And"}[kind], x, y)
     return g.cast(g.node(kind, widened(g, x), widened(g, y)), own)
 
 
@@ -78,6 +88,8 @@ for _operation, _kind in {
     arithmetic.divide: "Div",
     arithmetic.power: "Pow",
     arithmetic.integer_power: "Pow",
+    arithmetic.maximum: "Max",
+    arithmetic.minimum: "Min",
 }.items():
     row(_operation)(partial(binary, _kind))
 
@@ -87,6 +99,9 @@ for _operation, _kind in {
     arithmetic.exp: "Exp",
     arithmetic.log: "Log",
     arithmetic.sqrt: "Sqrt",
+    arithmetic.sin: "Sin",
+    arithmetic.cos: "Cos",
+    arithmetic.tanh: "Tanh",
     arithmetic.sigmoid: "Sigmoid",
 }.items():
     row(_operation)(partial(unary, _kind))
@@ -97,6 +112,33 @@ def relu(g: Graph, x: Operand, in_place: bool = False) -> Operand:
     if x.dtype.kind == "f":
         return g.node("Relu", x)
     return binary("Max", g, x, 0)
+
+
+@row(arithmetic.leaky_relu)
+def leaky_relu(g: Graph, x: Operand, slope: float) -> Operand:
+    return g.node("Where", above_zero(g, x), x, binary("Mul", g, x, slope))
+
+
+def above_zero(g: Graph, x: Operand) -> Operand:
+    return g.node("Greater", x, g.constant(0, x.dtype), dtype=np.dtype("bool"))
+
+
+@row(arithmetic.stepwise)
+def stepwise(g: Graph, x: Operand, name: str) -> Operand:
+    if name == "round" and x.dtype.kind != "f":
+        return x
+    return unary({"round": "Round", "sign": "Sign"}[name], g, x)
+
+
+@row(arithmetic.clamp)
+def clamp(g: Graph, x: Operand, least: Any, most: Any) -> Operand:
+    x = x if least is None else binary("Max", g, x, least)
+    return x if most is None else binary("Min", g, x, most)
+
+
+@row(arithmetic.where)
+def where(g: Graph, x: Operand, y: Operand, condition: Operand) -> Operand:
+    return g.node("Where", condition, x, y, dtype=x.dtype)
 
 
 COMPARISONS = {
@@ -270,30 +312,50 @@ row(shape.sum)(partial(reduced, "ReduceSum"))
 row(shape.mean)(partial(reduced, "ReduceMean"))
 
 
-@row(shape.maximum_of_all)
-def maximum_of_all(g: Graph, x: Operand) -> Operand:
-    return g.cast(reduced("ReduceMax", g, widened(g, x), None, False), x.dtype)
+row(shape.norm)(partial(reduced, "ReduceL2"))
 
 
-@row(shape.all_of)
-def all_of(g: Graph, x: Operand, kind: str = "ReduceMin") -> Operand:
-    bools = g.cast(x, "bool")
-    return g.cast(reduced(kind, g, g.cast(bools, int32), None, False), "bool")
+def extreme(kind: str, g: Graph, x: Operand) -> Operand:
+    return g.cast(reduced(kind, g, widened(g, x), None, False), x.dtype)
 
 
-@row(shape.any_of)
-def any_of(g: Graph, x: Operand) -> Operand:
-    return all_of(g, x, "ReduceMax")
+row(shape.maximum_of_all)(partial(extreme, "ReduceMax"))
+row(shape.minimum_of_all)(partial(extreme, "ReduceMin"))
 
 
-@row(shape.argmax)
-def argmax(g: Graph, x: Operand, axis: int | None, keepdims: bool) -> Operand:
+def truth(
+    kind: str, g: Graph, x: Operand, axes: shape.Axes = None, keepdims: bool = False
+) -> Operand:
+    numbers = g.cast(g.cast(x, "bool"), int32)
+    return g.cast(reduced(kind, g, numbers, axes, keepdims), "bool")
+
+
+row(shape.all_of)(partial(truth, "ReduceMin"))
+row(shape.any_of)(partial(truth, "ReduceMax"))
+
+
+def place(kind: str, g: Graph, x: Operand, axis: int | None, keepdims: bool) -> Operand:
     ndim, x = x.ndim, widened(g, x)
     if axis is not None:
-        return g.node("ArgMax", x, axis=axis, keepdims=int(keepdims), dtype=int64)
+        return g.node(kind, x, axis=axis, keepdims=int(keepdims), dtype=int64)
     flat = g.node("Reshape", x, g.whole(-1))
-    place = g.node("ArgMax", flat, axis=0, keepdims=0, dtype=int64)
-    return g.node("Reshape", place, g.whole(*[1] * ndim)) if keepdims else place
+    found = g.node(kind, flat, axis=0, keepdims=0, dtype=int64)
+    return g.node("Reshape", found, g.whole(*[1] * ndim)) if keepdims else found
+
+
+row(shape.argmax)(partial(place, "ArgMax"))
+row(shape.argmin)(partial(place, "ArgMin"))
+
+
+@row(shape.cumsum)
+def cumsum(g: Graph, x: Operand, axis: int) -> Operand:
+    return g.node("CumSum", x, g.constant(axis, int64))
+
+
+@row(shape.broadcast_to)
+def broadcast_to(g: Graph, x: Operand, lengths: tuple[int | None, ...]) -> Operand:
+    """`lengths` has 1 for an axis that stays, and None for the batch's length."""
+    return g.node("Expand", x, g.shape(lengths))
 
 
 @row(shape.take_along)
@@ -407,3 +469,29 @@ def cross_entropy(g: Graph, x: Operand, q: Operand) -> Operand:
 @row(softmax.mean_loss)
 def mean_loss(g: Graph, losses: Operand, total: Any) -> Operand:
     return binary("Div", g, g.node("ReduceSum", losses, keepdims=0), total)
+
+
+@row(losses.huber)
+def huber(g: Graph, d: Operand, beta: float) -> Operand:
+    size = g.node("Abs", d)
+    near = g.node("Less", size, g.constant(beta, d.dtype), dtype=np.dtype("bool"))
+    square = binary("Div", g, g.node("Mul", d, d), 2 * beta or 1)
+    return g.node("Where", near, square, binary("Sub", g, size, beta / 2), dtype=d.dtype)
+
+
+@row(losses.binary_cross_entropy)
+def binary_cross_entropy(g: Graph, p: Operand, q: Operand) -> Operand:
+    yes, no = (binary("Max", g, g.node("Log", each), -100) for each in (p, binary("Sub", g, 1, p)))
+    return _of_two(g, q, yes, no)
+
+
+@row(losses.logistic_loss)
+def logistic_loss(g: Graph, x: Operand, q: Operand, positive: Any = 1) -> Operand:
+    yes, no = (g.node("Neg", g.node("Softplus", each)) for each in (g.node("Neg", x), x))
+    return _of_two(g, q, binary("Mul", g, yes, positive), no)
+
+
+def _of_two(g: Graph, q: Operand, yes: Operand, no: Operand) -> Operand:
+    """-q·yes - (1-q)·no."""
+    other = g.node("Mul", binary("Sub", g, 1, q), no)
+    return g.node("Neg", g.node("Add", g.node("Mul", q, yes), other))
