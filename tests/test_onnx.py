@@ -209,6 +209,8 @@ BATCHED = {
     "rows but the last": lambda x: x[:-1],
     "zeros beside": lambda x: minicnn.cat([x.flatten(1), minicnn.zeros(len(x), 2)], 1),
     "ones in the middle": lambda x: x.permute(1, 0, 2) * minicnn.ones(2, len(x), 3),
+    "a row for each": lambda x: minicnn.cat([x, minicnn.arange(3.0).expand(len(x), 1, 3)], 1),
+    "all rows": lambda x: x.mean(0, keepdim=True).expand_as(x) + x[:1].expand(len(x), -1, -1),
     "the mean of the batch": lambda x: x - x.mean(0),
     "the largest of the batch": lambda x: (x == x.max()).float(),
 }

@@ -65,7 +65,12 @@ def runner(proto):
         proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     names = [each.name for each in session.get_inputs()]
-    return lambda *inputs: session.run(None, dict(zip(names, inputs, strict=True)))[0]
+
+    def compute(*inputs):
+        by_rows = [np.array(x, order="C") for x in inputs]
+        return session.run(None, dict(zip(names, by_rows, strict=True)))[0]
+
+    return compute
 
 
 def run(proto, *inputs):
@@ -78,7 +83,7 @@ def compare(function, *inputs, **options):
     proto = minicnn.onnx.export(Function(function), tuple(tensors), **options)
     with minicnn.no_grad():
         expected = array(function(*tensors))
-    got = run(proto, *(np.array(a, order="C") for a in inputs))
+    got = run(proto, *inputs)
     assert got.dtype == expected.dtype
     assert got.shape == expected.shape
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
@@ -179,8 +184,16 @@ FUNCTIONS = {
     "the place of the largest": lambda x: x.argmax(),
     "with its axes": lambda x: x.argmax(keepdim=True),
     "along an axis": lambda x: x.argmax(0),
+    "the smallest": lambda x: x.min(),
+    "its place along an axis": lambda x: x.argmin(1),
+    "the larger": lambda x: x.max(x.t().reshape(x.shape)),
+    "between": lambda x: x.clamp(-1, 2),
+    "the sign": lambda x: x.sign(),
+    "rounded": lambda x: x.round(),
+    "where": lambda x: minicnn.where(x, x, -2),
+    "sums up to each": lambda x: x.cumsum(1),
     "all": lambda x: x.all(),
-    "any": lambda x: x.any(),
+    "any": lambda x: x.any(1),
     "a sum": lambda x: x.sum(0),
     "divided": lambda x: x / 2,
     "a product of matrices": lambda x: x.t() @ x,
@@ -200,7 +213,7 @@ def test_functions_of_uint8_are_the_same(name):
 
 
 def test_logic_of_bools_is_arithmetic():
-    compare(lambda x, y: (x + y) * y, MASK, ~MASK)
+    compare(lambda x, y: (x + y) * y.max(x), MASK, ~MASK)
 
 
 INDICES = {
