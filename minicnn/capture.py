@@ -157,7 +157,7 @@ class _Launch:
         self._generator = random.CountedGenerator(random.current(), backend.xp.zeros(1, "uint64"))
 
         def work() -> Tensor | None:
-            with context.using(generator=self._generator, first_image=0, images=None):
+            with context.using(generator=self._generator):
                 return _checked(step, self._inputs)
 
         before = [t.grad_array for t in weights]

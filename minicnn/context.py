@@ -31,8 +31,8 @@ class Context:
     - `fixed_filters`, an `operations.winograd.FixedFilters`: what does not change meanwhile.
     - `generator`: the `random.Generator` that is drawn from, None for `random.default_generator`.
     - `first_image` and `images`: of a batch that is cut into pieces, the number of the piece's
-      first image, and how many it has; None for a whole batch. An image's dropout is that of its
-      number.
+      first image, and how many it has; None for a whole batch. An image's dropout, flips and shifts
+      are those of its number.
     - `skip_init`: whether new layers leave their parameters at 0, as `nn.utils.skip_init` does.
 
     Raises ArgumentError for another `conv_algorithm`.

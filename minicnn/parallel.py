@@ -134,10 +134,11 @@ class Share:
         results: list[Any] = []
         sums: Sums = {}
         inherited = replace(self.inherited, fixed_filters=fixed)
+        start = inherited.first_image
         for piece, draws in zip(self.pieces, self.draws, strict=True):
             if failed.is_set():
                 break
-            first, images = piece.start, piece.stop - piece.start
+            first, images = start + piece.start, piece.stop - piece.start
             own = context.using(inherited, generator=draws, first_image=first, images=images)
             try:
                 with set_grad_enabled(self.recording), own:
@@ -202,7 +203,7 @@ class MicroBatches:
         where the last one ends; a clone of it as it was is returned, too. Raises what a piece
         raises, once all threads have stopped.
         """
-        if context.current().images is not None:
+        if context.current().fixed_filters is not None:
             raise RuntimeError("MicroBatches: called by a model that runs in micro-batches itself")
         n, threads = len(work.x), self.threads
         rounds = -(-n // (self.micro_batch * threads))

@@ -7,6 +7,7 @@ seed and on how many draws came before, never on how large those were or on timi
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Sequence
@@ -152,6 +153,23 @@ def first_row(rows: int) -> int:
             " don't belong to single ones; run whole batches"
         )
     return where.first_image * (rows // where.images)
+
+
+def uniform_by_image(
+    key: Key, n: int, each: Sequence[int], dtype: Any, backend: backends.Backend
+) -> backends.Array:
+    """Numbers 0 ≤ u < 1 of the shape `each` for each of n images: (n, *each).
+
+    An image in a piece of a batch has those that it has in the whole batch.
+    """
+    skip = context.current().first_image * math.prod(each)
+    return backend.uniform(key, (n, *each), dtype, skip)
+
+
+def normal_by_image(key: Key, n: int, each: Sequence[int], dtype: Any) -> Any:
+    """The same from the standard normal distribution, as a NumPy array."""
+    first = context.current().first_image
+    return normal(key, (first + n, *each), dtype)[first:]  # its stream can't be entered midway
 
 
 # --- numbers that are drawn on the host, whatever the device -------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import minicnn
-from minicnn import Tensor, nn, no_grad, optim
+from minicnn import Tensor, distributed, nn, no_grad, optim
 from minicnn.optim import lr_scheduler
 from minicnn.random import Generator, default_generator
 from minicnn.utils.data import DataLoader, Dataset
@@ -148,11 +148,15 @@ class Training:
         self.model.train()
         # Keyed by seed and epoch, so that an epoch's order doesn't depend on what was drawn before.
         self.train_loader.generator = Generator().manual_seed(self.preset.seed).fold_in(self.epoch)
+        for p in self.model.parameters():  # so that rounding on another processor can't add up
+            distributed.broadcast(p)
         start = time.perf_counter()
-        for images, labels in self.train_loader.batches(self.batch):
+        for images, labels in self.train_loader.batches(self.batch, distributed.part):
             self.lr = self.optimizer.param_groups[0]["lr"]
-            self._undone_if_it_fails(images.to(self.device), labels.to(self.device))
-            self.seen += len(labels)
+            _, _, seen = self.position(self.steps + 1)
+            with distributed.taking_part(seen - self.seen):
+                self._undone_if_it_fails(images.to(self.device), labels.to(self.device))
+            self.seen = seen
             self.batch += 1
             if self.scheduler is not None:
                 self.scheduler.step()
@@ -197,28 +201,36 @@ class Training:
 
     def _counted(self, images: Tensor, labels: Tensor) -> None:
         """A step, and its loss added to the others."""
-        loss = self.step(images, labels)
+        loss, seen = self._stepped(images, labels)
         with no_grad():
-            self.total += loss * len(labels)
+            self.total += loss * seen
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Change the weights once; return the loss before.
+        """Change the weights once; return the loss before."""
+        return self._stepped(images, labels)[0]
+
+    def _stepped(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Any]:
+        """A step: the loss before, and of how many images that is; with other ranks, of all.
 
         Nothing here waits for a GPU, and what differs from step to step, such as the rate, is set
         outside: so that a GPU can be given the whole step as one graph (see minicnn/capture.py).
         """
         self.optimizer.zero_grad()
         loss = self.executor.backward(self.criterion, images, labels)
+        loss, seen = distributed.all_reduce_gradients(self.model.parameters(), loss, len(labels))
         self.diverged = self.executor.knows_losses and not math.isfinite(loss.item())
         if self.diverged:
-            return loss  # the weights stay as they are, so that one can see where it comes from
+            return (
+                loss,
+                seen,
+            )  # the weights stay as they are, so that one can see where it comes from
         if self.preset.centre_gradients:
             centre_gradients_(self.trained)
         if self.preset.max_norm:
             nn.utils.clip_grad_norm_(self.trained, self.preset.max_norm)
         self.whole = False
         self.optimizer.step()
-        return loss
+        return loss, seen
 
 
 def schedule(optimizer: optim.SGD, preset: Preset, steps: int) -> lr_scheduler.LRScheduler | None:
@@ -243,16 +255,16 @@ def evaluate(
 ) -> tuple[float, float]:
     """The mean cross-entropy, and the fraction of right answers.
 
-    The sums stay where they are computed until all batches are done.
+    The sums stay where they are computed until all batches are done. Ranks share the work.
     """
     executor.model.eval()
     device = next(executor.model.parameters()).device
-    total: Any = 0.0
-    seen = 0
-    for images, labels in loader:
-        total = total + executor.score(images.to(device), labels.to(device))
-        seen += len(labels)
+    total = minicnn.zeros(2, dtype=executor.loss_dtype, device=device)
+    for images, labels in loader.batches(part=distributed.part):
+        if len(labels):
+            total = total + executor.score(images.to(device), labels.to(device))
         if after_batch is not None:
             after_batch()
+    distributed.all_reduce(total)
     loss, right = total.tolist()
-    return loss / seen, right / seen
+    return loss / len(loader.dataset), right / len(loader.dataset)

@@ -49,7 +49,7 @@ def clip_grad_norm_(
     with_gradient = [p for p in given if p.grad_array is not None]
     if not with_gradient:
         return zeros(())
-    gradients = _gradients(with_gradient)
+    gradients = gradient_arrays(with_gradient)
     backend = common_backend("clip_grad_norm_", *with_gradient)
     xp = backend.xp
     with backend.quiet():  # and without asking the device for a number, so that a graph can hold it
@@ -62,7 +62,7 @@ def clip_grad_norm_(
     return Tensor(xp.asarray(norm))
 
 
-def _gradients(parameters: list[Tensor]) -> list[Array]:
+def gradient_arrays(parameters: list[Tensor]) -> list[Array]:
     """The gradients, or, in place of them, the array that an optimiser has put them all into.
 
     See `optim.flat.Flat`. It may hold others' too, and then it is of no use here.

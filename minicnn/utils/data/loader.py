@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import context
 from ...arguments import ArgumentError, type_name, whole
 from ...random import Generator, default_generator, permutation
 from .dataset import batch_of, device_of
@@ -100,8 +101,12 @@ class DataLoader:
     def __iter__(self) -> Iterator[Any]:
         return self.batches()
 
-    def batches(self, start: int = 0) -> Iterator[Any]:
-        """The batches from number `start` on, the same as after `start` others."""
+    def batches(self, start: int = 0, part: Callable[[int], slice] | None = None) -> Iterator[Any]:
+        """The batches from number `start` on, the same as after `start` others.
+
+        Of each batch only the samples `part(n)` of its n, as `distributed.part` says them, if that
+        is given. Transforms of whole batches do to them what they do in the whole batch.
+        """
         start = whole("DataLoader", "start", start, 0)
         generator = default_generator if self.generator is None else self.generator
         batches = self._indices(generator)
@@ -111,9 +116,12 @@ class DataLoader:
 
         def make(batch: int) -> Any:
             indices = batches[batch]
-            if self.collate_fn is not None:
-                return self.collate_fn([self.dataset[int(i)] for i in indices])
-            return batch_of(self.dataset, indices, rng.fold_in(batch))
+            mine = slice(None) if part is None else part(len(indices))
+            first, own = mine.start or 0, indices[mine]
+            with context.using(first_image=first, images=len(own)):
+                if self.collate_fn is not None:
+                    return self.collate_fn([self.dataset[int(i)] for i in own])
+                return batch_of(self.dataset, own, rng.fold_in(batch))
 
         if not self.num_workers:
             # No map(), which a StopIteration from a sample would end without a word.

@@ -9,7 +9,7 @@ import numpy as np
 from ...arguments import ArgumentError, real
 from ...backends import Array, backend_of, host
 from ...dtype import float32, float64, is_floating, uint8
-from ...random import Generator
+from ...random import Generator, uniform_by_image
 from .sizes import interval
 from .tensors import several
 from .transform import Planar
@@ -103,8 +103,10 @@ class ColorJitter(Planar):
             )
             if bounds is not None
         ]
-        numbers = host.uniform(rng.next_key(), (n, len(changes)), "float64")
-        order = host.uniform(rng.next_key(), (n, len(changes)), "float64").argsort(axis=1)
+        numbers, order = (
+            uniform_by_image(rng.next_key(), n, (len(changes),), "float64", host) for _ in range(2)
+        )
+        order = order.argsort(axis=1)
         done = images.astype(images.dtype)  # a copy
         done = done[:, None] if images.ndim == 3 else done
         for step in range(len(changes)):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...arguments import ArgumentError, number, one_of, whole
 from ...backends import Array, backend_of, host
-from ...random import Generator
+from ...random import Generator, uniform_by_image
 from .resampling import InterpolationMode, interpolation_mode, resampled
 from .resize import antialiased, check_pixels
 from .sizes import height_and_width, interval
@@ -77,7 +77,7 @@ class RandomCrop(Planar):
             raise ArgumentError(f"RandomCrop: {ch}×{cw} does not fit into the padded image {h}×{w}")
         n, between = len(images), images.shape[1:-2]
         top, left = (
-            (backend.uniform(rng.next_key(), (n,), "float64") * places).astype("int64")
+            (uniform_by_image(rng.next_key(), n, (), "float64", backend) * places).astype("int64")
             for places in (h - ch + 1, w - cw + 1)
         )
         i = xp.arange(n)[:, None, None]
@@ -184,8 +184,10 @@ def rectangles(
     wider than `most` does not fit, and of TRIES the first that does is taken; all are 0 if none.
     """
     h, w = size
-    numbers = host.uniform(rng.next_key(), (2, n, TRIES), "float64")
-    place = host.uniform(rng.next_key(), (2, n), "float64")
+    numbers, place = (
+        uniform_by_image(rng.next_key(), n, each, "float64", host).swapaxes(0, 1)
+        for each in ((2, TRIES), (2,))
+    )
     area = h * w * (scale[0] + (scale[1] - scale[0]) * numbers[0])
     low, high = math.log(ratio[0]), math.log(ratio[1])
     wide = np.exp(low + (high - low) * numbers[1])

@@ -7,7 +7,7 @@ from typing import Any
 from ...arguments import ArgumentError, number, real
 from ...backends import Array, backend_of, host
 from ...dtype import is_floating
-from ...random import Generator, normal
+from ...random import Generator, normal_by_image, uniform_by_image
 from .crop import rectangles
 from .sizes import interval
 from .tensors import several
@@ -42,7 +42,7 @@ class RandomErasing(Planar):
 
     def planes(self, images: Array, rng: Generator) -> Array:
         backend, (h, w), n = backend_of(images), images.shape[-2:], len(images)
-        erased = host.uniform(rng.next_key(), (n,), "float64") < self.p
+        erased = uniform_by_image(rng.next_key(), n, (), "float64", host) < self.p
         # A rectangle as high or as wide as the image does not count, as in torchvision.
         high = (1 / self.ratio[1], 1 / self.ratio[0])  # width by height
         fit = rectangles(rng, n, (h, w), self.scale, high, (h - 1, w - 1)) * erased[:, None]
@@ -59,7 +59,7 @@ class RandomErasing(Planar):
                 raise TypeError(
                     f"RandomErasing: value='random' needs floating-point images, got {images.dtype}"
                 )
-            noise = normal(rng.next_key(), images.shape, "float64")
+            noise = normal_by_image(rng.next_key(), len(images), images.shape[1:], "float64")
             return backend.from_host(noise.astype(images.dtype))
         channels = images.shape[-3] if images.ndim > 3 else 1
         if len(self.value) not in (1, channels):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...arguments import real
 from ...backends import Array, backend_of
 from ...dtype import float32
-from ...random import Generator
+from ...random import Generator, uniform_by_image
 from .transform import Planar
 
 
@@ -17,6 +17,6 @@ class RandomHorizontalFlip(Planar):
 
     def planes(self, images: Array, rng: Generator) -> Array:
         backend = backend_of(images)
-        flip = backend.uniform(rng.next_key(), (len(images),), float32) < self.p
+        flip = uniform_by_image(rng.next_key(), len(images), (), float32, backend) < self.p
         flip = flip.reshape(-1, *[1] * (images.ndim - 1))
         return backend.xp.where(flip, images[..., ::-1], images)

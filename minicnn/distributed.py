@@ -1,0 +1,353 @@
+"""Training on several processes and machines: N ranks are one machine with more threads.
+
+Each rank takes its part of the same batch, in the same order of images and with the same masks, and
+the gradients of all are added. So N ranks have the losses of one, step by step, to rounding. MPI
+carries it, through mpi4py, and NCCL between GPUs. Names are those of `torch.distributed` where
+they mean the same. Where `init_process_group` was not called, there is one rank, and nothing to
+wait for.
+
+Li et al. 2020, "PyTorch Distributed: Experiences on Accelerating Data Parallel Training".
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from . import context, parallel
+from .arguments import ArgumentError, one_of, whole
+from .autograd import common_backend
+from .backends import Array, backend_of, host
+from .backends.layout import memory_order
+from .backends.threads import parts
+from .nn.utils.clip_grad import gradient_arrays
+from .tensor import Tensor
+from .versions import changed_in_place
+
+# How many processes a launcher says that it has started, and the number of this one.
+LAUNCHERS = (
+    ("PMI_SIZE", "PMI_RANK"),  # MPICH, Intel MPI
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),  # Open MPI
+    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),  # srun
+)
+GPUS = "CUDA_VISIBLE_DEVICES"
+SPIN, NAP = 1e-4, 2e-5  # seconds that a wait keeps its core, and that it then sleeps at a time
+
+
+class DistributedError(RuntimeError):
+    """The processes can't work together here; the message says why, in one line."""
+
+
+class _Group:
+    """The ranks of a program, as one of them sees them."""
+
+    def __init__(self, mpi: Any, backend: str) -> None:
+        self.mpi, self.backend = mpi, backend
+        self.world = mpi.COMM_WORLD.Dup()
+        self.rank, self.size = self.world.Get_rank(), self.world.Get_size()
+        here = self.world.Split_type(mpi.COMM_TYPE_SHARED)
+        self.local_rank, self.local_size = here.Get_rank(), here.Get_size()
+        self.seconds = 0.0
+        self.cores = min(self.collect(_share_of_cores(here)))
+        self.nccl: Any = None
+        if backend == "nccl":
+            self._connect_gpus(here)
+
+    def _connect_gpus(self, here: Any) -> None:
+        """Let this rank have a GPU of its own, and NCCL know all of them."""
+        visible = here.allgather(os.environ.get(GPUS))
+        trouble, identity = None, None
+        if len({*visible}) == 1:  # else the launcher has dealt them out
+            names = visible[0].split(",") if visible[0] else None
+            if names is not None and len(names) < self.local_size:
+                trouble = _too_many(self.local_size, f"{GPUS} names {len(names)}")
+            else:
+                os.environ[GPUS] = names[self.local_rank] if names else str(self.local_rank)
+        if trouble is None:
+            try:
+                from .backends import load
+
+                load("cuda")
+                from .backends import nccl
+
+                identity = nccl.unique_id()
+            except RuntimeError as error:
+                trouble = str(error)
+                if self.local_rank:
+                    trouble = f"{_too_many(self.local_size, 'not each finds one')} ({trouble})"
+        for rank, each in enumerate(self.collect(trouble)):
+            if each is not None:
+                raise DistributedError(f"rank {rank}: {each}")
+        self.nccl = nccl.Communicator(self.size, self.world.bcast(identity), self.rank)
+
+    def wait(self, request: Any) -> None:
+        """Wait so that signals are answered, and that other ranks on this core get on."""
+        start = time.perf_counter()
+        while not request.Test():
+            if time.perf_counter() - start > SPIN:
+                time.sleep(NAP)
+        self.seconds += time.perf_counter() - start
+
+    def collect(self, value: Any) -> list[Any]:
+        return list(self.world.allgather(value))
+
+    def sum_(self, array: Array) -> None:
+        """Replace a contiguous array by the sum of all ranks'."""
+        if self.nccl is not None and backend_of(array) is not host:
+            self.nccl.all_reduce(array)
+            return
+        backend = backend_of(array)
+        if backend.capturing():
+            raise RuntimeError("all_reduce: MPI can't be part of a graph; init with 'nccl'")
+        numbers = array if backend is host else backend.to_host(array)
+        self.wait(self.world.Iallreduce(self.mpi.IN_PLACE, numbers))
+        if backend is not host:
+            array[...] = backend.from_host(numbers)
+
+
+_group: _Group | None = None
+
+
+def _too_many(ranks: int, found: str) -> str:
+    return f"{ranks} ranks on one machine need as many GPUs, but {found}"
+
+
+def _share_of_cores(here: Any) -> int:
+    """This rank's share of the cores that it may use: those of several are divided among them."""
+    if not hasattr(os, "sched_getaffinity"):
+        return max(1, parallel.available_cores() // here.Get_size())
+    own = os.sched_getaffinity(0)
+    everybodys = here.allgather(own)
+    return max(1, int(sum(1 / sum(core in each for each in everybodys) for core in own) + 1e-9))
+
+
+# --- the group -----------------------------------------------------------------------------------
+
+
+def init_process_group(backend: str = "mpi") -> None:
+    """Join the processes that mpiexec has started; alone, where it was not used.
+
+    `backend` is "mpi", where arrays of a GPU are added up by way of the host's memory, or "nccl",
+    where each rank has a GPU of its own, which is chosen here and must not be in use before. A rank
+    that ends by an exception from now on ends all others. Raises ArgumentError for another backend,
+    and DistributedError if mpi4py or MPI is missing, if the launcher belongs to another MPI, or if
+    there are more ranks on a machine than GPUs.
+    """
+    global _group
+    one_of("init_process_group", "backend", backend, "mpi", "nccl")
+    if _group is not None:
+        raise RuntimeError("init_process_group: was called before")
+    _group = _Group(_mpi(), backend)
+    sys.excepthook = _end_all
+
+
+def _mpi() -> Any:
+    """mpi4py's MPI, which begins as it is imported."""
+    os.environ.setdefault("MPIR_CVAR_SUPPRESS_ABORT_MESSAGE", "1")  # whoever aborts has said why
+    try:
+        import mpi4py
+
+        mpi4py.rc.thread_level = "funneled"  # only one thread calls it
+        from mpi4py import MPI
+    except ModuleNotFoundError:
+        raise DistributedError("needs mpi4py: pip install 'minicnn[mpi]'") from None
+    except (ImportError, RuntimeError) as error:
+        line = " ".join(str(error).split())
+        raise DistributedError(
+            f"mpi4py finds no MPI on this machine: pip install mpich brings one ({line})"
+        ) from None
+    size, started = MPI.COMM_WORLD.Get_size(), started_by_launcher()[1]
+    if size == 1 and started > 1:
+        library = MPI.Get_library_version().split("\n")[0].replace("\t", " ").strip(" \0")
+        raise DistributedError(
+            f"the launcher started {started} processes, each of which finds itself alone, as it is"
+            f" not the launcher of mpi4py's MPI ({library}): use that one's mpiexec"
+        )
+    return MPI
+
+
+def started_by_launcher() -> tuple[int, int]:
+    """Rank and number of the processes as the launcher's variables say it, without MPI: (0, 1)."""
+    for size, rank in LAUNCHERS:
+        with suppress(KeyError, ValueError):
+            return int(os.environ[rank]), int(os.environ[size])
+    return 0, 1
+
+
+def _end_all(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    """Instead of waiting for ever for a rank that has failed, all end."""
+    traceback.print_exception(kind, error, where)
+    print(f"rank {get_rank()} of {get_world_size()} failed, so all end", file=sys.stderr)
+    abort(1)
+
+
+def abort(status: int) -> None:
+    """End all ranks at once, with this exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    if _group is not None:
+        _group.mpi.COMM_WORLD.Abort(status)
+
+
+def destroy_process_group() -> None:
+    """From now on this process is alone."""
+    global _group
+    _group = None
+    sys.excepthook = sys.__excepthook__
+
+
+def is_initialized() -> bool:
+    """Whether `init_process_group` was called."""
+    return _group is not None
+
+
+def get_rank() -> int:
+    """The number of this rank, from 0."""
+    return 0 if _group is None else _group.rank
+
+
+def get_world_size() -> int:
+    """How many ranks there are."""
+    return 1 if _group is None else _group.size
+
+
+def get_local_rank() -> int:
+    """The number of this rank among those of its machine."""
+    return 0 if _group is None else _group.local_rank
+
+
+def available_cores() -> int:
+    """The cores that a rank may use: its share of the machine's; of all ranks, the smallest."""
+    return parallel.available_cores() if _group is None else _group.cores
+
+
+def capturable() -> bool:
+    """Whether a captured graph can hold what adds up the gradients: see `capture.Captured`."""
+    return _group is None or _group.size == 1 or _group.nccl is not None
+
+
+def seconds() -> float:
+    """How long this rank has waited for the sums of others. NCCL's are not counted."""
+    return 0.0 if _group is None else _group.seconds
+
+
+# --- what ranks tell each other ------------------------------------------------------------------
+
+
+def barrier() -> None:
+    """Wait until all ranks are here."""
+    if _group is not None:
+        _group.wait(_group.world.Ibarrier())
+
+
+def all_reduce(tensor: Tensor) -> None:
+    """Replace a tensor by the sum of all ranks' tensors, in place and outside of the tape.
+
+    All must be of one shape and type.
+    """
+    if _group is not None and _group.size > 1:
+        flat = backend_of(tensor.array).xp.array(tensor.array, order="C").reshape(-1)
+        _group.sum_(flat)
+        tensor.array[...] = flat.reshape(tensor.shape)
+        changed_in_place(tensor.array, "all_reduce")
+
+
+def broadcast(tensor: Tensor, src: int = 0) -> None:
+    """Replace a tensor by that of rank `src`, in place and outside of the tape."""
+    if not 0 <= whole("broadcast", "src", src, 0) < get_world_size():
+        raise ArgumentError(f"broadcast: src must be one of {get_world_size()} ranks, got {src}")
+    if _group is not None and _group.size > 1:
+        backend = backend_of(tensor.array)
+        numbers = np.ascontiguousarray(backend.to_host(tensor.array))
+        _group.wait(_group.world.Ibcast(numbers, src))
+        if _group.rank != src:
+            tensor.array[...] = backend.from_host(numbers)
+            changed_in_place(tensor.array, "broadcast")
+
+
+def collect(value: Any) -> list[Any]:
+    """The values of all ranks, in their order, on each of them: whatever can be pickled."""
+    return [value] if _group is None else _group.collect(value)
+
+
+def largest(number: int) -> int:
+    """The largest of the ranks' numbers, which are below 2⁶³."""
+    if _group is None or _group.size == 1:
+        return number
+    numbers = np.array([number], "int64")
+    _group.wait(_group.world.Iallreduce(_group.mpi.IN_PLACE, numbers, _group.mpi.MAX))
+    return int(numbers[0])
+
+
+# --- a step --------------------------------------------------------------------------------------
+
+
+def part(n: int) -> slice:
+    """Which of the n images of a batch are this rank's; none, if there are more ranks than images.
+
+    All ranks have as many, or one more.
+    """
+    return parts(whole("part", "n", n, 0), get_world_size())[get_rank()]
+
+
+@contextmanager
+def taking_part(n: int) -> Iterator[slice]:
+    """`part(n)`; dropout meanwhile gives its images the masks that they have in the whole batch."""
+    mine = part(n)
+    if get_world_size() == 1:
+        yield mine
+        return
+    with context.using(first_image=mine.start, images=mine.stop - mine.start):
+        yield mine
+
+
+def all_reduce_gradients(
+    parameters: Iterable[Tensor], loss: Tensor, weight: Any
+) -> tuple[Tensor, Any]:
+    """Make the gradients of a part's loss those of the whole batch's; return its loss and weight.
+
+    The loss of a part is a mean, and `weight` what its sum was divided by: the number of the part's
+    images, or, with class weights or targets to ignore, the weight of the targets that count. With
+    S_r and w_r of rank r, the whole batch's loss is Σ S_r / Σ w_r, and its gradients are
+    Σ w_r·g_r / Σ w_r, all added up by one all-reduce of one array. A part without images has weight
+    0 and gradients of 0, but it must have been through the network, as all ranks have to have
+    gradients of the same parameters.
+    """
+    if _group is None or _group.size == 1:
+        return loss, weight
+    given = [p for p in parameters if p.grad_array is not None]
+    backend = common_backend("all_reduce_gradients", *given, loss)
+    xp = backend.xp
+    arrays = gradient_arrays(given)
+    along = arrays
+    if arrays and arrays[0] is given[0].grad_array:  # each in an order that all ranks have
+        along = [p.grad_array.transpose(memory_order(p.array)[0]) for p in given]  # type: ignore[union-attr]
+    with backend.quiet():
+        dtype = along[0].dtype if along else loss.dtype
+        if isinstance(weight, Tensor):
+            w = weight.array.reshape(1).astype(dtype)
+        else:
+            w = xp.full(1, weight, dtype)
+        total = xp.where(w == 0, 0, loss.array.reshape(1).astype(w.dtype) * w)
+        buffer = xp.concatenate([g.reshape(-1) * w for g in along] + [total, w])
+        _group.sum_(buffer)
+        weights = buffer[-1:]
+        start = 0
+        for g in along:
+            # Where nothing counts, gradients are 0, as those of a loss are: see `mean_loss`.
+            new = backend.divided(buffer[start : start + g.size], weights)
+            g[...] = new.reshape(g.shape)
+            start += g.size
+        value = buffer[-2:-1] / weights
+    for p in given:
+        changed_in_place(p.grad_array, "all_reduce_gradients")
+    return Tensor(value.reshape(())).to(loss.dtype), Tensor(weights.reshape(()))
