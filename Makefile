@@ -38,7 +38,7 @@ check: lint
 	$(PYTEST) $(CORE:%=tests/test_%.py) $(ARGS)
 
 OTHER := build/$(notdir $(PYTHON))
-FREE = $(shell grep -LE 'torch|table|mutation|twin|pretend|processes|import cupy|no-isolation|import onnx' tests/test_*.py)
+FREE = $(shell grep -LE 'torch|table|mutation|twin|pretend|processes|import mpi|import cupy|no-isolation|import onnx' tests/test_*.py)
 
 check-python:
 	$(PYTHON) -m venv $(OTHER)

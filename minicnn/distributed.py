@@ -15,6 +15,7 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -22,21 +23,21 @@ from typing import Any
 
 import numpy as np
 
-from . import context, parallel
+from . import context, installing, parallel
 from .arguments import ArgumentError, one_of, whole
 from .autograd import common_backend
-from .backends import Array, backend_of, host
+from .backends import Array, backend_of, host, load
 from .backends.layout import memory_order
 from .backends.threads import parts
 from .nn.utils.clip_grad import gradient_arrays
 from .tensor import Tensor
 from .versions import changed_in_place
 
-# How many processes a launcher says that it has started, and the number of this one.
+# How many processes a launcher says that it has started, and which of this machine's this one is.
 LAUNCHERS = (
-    ("PMI_SIZE", "PMI_RANK"),  # MPICH, Intel MPI
-    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),  # Open MPI
-    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),  # srun
+    ("PMI_SIZE", "MPI_LOCALRANKID"),  # MPICH, Intel MPI
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),  # Open MPI
+    ("SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),  # srun
 )
 GPUS = "CUDA_VISIBLE_DEVICES"
 SPIN, NAP = 1e-4, 2e-5  # seconds that a wait keeps its core, and that it then sleeps at a time
@@ -49,44 +50,54 @@ class DistributedError(RuntimeError):
 class _Group:
     """The ranks of a program, as one of them sees them."""
 
-    def __init__(self, mpi: Any, backend: str) -> None:
-        self.mpi, self.backend = mpi, backend
+    nccl: Any  # its communicator, where GPUs are connected by it
+
+    def __init__(self, mpi: Any) -> None:
+        self.mpi = mpi
         self.world = mpi.COMM_WORLD.Dup()
         self.rank, self.size = self.world.Get_rank(), self.world.Get_size()
         here = self.world.Split_type(mpi.COMM_TYPE_SHARED)
         self.local_rank, self.local_size = here.Get_rank(), here.Get_size()
         self.seconds = 0.0
         self.cores = min(self.collect(_share_of_cores(here)))
-        self.nccl: Any = None
-        if backend == "nccl":
-            self._connect_gpus(here)
+        self.here, self.nccl = here, None
 
-    def _connect_gpus(self, here: Any) -> None:
-        """Let this rank have a GPU of its own, and NCCL know all of them."""
-        visible = here.allgather(os.environ.get(GPUS))
-        trouble, identity = None, None
+    def connect_gpus(self, with_nccl: bool) -> None:
+        """See the function of this name."""
+        visible = self.here.allgather(os.environ.get(GPUS))
+        trouble = identity = None
         if len({*visible}) == 1:  # else the launcher has dealt them out
             names = visible[0].split(",") if visible[0] else None
-            if names is not None and len(names) < self.local_size:
-                trouble = _too_many(self.local_size, f"{GPUS} names {len(names)}")
+            if names is None:
+                os.environ[GPUS] = str(self.local_rank)
+            elif self.local_rank < len(names):
+                os.environ[GPUS] = names[self.local_rank]
             else:
-                os.environ[GPUS] = names[self.local_rank] if names else str(self.local_rank)
-        if trouble is None:
-            try:
-                from .backends import load
-
+                trouble = f"{GPUS} names {len(names)}"
+        try:
+            if trouble is None:
                 load("cuda")
-                from .backends import nccl
+        except RuntimeError as error:
+            trouble = f"this one finds none: {error}" if self.local_rank else str(error)
+        if trouble is not None and self.local_rank:
+            trouble = f"{self.local_size} ranks on a machine need as many GPUs, and {trouble}"
+        elif trouble is None and with_nccl:
+            from .backends import nccl
 
+            try:
                 identity = nccl.unique_id()
             except RuntimeError as error:
                 trouble = str(error)
-                if self.local_rank:
-                    trouble = f"{_too_many(self.local_size, 'not each finds one')} ({trouble})"
         for rank, each in enumerate(self.collect(trouble)):
             if each is not None:
                 raise DistributedError(f"rank {rank}: {each}")
-        self.nccl = nccl.Communicator(self.size, self.world.bcast(identity), self.rank)
+        if with_nccl:
+            self.nccl = nccl.Communicator(self.size, self.world.bcast(identity), self.rank)
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is nothing to add up. NCCL does its work for one rank, too."""
+        return self.size == 1 and self.nccl is None
 
     def wait(self, request: Any) -> None:
         """Wait so that signals are answered, and that other ranks on this core get on."""
@@ -116,10 +127,6 @@ class _Group:
 _group: _Group | None = None
 
 
-def _too_many(ranks: int, found: str) -> str:
-    return f"{ranks} ranks on one machine need as many GPUs, but {found}"
-
-
 def _share_of_cores(here: Any) -> int:
     """This rank's share of the cores that it may use: those of several are divided among them."""
     if not hasattr(os, "sched_getaffinity"):
@@ -145,26 +152,40 @@ def init_process_group(backend: str = "mpi") -> None:
     one_of("init_process_group", "backend", backend, "mpi", "nccl")
     if _group is not None:
         raise RuntimeError("init_process_group: was called before")
-    _group = _Group(_mpi(), backend)
+    _group = _Group(_mpi())
     sys.excepthook = _end_all
+    if backend == "nccl":
+        connect_gpus()
+
+
+def connect_gpus(with_nccl: bool = True) -> None:
+    """Give each rank of a machine a GPU of its own, and let NCCL add up their arrays, if asked to.
+
+    Those that CUDA_VISIBLE_DEVICES names are dealt out in order, unless the launcher has dealt them
+    out. A rank must not have used a GPU before, beside the first rank of a machine. Raises
+    DistributedError, on all ranks, if one finds no GPU or no NCCL.
+    """
+    if _group is not None:
+        _group.connect_gpus(with_nccl)
 
 
 def _mpi() -> Any:
     """mpi4py's MPI, which begins as it is imported."""
-    os.environ.setdefault("MPIR_CVAR_SUPPRESS_ABORT_MESSAGE", "1")  # whoever aborts has said why
     try:
         import mpi4py
 
         mpi4py.rc.thread_level = "funneled"  # only one thread calls it
-        from mpi4py import MPI
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of another MPI's launcher, which is refused below
+            from mpi4py import MPI
     except ModuleNotFoundError:
-        raise DistributedError("needs mpi4py: pip install 'minicnn[mpi]'") from None
+        raise DistributedError(f"mpi4py is missing: {installing.how('mpi')}") from None
     except (ImportError, RuntimeError) as error:
         line = " ".join(str(error).split())
         raise DistributedError(
-            f"mpi4py finds no MPI on this machine: pip install mpich brings one ({line})"
+            f"mpi4py finds no MPI on this machine: {installing.how('mpi')} brings one ({line})"
         ) from None
-    size, started = MPI.COMM_WORLD.Get_size(), started_by_launcher()[1]
+    size, started = MPI.COMM_WORLD.Get_size(), launched()[0]
     if size == 1 and started > 1:
         library = MPI.Get_library_version().split("\n")[0].replace("\t", " ").strip(" \0")
         raise DistributedError(
@@ -174,12 +195,15 @@ def _mpi() -> Any:
     return MPI
 
 
-def started_by_launcher() -> tuple[int, int]:
-    """Rank and number of the processes as the launcher's variables say it, without MPI: (0, 1)."""
-    for size, rank in LAUNCHERS:
+def launched() -> tuple[int, int]:
+    """How many processes the launcher's variables speak of, and this one's number on its machine.
+
+    It needs no MPI. Without a launcher they are 1 and 0.
+    """
+    for size, local_rank in LAUNCHERS:
         with suppress(KeyError, ValueError):
-            return int(os.environ[rank]), int(os.environ[size])
-    return 0, 1
+            return int(os.environ[size]), int(os.environ[local_rank])
+    return 1, 0
 
 
 def _end_all(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
@@ -190,12 +214,16 @@ def _end_all(kind: type[BaseException], error: BaseException, where: TracebackTy
 
 
 def abort(status: int) -> None:
-    """End all ranks at once, with this exit status."""
+    """End all ranks at once, with this exit status, without a word of MPI's; not one alone."""
+    if _group is None or _group.size == 1:
+        destroy_process_group()
+        return
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    if _group is not None:
-        _group.mpi.COMM_WORLD.Abort(status)
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    _group.mpi.COMM_WORLD.Abort(status)
 
 
 def destroy_process_group() -> None:
@@ -232,7 +260,7 @@ def available_cores() -> int:
 
 def capturable() -> bool:
     """Whether a captured graph can hold what adds up the gradients: see `capture.Captured`."""
-    return _group is None or _group.size == 1 or _group.nccl is not None
+    return _group is None or _group.alone or _group.nccl is not None
 
 
 def seconds() -> float:
@@ -320,9 +348,10 @@ def all_reduce_gradients(
     S_r and w_r of rank r, the whole batch's loss is Σ S_r / Σ w_r, and its gradients are
     Σ w_r·g_r / Σ w_r, all added up by one all-reduce of one array. A part without images has weight
     0 and gradients of 0, but it must have been through the network, as all ranks have to have
-    gradients of the same parameters.
+    gradients of the same parameters. Where a weight is 0, so must the sum be: labels that are
+    smoothed over a class of weight 0 are not.
     """
-    if _group is None or _group.size == 1:
+    if _group is None or _group.alone:
         return loss, weight
     given = [p for p in parameters if p.grad_array is not None]
     backend = common_backend("all_reduce_gradients", *given, loss)

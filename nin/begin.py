@@ -12,9 +12,8 @@ from typing import Any
 import threadpoolctl
 
 import minicnn
-from minicnn import backends, nn
+from minicnn import backends, distributed, nn
 from minicnn.arguments import ArgumentError
-from minicnn.parallel import available_cores
 
 from . import command_line, config, fine_tuning, length, own_network
 from . import data as datasets
@@ -63,7 +62,8 @@ def new_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data]
         "backend": backend,
         "library": _library(backend),
         "conv": args.conv or "auto",
-        "threads": args.threads or available_cores(),
+        "threads": args.threads or distributed.available_cores(),
+        "ranks": distributed.get_world_size(),
         "blas_threads": args.blas_threads or 1,
         "graph": not args.no_graph,
         "tf32": args.tf32,

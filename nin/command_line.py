@@ -17,6 +17,7 @@ from minicnn import backends, console
 from minicnn.backends import DEVICES as DEVICES
 from minicnn.console import DONE as DONE
 from minicnn.console import FAILED as FAILED
+from minicnn.console import WRONG_USE as WRONG_USE
 from minicnn.console import Failure as Failure
 from minicnn.console import UsageError as UsageError
 from minicnn.console import printable as printable

@@ -220,10 +220,7 @@ class Training:
         loss, seen = distributed.all_reduce_gradients(self.model.parameters(), loss, len(labels))
         self.diverged = self.executor.knows_losses and not math.isfinite(loss.item())
         if self.diverged:
-            return (
-                loss,
-                seen,
-            )  # the weights stay as they are, so that one can see where it comes from
+            return loss, seen  # the weights stay as they are, and show where it comes from
         if self.preset.centre_gradients:
             centre_gradients_(self.trained)
         if self.preset.max_norm:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import minicnn
+from minicnn import distributed
 from minicnn.utils.data import DataLoader
 
 from .command_line import Failure
@@ -24,6 +25,8 @@ def in_a_step(training: Training) -> Failure:
     size = training.preset.batch_size
     if training.device.type == "cpu":
         return Failure(f"out of memory with batches of {size}: try a smaller --micro-batch")
+    if distributed.get_world_size() > 1:  # no rank can try a step alone
+        return Failure(f"out of GPU memory with batches of {size}: try smaller ones, or more ranks")
     try:
         fits = _largest_batch(training)
     except Exception as error:

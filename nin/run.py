@@ -50,6 +50,7 @@ ENVIRONMENT_SCHEMA = record(
         "kind": KIND,
         "network_sha256": text(64),
         "beginning": BEGINNING,
+        "ranks": whole(1, 10**6),
         "library": text(1000),
         "data_source": text(10000),
         "minicnn": text(100),

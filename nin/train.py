@@ -12,20 +12,23 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import minicnn
-from minicnn import context, installing
+from minicnn import context, distributed, installing
 from minicnn.invocation import command, quoted
 
-from . import begin, command_line, config, fine_tuning, memory, own_network
+from . import begin, command_line, config, fine_tuning, memory, own_network, ranks
 from .checkpoint import State
 from .command_line import Failure, UsageError, argument, path, printable
 from .data import Data
 from .executors import executor_for
 from .fit import Training
 from .health import Monitor
-from .presets import PRESETS
+from .presets import PRESETS, Preset
 from .progress import Progress
+from .ranks import Begun, Together
 from .run import SETUP, Run
 from .saving import Saver
 from .schema import MANY, Misfit, number, whole
@@ -92,6 +95,11 @@ def _add_computation(parser: command_line.Parser) -> None:
     add("--conv", choices=SETUP["conv"].choices, help=text)
     text = "use N processes of the CPU, or threads where there is no fork (default: one a core)"
     add("--threads", type=threads, metavar="N", help=text)
+    text = (
+        "be one of the processes that mpiexec has started (docs/distributed.md); with mpi, GPUs are"
+        " added up by way of the host, and not by NCCL (default: the only process)"
+    )
+    add("--distributed", nargs="?", choices=("mpi", "nccl"), const="nccl", help=text)
     text = "give each of those N threads for its matrix products (default: 1)"
     add("--blas-threads", type=threads, metavar="N", help=text)
     text = "on a GPU, multiply on the tensor cores, with 11 binary digits and not 24: faster"
@@ -139,28 +147,37 @@ def _introduce(run: Run, training: Training, data: Data) -> None:
         _say(f"Resuming in epoch {training.epoch}, after {training.steps:,} steps")
 
 
+def _training(
+    preset: Preset, environment: dict[str, Any], data: Data, *, from_its_beginning: bool
+) -> Training:
+    """A run's network in training, before its first step, or to be given a state."""
+    device = command_line.device_of(environment["backend"])
+    minicnn.manual_seed(preset.seed)
+    model = preset.build(data.kind)
+    if from_its_beginning and fine_tuning.begin(model, preset) != environment["beginning"]:
+        raise Failure(f"{preset.init_from} is not what it was when the run was begun")
+    fine_tuning.freeze(model, preset.freeze)
+    model.to(device)
+    executor = executor_for(
+        model,
+        preset,
+        threads=ranks.threads(environment),
+        blas_threads=environment["blas_threads"],
+        graph=environment["graph"] and distributed.capturable(),
+        processes=distributed.get_world_size() == 1,  # MPI and forks are not made for each other
+    )
+    there = data.to(device)
+    return Training(model, preset, there.train, there.evaluation, executor)
+
+
 def _start(
     args: argparse.Namespace, run: Run, data: Data, signals: Signals, state: State | None = None
 ) -> Saver:
     """The run's network in training, from step 0 or where it stopped, and what is done beside."""
-    preset, environment = run.preset, run.environment
-    device = command_line.device_of(environment["backend"])
-    minicnn.manual_seed(preset.seed)
+    device = command_line.device_of(run.environment["backend"])
     try:
-        model = preset.build(run.kind)
-        if state is None and fine_tuning.begin(model, preset) != environment["beginning"]:
-            raise Failure(f"{preset.init_from} is not what it was when {run.directory} was begun")
-        fine_tuning.freeze(model, preset.freeze)
-        model.to(device)
-        executor = executor_for(
-            model,
-            preset,
-            threads=environment["threads"],
-            blas_threads=environment["blas_threads"],
-            graph=environment["graph"],
-        )
-        there = data.to(device)
-        training = Training(model, preset, there.train, there.evaluation, executor)
+        whole = state is None
+        training = _training(run.preset, run.environment, data, from_its_beginning=whole)
         monitor = Monitor(training)
         progress = Progress(args.no_progress or not sys.stderr.isatty(), args.log_interval)
         saver = Saver(run, training, monitor, progress, args.checkpoint_minutes)
@@ -176,7 +193,18 @@ def _start(
     watch = Watch(run, monitor, progress, patient=args.on_stuck == "warn")
     board = [Board(run.directory, monitor)] if args.tensorboard else []
     # A step is looked at and saved before anything is said of it: the terminal may be gone.
-    training.callbacks += [watch, saver, *board, progress, signals]
+    callbacks = [watch, saver, *board, progress, signals]
+    training.callbacks.append(Together(callbacks, signals))
+    return saver
+
+
+def _first(
+    args: argparse.Namespace, run: Run, data: Data, signals: Signals, state: State | None
+) -> Saver:
+    """The training that the command line asks for, with the epochs that it asks for."""
+    saver = _start(args, run, data, signals, state)
+    if args.resume and getattr(args, "epochs", run.preset.epochs) != run.preset.epochs:
+        saver.progress.say(begin.change_epochs(saver, args.epochs))
     return saver
 
 
@@ -201,17 +229,29 @@ def train(args: argparse.Namespace) -> int:
         return command_line.DONE
     if args.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise UsageError(f"--tensorboard needs tensorboardX: {installing.how('tensorboard')}")
+    if not args.resume:
+        ranks.compare("settings", config.render(ranks.together(lambda: begin.settings(args))))
+    run: Run | None = None  # rank 0's, and so is the state
+    state: State | None = None
     with ExitStack() as afterwards:
-        if args.resume:
-            run, data, state = begin.old_run(args, afterwards)
-        else:
-            (run, data), state = begin.new_run(args, afterwards), None
-        how = context.using(conv_algorithm=run.environment["conv"], tf32=run.environment["tf32"])
+
+        def begun() -> Begun:
+            nonlocal run, state
+            if args.resume:
+                run, data, state = begin.old_run(args, afterwards)
+            else:
+                run, data = begin.new_run(args, afterwards)
+            return Begun(run.preset, run.environment, data)
+
+        environment, data = ranks.begun(begun, args.data_dir, with_nccl=args.distributed != "mpi")
+        how = context.using(conv_algorithm=environment["conv"], tf32=environment["tf32"])
         afterwards.enter_context(how)
         signals = afterwards.enter_context(Signals())
-        saver = _start(args, run, data, signals, state)
-        if args.resume and getattr(args, "epochs", run.preset.epochs) != run.preset.epochs:
-            saver.progress.say(begin.change_epochs(saver, args.epochs))
+        where = ranks.described()
+        if run is None:
+            start = partial(_training, environment=environment, data=data, from_its_beginning=False)
+            return ranks.follow(start, data, signals)
+        saver = ranks.lead(lambda: _first(args, run, data, signals, state))
         if args.resume:
             run.write_config(run.preset)
         run.forget_leftovers()
@@ -219,10 +259,14 @@ def train(args: argparse.Namespace) -> int:
             raise Failure(f"{run.directory} can't be written, so the training was not begun")
         saver.save()
         _introduce(run, saver.training, data)
+        if distributed.get_world_size() > 1:
+            _say(f"Ranks    {where}")
         if not args.dry_run:
             _say(f"Output   {run.directory}")
         while (status := _fit(args, saver, data, signals)) is None:
-            saver = _restart(args, saver, data, signals)
+            ranks.told(None, saver.training)
+            saver = ranks.lead(partial(_restart, args, saver, data, signals))
+        ranks.told(status, saver.training)
         return status
 
 
@@ -298,7 +342,14 @@ def _interrupted(args: argparse.Namespace, saver: Saver, signals: Signals) -> in
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status (nin/command_line.py)."""
-    return command_line.run(PROG, lambda: train(_parser().parse_args(argv)))
+    flags = sys.argv[1:] if argv is None else argv
+
+    def work() -> int:
+        return train(_parser().parse_args(flags))
+
+    if ranks.asked_for(flags):
+        return ranks.run(PROG, flags, work)
+    return command_line.run(PROG, work)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,16 @@ LAYERS = [
     {"creation", "methods"},
     {"accelerator", "cuda", "nn", "serialization", "utils"},
     {"optim", "vision", "gradcheck"},
-    {"capture",
-        "distributed", "environment", "independence", "onnx", "parallel", "processes", "__main__"},
+    {
+        "capture",
+        "distributed",
+        "environment",
+        "independence",
+        "onnx",
+        "parallel",
+        "processes",
+        "__main__",
+    },
 ]
 # and operations:
 ANY_DEVICE = {"autograd", "elementwise", "reductions", "storage", "tensor", "versions"}
