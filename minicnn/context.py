@@ -33,6 +33,7 @@ class Context:
     - `first_image` and `images`: of a batch that is cut into pieces, the number of the piece's
       first image, and how many it has; None for a whole batch. An image's dropout, flips and shifts
       are those of its number.
+    - `in_pieces`: whether somebody up the stack cuts batches, and nobody below may.
     - `skip_init`: whether new layers leave their parameters at 0, as `nn.utils.skip_init` does.
 
     Raises ArgumentError for another `conv_algorithm`.
@@ -45,6 +46,7 @@ class Context:
     generator: Any = None
     first_image: int = 0
     images: int | None = None
+    in_pieces: bool = False
     skip_init: bool = False
 
     def __post_init__(self) -> None:

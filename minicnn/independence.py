@@ -124,7 +124,7 @@ def _first_coupled(module: Module, path: str, images: Tensor) -> Found | None:
 
 def _run(module: Module, images: Tensor, first: int) -> Any:
     generator = random.current().clone()
-    with context.using(generator=generator, first_image=first, images=len(images)):
+    with context.using(generator=generator, first_image=first, images=len(images), in_pieces=True):
         return module(images)
 
 

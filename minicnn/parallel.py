@@ -133,7 +133,7 @@ class Share:
         """Take all pieces, in order, or up to where this or another thread has failed."""
         results: list[Any] = []
         sums: Sums = {}
-        inherited = replace(self.inherited, fixed_filters=fixed)
+        inherited = replace(self.inherited, fixed_filters=fixed, in_pieces=True)
         start = inherited.first_image
         for piece, draws in zip(self.pieces, self.draws, strict=True):
             if failed.is_set():
@@ -203,7 +203,7 @@ class MicroBatches:
         where the last one ends; a clone of it as it was is returned, too. Raises what a piece
         raises, once all threads have stopped.
         """
-        if context.current().fixed_filters is not None:
+        if context.current().in_pieces:
             raise RuntimeError("MicroBatches: called by a model that runs in micro-batches itself")
         n, threads = len(work.x), self.threads
         rounds = -(-n // (self.micro_batch * threads))

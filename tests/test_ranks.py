@@ -39,7 +39,7 @@ from minicnn import nn
 from nin import drawing, presets, train
 from nin.fit import Training
 drawing.write = lambda *_: True
-presets.Preset.build = lambda self: nn.Sequential(
+presets.Preset.build = lambda self, kind: nn.Sequential(
     nn.Conv2d(1, 4, 3, stride=5), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 10))
 rank, step = int(os.environ.get("PMI_RANK", 0)), Training._stepped
 def once(number, work):
@@ -187,9 +187,10 @@ def test_ctrl_c_ends_all_after_one_step_with_a_checkpoint(tmp_path):
     job = mpi.start(
         2, "-c", PROGRAM.format(""), *SMALL, "--epochs", "10000", "--out", tmp_path / "run"
     )
-    _ranks(job)
-    job.send_signal(signal.SIGINT)
-    _, err = job.communicate(timeout=30)
+    with job:
+        _ranks(job)
+        job.send_signal(signal.SIGINT)
+        _, err = job.communicate(timeout=30)
     assert job.returncode == 130
     assert "Interrupted; " in err and "Traceback" not in err
     assert Checkpoints(tmp_path / "run").newest() is not None
@@ -207,12 +208,12 @@ def test_ranks_killed_at_ten_moments_cost_no_more_than_the_last_steps(tmp_path):
     draw = random.Random(5)
     flags = [*SMALL, "--epochs", "30", "--out", tmp_path / "run"]
     for victim in (0, 1, 0, 1, 0, 1, 1, 0, 1, 0):
-        job = mpi.start(2, "-c", PROGRAM.format(""), *flags)
-        pids = _ranks(job)
-        time.sleep(draw.uniform(0, 0.3))
-        os.kill(pids[victim], signal.SIGKILL)
-        start = time.monotonic()
-        out, _ = job.communicate(timeout=30)
+        with mpi.start(2, "-c", PROGRAM.format(""), *flags) as job:
+            pids = _ranks(job)
+            time.sleep(draw.uniform(0, 0.3))
+            os.kill(pids[victim], signal.SIGKILL)
+            start = time.monotonic()
+            out, _ = job.communicate(timeout=30)
         assert time.monotonic() - start < 10
         assert job.returncode != 0
         assert f"PID {pids[victim]} " in out  # mpiexec's own words
