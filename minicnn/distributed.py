@@ -40,6 +40,7 @@ LAUNCHERS = (
     ("SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),  # srun
 )
 GPUS = "CUDA_VISIBLE_DEVICES"
+LAST_WORDS = 0.3  # seconds in which a launcher reads them, as it may drop what comes with the end
 SPIN, NAP = 1e-4, 2e-5  # seconds that a wait keeps its core, and that it then sleeps at a time
 
 
@@ -221,6 +222,7 @@ def abort(status: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
+    time.sleep(LAST_WORDS)
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     _group.mpi.COMM_WORLD.Abort(status)

@@ -70,6 +70,7 @@ class Training:
         self.history: list[Row] = []
         self.lr = preset.lr  # of the last step
         self.diverged = False  # whether the last step's loss was seen not to be finite
+        self.taken: Any = 0  # images of the last step, on all ranks
         self.whole = True  # whether weights, counts and random numbers are of the same step
         self.use(executor or executor_for(model, preset))
         # The losses of the epoch so far: in memory that stays, where a graph adds to it.
@@ -201,33 +202,30 @@ class Training:
 
     def _counted(self, images: Tensor, labels: Tensor) -> None:
         """A step, and its loss added to the others."""
-        loss, seen = self._stepped(images, labels)
+        loss = self.step(images, labels)
         with no_grad():
-            self.total += loss * seen
+            self.total += loss * self.taken
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Change the weights once; return the loss before."""
-        return self._stepped(images, labels)[0]
-
-    def _stepped(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Any]:
-        """A step: the loss before, and of how many images that is; with other ranks, of all.
+        """Change the weights once; return the loss before. `taken` is of how many images that is.
 
         Nothing here waits for a GPU, and what differs from step to step, such as the rate, is set
         outside: so that a GPU can be given the whole step as one graph (see minicnn/capture.py).
         """
         self.optimizer.zero_grad()
         loss = self.executor.backward(self.criterion, images, labels)
-        loss, seen = distributed.all_reduce_gradients(self.model.parameters(), loss, len(labels))
+        parameters = self.model.parameters()
+        loss, self.taken = distributed.all_reduce_gradients(parameters, loss, len(labels))
         self.diverged = self.executor.knows_losses and not math.isfinite(loss.item())
         if self.diverged:
-            return loss, seen  # the weights stay as they are, and show where it comes from
+            return loss  # the weights stay as they are, and show where it comes from
         if self.preset.centre_gradients:
             centre_gradients_(self.trained)
         if self.preset.max_norm:
             nn.utils.clip_grad_norm_(self.trained, self.preset.max_norm)
         self.whole = False
         self.optimizer.step()
-        return loss, seen
+        return loss
 
 
 def schedule(optimizer: optim.SGD, preset: Preset, steps: int) -> lr_scheduler.LRScheduler | None:

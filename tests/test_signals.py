@@ -32,7 +32,7 @@ FLAGS = [
 def small(monkeypatch):
     """A small network on noise, and blank pictures: what this is about is neither."""
 
-    def build(self):
+    def build(self, kind):
         return nn.Sequential(
             nn.Conv2d(1, 4, 3, stride=5), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(),
             nn.Linear(144, 10),
