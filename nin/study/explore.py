@@ -36,7 +36,10 @@ nin study explore runs/mine --half --pictures 2
 """
 IMAGES = {"test": 2000}
 PARTS = Path(__file__).with_name("explorer")
-SCRIPTS = ("network", "picture", "colours", "maps", "pixel", "page")  # in this order
+SCRIPTS = (  # in this order; the last one begins
+    *("contents", "network", "picture", "colours", "maps", "stage", "words", "pixel", "panel"),
+    *("overview", "answer", "easel", "page"),
+)
 COLUMNS = (
     Column("layer", "path"),
     Column("kind", "kind"),

@@ -5,14 +5,34 @@
 const STOPS = {
   light: {
     paper: [255, 255, 255],
-    positive: [[146, 197, 222], [67, 147, 195], [33, 102, 172], [5, 48, 97]],
-    negative: [[244, 165, 130], [214, 96, 77], [178, 24, 43], [103, 0, 31]],
+    positive: [
+      [146, 197, 222],
+      [67, 147, 195],
+      [33, 102, 172],
+      [5, 48, 97],
+    ],
+    negative: [
+      [244, 165, 130],
+      [214, 96, 77],
+      [178, 24, 43],
+      [103, 0, 31],
+    ],
     ink: [[23, 28, 36]],
   },
   dark: {
     paper: [17, 21, 28],
-    positive: [[27, 66, 104], [44, 116, 176], [100, 171, 226], [196, 227, 255]],
-    negative: [[98, 38, 36], [176, 66, 56], [233, 124, 103], [255, 214, 199]],
+    positive: [
+      [27, 66, 104],
+      [44, 116, 176],
+      [100, 171, 226],
+      [196, 227, 255],
+    ],
+    negative: [
+      [98, 38, 36],
+      [176, 66, 56],
+      [233, 124, 103],
+      [255, 214, 199],
+    ],
     ink: [[240, 243, 248]],
   },
 };
@@ -20,7 +40,8 @@ const STEPS = 255;
 
 // The colour `share` of the way along stops that are equally far from one another.
 function mix(stops, share) {
-  const place = share * (stops.length - 1), first = Math.min(Math.floor(place), stops.length - 2);
+  const place = share * (stops.length - 1);
+  const first = Math.min(Math.floor(place), stops.length - 2);
   return stops[first].map((v, k) => Math.round(v + (place - first) * (stops[first + 1][k] - v)));
 }
 
@@ -65,6 +86,9 @@ function largest(values) {
 function digits(value, n = 3) {
   if (value === 0) return "0";
   const size = Math.abs(value);
-  const text = size >= 1e-3 && size < 1e5 ? Number(size.toPrecision(n)).toString() : size.toExponential(1).replace("e-", "e−").replace("e+", "e");
+  const text =
+    size >= 1e-3 && size < 1e5
+      ? Number(size.toPrecision(n)).toString()
+      : size.toExponential(1).replace("e-", "e−").replace("e+", "e");
   return (value < 0 ? "−" : "") + text;
 }

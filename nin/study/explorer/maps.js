@@ -23,17 +23,24 @@ class MapGrid {
     this.cursor = [0, 0, 0];
     this.canvas = h("canvas");
     this.overlay = h("canvas", { className: "overlay" });
-    const help = "Arrow keys move over the pixels, Page Up and Page Down over the maps; Enter explains a pixel.";
+    const help =
+      "Arrow keys move over the pixels, Page Up and Page Down over the maps; Enter explains one.";
     this.element = h(
       "div",
-      { className: names ? "maps named" : "maps", tabIndex: 0, role: "application", "aria-label": `${label}. ${help}` },
+      {
+        className: names ? "maps named" : "maps",
+        tabIndex: 0,
+        role: "application",
+        "aria-label": `${label}. ${help}`,
+      },
       this.canvas,
       this.overlay,
     );
     this.element.addEventListener("pointermove", (event) => this.point(event, false));
     this.element.addEventListener("click", (event) => this.point(event, true));
     this.element.addEventListener("keydown", (event) => this.key(event));
-    for (const event of ["focus", "blur"]) this.element.addEventListener(event, () => this.maps && this.draw());
+    for (const event of ["focus", "blur"])
+      this.element.addEventListener(event, () => this.maps && this.draw());
   }
 
   // Show maps in these colours, strongest at ±limit; those in the set `dead` are hatched.
@@ -46,7 +53,8 @@ class MapGrid {
     const pixels = context.createImageData(canvas.width, canvas.height);
     const data = new Uint32Array(pixels.data.buffer);
     for (let c = 0; c < channels; c++) {
-      const top = Math.floor(c / columns) * (height + below), left = (c % columns) * (width + gap);
+      const top = Math.floor(c / columns) * (height + below);
+      const left = (c % columns) * (width + gap);
       for (let i = 0; i < height; i++) {
         for (let j = 0; j < width; j++) {
           const hatched = dead.has(c) && (i + j) % 3 === 0;
@@ -65,21 +73,21 @@ class MapGrid {
     const room = this.element.parentElement?.clientWidth || 640;
     this.scale = Math.max(1, Math.round(this.tile / width));
     while (this.scale > 1 && width * this.scale > room) this.scale--;
-    this.gap = Math.ceil(3 / this.scale);
+    this.gap = Math.ceil((this.names ? 10 : 3) / this.scale);
     this.below = this.names ? Math.ceil(38 / this.scale) : this.gap;
     const fit = Math.floor((room / this.scale + this.gap) / (width + this.gap));
     this.columns = Math.max(1, Math.min(channels, fit));
-    if (channels > this.columns) { // rows that are equally long
-      for (let n = this.columns; n > this.columns / 2; n--) {
-        if (channels % n === 0) {
-          this.columns = n;
-          break;
-        }
-      }
-    }
+    // Rows that are equally long, if they need not be much shorter for that.
+    const shorter = Array.from({ length: this.columns }, (_, n) => this.columns - n);
+    const even = shorter.find((n) => channels % n === 0 && n > 0.6 * this.columns);
+    this.columns = even ?? this.columns;
     const rows = Math.ceil(channels / this.columns);
-    const size = [this.columns * (width + this.gap) - this.gap, rows * (height + this.below) - (this.names ? 0 : this.gap)];
-    if (this.canvas.width !== size[0] || this.canvas.height !== size[1]) [this.canvas.width, this.canvas.height] = size;
+    const size = [
+      this.columns * (width + this.gap) - this.gap,
+      rows * (height + this.below) - (this.names ? 0 : this.gap),
+    ];
+    if (this.canvas.width !== size[0] || this.canvas.height !== size[1])
+      [this.canvas.width, this.canvas.height] = size;
     const dots = window.devicePixelRatio || 1;
     [this.overlay.width, this.overlay.height] = size.map((n) => Math.round(n * this.scale * dots));
     for (const canvas of [this.canvas, this.overlay]) {
@@ -111,7 +119,12 @@ class MapGrid {
       this.names(c).forEach((line, n) => {
         context.font = `${n ? 600 : 400} ${11 / this.scale}px ${style.fontFamily}`;
         context.fillStyle = style.getPropertyValue("--text");
-        context.fillText(line, x, y + (13 + 14 * n) / this.scale, this.maps.width);
+        context.fillText(
+          line,
+          x,
+          y + (13 + 14 * n) / this.scale,
+          this.maps.width + this.gap - 4 / this.scale,
+        );
       });
     }
     if (this.marked) {
@@ -121,18 +134,23 @@ class MapGrid {
       }
     }
     if (this.chosen) frame(...this.chosen, 1, 1, mark, 3);
-    if (document.activeElement === this.element) frame(...this.cursor, 1, 1, style.getPropertyValue("--text"), 2);
+    if (document.activeElement === this.element)
+      frame(...this.cursor, 1, 1, style.getPropertyValue("--text"), 2);
   }
 
   at(event) {
     const box = this.canvas.getBoundingClientRect();
-    const x = (event.clientX - box.left) / this.scale, y = (event.clientY - box.top) / this.scale;
+    const x = (event.clientX - box.left) / this.scale;
+    const y = (event.clientY - box.top) / this.scale;
     const { height, width, channels } = this.maps;
-    const column = Math.floor(x / (width + this.gap)), row = Math.floor(y / (height + this.below));
-    const j = Math.floor(x - column * (width + this.gap)), i = Math.floor(y - row * (height + this.below));
+    const column = Math.floor(x / (width + this.gap));
+    const row = Math.floor(y / (height + this.below));
+    const j = Math.floor(x - column * (width + this.gap));
+    const i = Math.floor(y - row * (height + this.below));
     const c = row * this.columns + column;
-    const inside = column >= 0 && column < this.columns && c >= 0 && c < channels && i >= 0 && i < height && j >= 0 && j < width;
-    return inside ? [c, i, j] : null;
+    const within = (n, most) => n >= 0 && n < most;
+    const inside = within(column, this.columns) && within(i, height) && within(j, width);
+    return inside && within(c, channels) ? [c, i, j] : null;
   }
 
   point(event, picked) {
@@ -148,7 +166,8 @@ class MapGrid {
 
   // Beyond the edge of a map the next one begins.
   key(event) {
-    const { height, width, channels } = this.maps, n = this.columns;
+    const { height, width, channels } = this.maps;
+    const n = this.columns;
     let [c, i, j] = this.cursor;
     const moves = {
       ArrowLeft: () => j-- || ((j = width - 1), c--),
@@ -174,12 +193,18 @@ class MapGrid {
 
 // What colours mean: from the strongest red over paper to the strongest blue, with numbers.
 function legend(limit, colours, onlyPositive = false) {
-  const shares = onlyPositive ? [0, 0.25, 0.5, 0.75, 1] : [-1, -0.75, -0.5, -0.25, 0, 0.25, 0.5, 0.75, 1];
+  const first = onlyPositive ? 0 : -1;
+  const shares = Array.from({ length: 9 }, (_, k) => first + (k / 8) * (1 - first));
   const stops = shares.map((share) => css(share, 1, colours)).join(", ");
+  const negative = onlyPositive ? "" : `red is negative, down to ${digits(-limit)}; `;
   return h(
     "span",
-    { className: "legend", role: "img", "aria-label": `Colours: ${onlyPositive ? "" : `red is negative, down to ${digits(-limit)}; `}blue is positive, up to ${digits(limit)}` },
-    h("span", {}, onlyPositive ? "0" : digits(-limit)),
+    {
+      className: "legend",
+      role: "img",
+      "aria-label": `Colours: ${negative}blue is positive, up to ${digits(limit)}`,
+    },
+    h("span", {}, digits(first * limit)),
     h("span", { className: "ramp", style: { background: `linear-gradient(to right, ${stops})` } }),
     h("span", {}, digits(limit)),
   );

@@ -23,7 +23,8 @@ class Maps {
 // stopped. `nonzero` finds the others in n numbers of an array; the list is filled up with zeros to
 // a multiple of four, as four products at a time take less time than one after another.
 function nonzero(array, start, n) {
-  const where = new Int32Array(n + 3), what = new Float64Array(n + 3);
+  const where = new Int32Array(n + 3);
+  const what = new Float64Array(n + 3);
   let count = 0;
   for (let l = 0; l < n; l++) {
     if (array[start + l] !== 0) {
@@ -41,10 +42,17 @@ function timesTransposed(a, b, n, k, m, bias) {
     const [where, what, count] = nonzero(a, p * k, k);
     let o = 0;
     for (; o + 4 <= m; o += 4) {
-      const b0 = o * k, b1 = b0 + k, b2 = b1 + k, b3 = b2 + k;
-      let s0 = bias[o], s1 = bias[o + 1], s2 = bias[o + 2], s3 = bias[o + 3];
+      const b0 = o * k;
+      const b1 = b0 + k;
+      const b2 = b1 + k;
+      const b3 = b2 + k;
+      let s0 = bias[o];
+      let s1 = bias[o + 1];
+      let s2 = bias[o + 2];
+      let s3 = bias[o + 3];
       for (let t = 0; t < count; t++) {
-        const v = what[t], l = where[t];
+        const v = what[t];
+        const l = where[t];
         s0 += v * b[b0 + l];
         s1 += v * b[b1 + l];
         s2 += v * b[b2 + l];
@@ -72,8 +80,14 @@ function times(a, b, n, m, k) {
 function addRows(a, start, m, b, k, y, to) {
   const [where, what, count] = nonzero(a, start, m);
   for (let t = 0; t < count; t += 4) {
-    const v0 = what[t], v1 = what[t + 1], v2 = what[t + 2], v3 = what[t + 3];
-    const b0 = where[t] * k, b1 = where[t + 1] * k, b2 = where[t + 2] * k, b3 = where[t + 3] * k;
+    const v0 = what[t];
+    const v1 = what[t + 1];
+    const v2 = what[t + 2];
+    const v3 = what[t + 3];
+    const b0 = where[t] * k;
+    const b1 = where[t + 1] * k;
+    const b2 = where[t + 2] * k;
+    const b3 = where[t + 3] * k;
     for (let l = 0; l < k; l++) {
       y[to + l] += v0 * b[b0 + l] + v1 * b[b1 + l] + v2 * b[b2 + l] + v3 * b[b3 + l];
     }
@@ -93,6 +107,10 @@ function transposedTimes(a, b, n, m, k) {
 // then the windows of the image. `weight` (out, in) and `bias` (out) are parts of the parameters,
 // and dWeight and dBias, of the same form, are their gradients. Without a bias, it is and stays 0.
 class Affine {
+  get size() {
+    return this.out * (this.in + (this.hasBias ? 1 : 0));
+  }
+
   multiply(rows, n) {
     this.rows = rows; // (n, in)
     this.n = n;
@@ -125,7 +143,8 @@ class Linear extends Affine {
 
 // A convolution as a matrix product: each window of the image is laid out as a row (im2col).
 class Conv2d extends Affine {
-  get isPointwise() { // then the pixels are the rows already: nothing is to be laid out
+  // Whether the pixels are the rows already, so that nothing is to be laid out.
+  get isPointwise() {
     const { kernel, stride, padding } = this;
     return [...kernel, ...stride].every((n) => n === 1) && padding.every((n) => n === 0);
   }
@@ -148,7 +167,8 @@ class Conv2d extends Affine {
 // For each place of the window, the pixel of the image that stands there for output pixel (i, j):
 // visit(place, row, column), with places 0 … kh·kw - 1. Places on the padding are left out.
 function eachPlace(layer, image, i, j, visit) {
-  const { kernel: [kh, kw], stride, dilation, padding } = layer;
+  const { kernel, stride, dilation, padding } = layer;
+  const [kh, kw] = kernel;
   for (let u = 0; u < kh; u++) {
     const row = i * stride[0] - padding[0] + u * dilation[0];
     if (row < 0 || row >= image.height) continue;
@@ -162,11 +182,13 @@ function eachPlace(layer, image, i, j, visit) {
 // The windows of x as rows (H'·W', kh·kw·C), the channels of a place side by side; padding is 0.
 function im2col(x, layer) {
   const [, height, width] = layer.output;
-  const length = layer.in, c = x.channels;
+  const length = layer.in;
+  const c = x.channels;
   const rows = new Float32Array(height * width * length);
   for (let p = 0; p < height * width; p++) {
     eachPlace(layer, x, Math.floor(p / width), p % width, (place, row, column) => {
-      const from = (row * x.width + column) * c, to = p * length + place * c;
+      const from = (row * x.width + column) * c;
+      const to = p * length + place * c;
       for (let l = 0; l < c; l++) rows[to + l] = x.values[from + l];
     });
   }
@@ -176,10 +198,12 @@ function im2col(x, layer) {
 // The transpose of im2col: what stands in the rows is added up on the pixels that it came from.
 function col2im(rows, layer, dx) {
   const [, height, width] = layer.output;
-  const length = layer.in, c = dx.channels;
+  const length = layer.in;
+  const c = dx.channels;
   for (let p = 0; p < height * width; p++) {
     eachPlace(layer, dx, Math.floor(p / width), p % width, (place, row, column) => {
-      const to = (row * dx.width + column) * c, from = p * length + place * c;
+      const to = (row * dx.width + column) * c;
+      const from = p * length + place * c;
       for (let l = 0; l < c; l++) dx.values[to + l] += rows[from + l];
     });
   }
@@ -191,15 +215,19 @@ function col2im(rows, layer, dx) {
 class ReLU {
   forward(x) {
     this.x = x;
-    return new Maps(x.height, x.width, x.channels, x.values.map((v) => Math.max(v, 0)));
+    const y = x.values.map((v) => Math.max(v, 0));
+    return new Maps(x.height, x.width, x.channels, y);
   }
 
-  backward(dy) { // the gradient goes through where the value did
-    const open = this.x.values;
-    return new Maps(dy.height, dy.width, dy.channels, dy.values.map((g, p) => (open[p] > 0 ? g : 0)));
+  // The gradient goes through where the value did.
+  backward(dy) {
+    const { height, width, channels, values } = this.x;
+    const dx = dy.values.map((g, p) => (values[p] > 0 ? g : 0));
+    return new Maps(height, width, channels, dx);
   }
 }
 
+// The first of equal maxima wins.
 class MaxPool2d {
   forward(x) {
     this.x = x;
@@ -213,7 +241,7 @@ class MaxPool2d {
         eachPlace(this, x, i, j, (place, row, column) => {
           const from = (row * x.width + column) * channels;
           for (let c = 0; c < channels; c++) {
-            if (x.values[from + c] > y.values[to + c]) { // so the first of equal maxima wins
+            if (x.values[from + c] > y.values[to + c]) {
               y.values[to + c] = x.values[from + c];
               this.winner[to + c] = from + c;
             }
@@ -224,7 +252,8 @@ class MaxPool2d {
     return y;
   }
 
-  backward(dy) { // the winner takes all of the gradient
+  // The winner takes all of the gradient.
+  backward(dy) {
     const dx = new Maps(this.x.height, this.x.width, this.x.channels);
     dy.values.forEach((g, p) => (dx.values[this.winner[p]] += g));
     return dx;
@@ -242,7 +271,8 @@ class AveragePool {
     return y;
   }
 
-  backward(dy) { // the gradient is shared out evenly
+  // The gradient is shared out evenly.
+  backward(dy) {
     const dx = new Maps(this.x.height, this.x.width, this.x.channels);
     this.each((from, to, share) => (dx.values[from] += share * dy.values[to]));
     return dx;
@@ -250,7 +280,8 @@ class AveragePool {
 
   // For all elements that go into a mean: which element, into which mean, with which factor.
   each(visit) {
-    const [channels, height, width] = this.output, x = this.x;
+    const [channels, height, width] = this.output;
+    const x = this.x;
     for (let i = 0; i < height; i++) {
       const [top, bottom, rows] = this.region(i, 0, x.height);
       for (let j = 0; j < width; j++) {
@@ -258,7 +289,8 @@ class AveragePool {
         const share = 1 / (this.divisor ?? rows * columns);
         for (let row = top; row < bottom; row++) {
           for (let column = left; column < right; column++) {
-            const from = (row * x.width + column) * channels, to = (i * width + j) * channels;
+            const from = (row * x.width + column) * channels;
+            const to = (i * width + j) * channels;
             for (let c = 0; c < channels; c++) visit(from + c, to + c, share);
           }
         }
@@ -269,9 +301,11 @@ class AveragePool {
 
 class AvgPool2d extends AveragePool {
   region(i, axis, length) {
-    const pad = this.padding[axis], start = i * this.stride[axis] - pad;
+    const pad = this.padding[axis];
+    const start = i * this.stride[axis] - pad;
     const end = start + this.kernel[axis];
-    const first = Math.max(start, 0), last = Math.min(end, length);
+    const first = Math.max(start, 0);
+    const last = Math.min(end, length);
     return [first, last, this.countPadding ? Math.min(end, length + pad) - start : last - first];
   }
 }
@@ -279,7 +313,8 @@ class AvgPool2d extends AveragePool {
 class AdaptiveAvgPool2d extends AveragePool {
   region(i, axis, length) {
     const count = this.output[1 + axis];
-    const first = Math.floor((i * length) / count), last = Math.ceil(((i + 1) * length) / count);
+    const first = Math.floor((i * length) / count);
+    const last = Math.ceil(((i + 1) * length) / count);
     return [first, last, last - first];
   }
 }
@@ -312,8 +347,8 @@ const LAYERS = { Conv2d, Linear, ReLU, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, 
 // --- the whole network ---------------------------------------------------------------------------
 
 class Network {
-  // `layers` are records of the layers' settings in order, and `parameters` one array of all weights
-  // and biases, layer after layer.
+  // `layers` are records of the layers' settings in order, and `parameters` one array of all
+  // weights and biases, layer after layer.
   constructor(layers, parameters) {
     this.initial = parameters;
     this.parameters = parameters.slice();
@@ -322,7 +357,8 @@ class Network {
     this.layers = layers.map((record) => {
       const layer = Object.assign(new LAYERS[record.kind](), record);
       if (layer instanceof Affine) {
-        const middle = start + layer.out * layer.in, end = middle + layer.out;
+        const middle = start + layer.out * layer.in;
+        const end = middle + layer.out;
         layer.weight = this.parameters.subarray(start, middle);
         layer.bias = this.parameters.subarray(middle, end);
         layer.dWeight = this.gradient.subarray(start, middle);

@@ -5,7 +5,8 @@
 "use strict";
 
 const KINDS = {
-  Conv2d: (about) => (about.stage.first.isPointwise ? explainPointwise(about) : explainWindow(about)),
+  Conv2d: (about) =>
+    about.stage.first.isPointwise ? explainPointwise(about) : explainWindow(about),
   Linear: explainPointwise,
   ReLU: explainReLU,
   MaxPool2d: explainMaximum,
@@ -20,28 +21,51 @@ function explain(about) {
 // --- 1×1 convolutions and fully connected layers -------------------------------------------------
 
 function explainPointwise(about) {
-  const { stage, c, i, j, x, colours } = about, layer = stage.first;
+  const { stage, c, i, j, x, colours } = about;
+  const layer = stage.first;
   const { width } = stage.made;
   const start = (i * width + j) * layer.in;
   const inputs = layer.rows.subarray(start, start + layer.in);
   const weights = layer.weight.subarray(c * layer.in, (c + 1) * layer.in);
-  const what = layer.kind === "Linear"
-    ? `Every output of a fully connected layer has a weight for each of its ${layer.in} inputs.`
-    : `A 1×1 convolution looks at one pixel alone, (${i}, ${j}), through all ${layer.in} maps above it. Output map ${c} has one weight for each of these.`;
-  return [paragraph(what), ...products(about, inputs, weights, "channel"), sum(about, inputs, weights)];
+  const what =
+    layer.kind === "Linear"
+      ? `Every output of a fully connected layer has a weight for each of its ${layer.in} inputs.`
+      : `A 1×1 convolution looks at one pixel alone, (${i}, ${j}), through all ${layer.in} maps ` +
+        `above it. Output map ${c} has one weight for each of these.`;
+  return [
+    paragraph(what),
+    ...products(about, inputs, weights, (l) =>
+      layer.kind === "Linear" ? `input ${l}` : `map ${l}`,
+    ),
+    sum(about, inputs, weights),
+  ];
 }
 
 // --- k×k convolutions ----------------------------------------------------------------------------
 
 function explainWindow(about) {
-  const { stage, c, i, j, x, colours } = about, layer = stage.first;
-  const [kh, kw] = layer.kernel, channels = x.channels, length = layer.in;
-  const { height, width } = stage.made, p = i * width + j;
+  const { stage, c, i, j, x, colours } = about;
+  const layer = stage.first;
+  const [kh, kw] = layer.kernel;
+  const channels = x.channels;
+  const length = layer.in;
+  const { height, width } = stage.made;
+  const p = i * width + j;
   const row = layer.rows.subarray(p * length, (p + 1) * length);
   const column = layer.weight.subarray(c * length, (c + 1) * length);
-  const places = `${kh}×${kw}`, maps = channels === 1 ? "the picture" : `all ${channels} maps above`;
+  const name = (l) => {
+    const place = Math.floor(l / channels);
+    const where = `place (${Math.floor(place / kw)}, ${place % kw})`;
+    return channels === 1 ? where : `map ${l % channels}, ${where}`;
+  };
+  const places = `${kh}×${kw}`;
+  const maps = channels === 1 ? "the picture" : `all ${channels} maps above`;
   const parts = [
-    paragraph(`Pixel (${i}, ${j}) of map ${c} sees ${maps} through a window of ${places} pixels, framed above: ${length} numbers. The filter of map ${c} has as many weights. What hangs over the edge counts as 0.`),
+    paragraph(
+      `Pixel (${i}, ${j}) of map ${c} sees ${maps} through a window of ${places} pixels, framed ` +
+        `above: ${length} numbers. The filter of map ${c} has as many weights. What hangs over ` +
+        "the edge counts as 0.",
+    ),
   ];
   if (channels === 1) {
     const limits = [largest(x.values), largest(layer.weight)];
@@ -62,15 +86,30 @@ function explainWindow(about) {
       h(
         "div",
         { className: "atlases" },
-        atlas(`the window on each of the ${channels} maps`, new Maps(kh, kw, channels, row), largest(x.values), colours),
-        atlas(`filter ${c}, a square for each of these maps`, new Maps(kh, kw, channels, column), largest(layer.weight), colours),
+        atlas(
+          `the window on each of the ${channels} maps`,
+          new Maps(kh, kw, channels, row),
+          largest(x.values),
+          colours,
+        ),
+        atlas(
+          `filter ${c}, a square for each of these maps`,
+          new Maps(kh, kw, channels, column),
+          largest(layer.weight),
+          colours,
+        ),
       ),
     );
   }
   parts.push(
     h("h5", {}, "As a product of matrices"),
-    paragraph(`Laid out flat, the window is row ${p} of the im2col matrix, which has a row for each of the ${height}·${width} = ${height * width} pixels. The filter, laid out the same way, is column ${c} of the filter matrix, drawn on its side here, so that the numbers that are multiplied stand one under another.`),
-    ...products(about, row, column, channels === 1 ? "place" : "entry", matrix(layer, p, height * width, colours)),
+    paragraph(
+      `Laid out flat, the window is row ${p} of the im2col matrix, which has a row for each of ` +
+        `the ${height}·${width} = ${height * width} pixels. The filter, laid out the same way, ` +
+        `is column ${c} of the filter matrix, drawn on its side here, so that the numbers that are ` +
+        "multiplied stand one under another.",
+    ),
+    ...products(about, row, column, name, matrix(layer, p, height * width, colours)),
     sum(about, row, column),
   );
   return parts;
@@ -78,64 +117,111 @@ function explainWindow(about) {
 
 // The im2col matrix around a row, which is framed.
 function matrix(layer, p, count, colours) {
-  const most = 48, first = Math.max(0, Math.min(p - most / 2, count - most));
-  const shown = Math.min(most, count), length = layer.in, limit = largest(layer.rows);
+  const most = 48;
+  const first = Math.max(0, Math.min(p - most / 2, count - most));
+  const shown = Math.min(most, count);
+  const length = layer.in;
+  const limit = largest(layer.rows);
   const canvas = h("canvas", { width: length, height: shown });
-  paint(canvas, layer.rows.subarray(first * length, (first + shown) * length), limit, colours.signed);
+  paint(
+    canvas,
+    layer.rows.subarray(first * length, (first + shown) * length),
+    limit,
+    colours.signed,
+  );
   const frame = { top: `${((p - first) / shown) * 100}%`, height: `${100 / shown}%` };
   const name = shown < count ? `im2col, rows ${first}–${first + shown - 1}` : "im2col matrix";
-  return [h("span", { className: "name" }, name), h("div", { className: "matrix" }, canvas, h("span", { className: "row", style: frame }))];
+  return [
+    h("span", { className: "name" }, name),
+    h("div", { className: "matrix" }, canvas, h("span", { className: "row", style: frame })),
+  ];
 }
 
 // --- what all sums of products share -------------------------------------------------------------
 
 // Inputs, weights and products under one another; or, on the way back, what the gradient becomes.
-// `above` are a name and an element to stand over them.
-function products({ stage, c, i, j, g, colours }, inputs, weights, each, above = []) {
+// `name(l)` says which is the l-th; `above` are a name and an element to stand over them.
+function products({ stage, c, i, j, g, colours }, inputs, weights, name, above = []) {
   const layer = stage.first;
   const limits = { x: largest(layer.rows), w: largest(layer.weight) };
   const times = inputs.map((v, l) => v * weights[l]);
   let strips, text;
   if (g === null) {
-    strips = [["input x", inputs, limits.x], ["weight w", weights, limits.w], ["x · w", times, largest(times)]];
-    text = (l) => `${each} ${l}: ${digits(inputs[l])} × ${digits(weights[l])} = ${digits(times[l])}`;
+    strips = [
+      ["input x", inputs, limits.x],
+      ["weight w", weights, limits.w],
+      ["x · w", times, largest(times)],
+    ];
+    text = (l) => `${name(l)}: ${digits(inputs[l])} × ${digits(weights[l])} = ${digits(times[l])}`;
   } else {
     const dz = stage.sumGradient.at(i, j, c);
-    const back = weights.map((w) => dz * w), own = inputs.map((v) => dz * v);
-    strips = [["weight w", weights, limits.w], ["g · w, to x", back, largest(back)], ["input x", inputs, limits.x], ["g · x, to w", own, largest(own)]];
-    text = (l) => `${each} ${l}: its input gets ${digits(back[l])}, its weight ${digits(own[l])}`;
+    const back = weights.map((w) => dz * w);
+    const own = inputs.map((v) => dz * v);
+    strips = [
+      ["weight w", weights, limits.w],
+      ["g · w, to x", back, largest(back)],
+      ["input x", inputs, limits.x],
+      ["g · x, to w", own, largest(own)],
+    ];
+    text = (l) => `${name(l)}: its input gets ${digits(back[l])}, its weight ${digits(own[l])}`;
   }
   const order = [...times.keys()].sort((a, b) => Math.abs(times[b]) - Math.abs(times[a]));
-  const readout = h("p", { className: "readout" }, `Of the largest product, ${text(order[0])}`);
-  const drawn = strips.map(([name, values, limit]) => {
+  const readout = h("p", { className: "readout" }, `The largest product, ${text(order[0])}`);
+  const drawn = strips.map(([title, values, limit]) => {
     const canvas = h("canvas", { width: values.length, height: 1 });
     paint(canvas, values, limit, colours.signed);
     canvas.addEventListener("pointermove", (event) => {
       const l = Math.floor((event.offsetX / canvas.clientWidth) * values.length);
       if (l >= 0 && l < values.length) readout.textContent = text(l);
     });
-    return [h("span", { className: "name" }, name), h("div", { className: "strip" }, canvas)];
+    return [h("span", { className: "name" }, title), h("div", { className: "strip" }, canvas)];
   });
-  const rows = order.slice(0, 40).map((l) => h("tr", {}, ...[l, ...strips.map(([, values]) => digits(values[l]))].map((v) => h("td", {}, `${v}`))));
-  const head = h("tr", {}, ...[each, ...strips.map(([name]) => name)].map((name) => h("th", { scope: "col" }, name)));
+  const rows = order
+    .slice(0, 40)
+    .map((l) =>
+      h(
+        "tr",
+        {},
+        h("th", { scope: "row" }, name(l)),
+        ...strips.map(([, values]) => h("td", {}, digits(values[l]))),
+      ),
+    );
+  const head = h(
+    "tr",
+    {},
+    ...["", ...strips.map(([title]) => title)].map((title) => h("th", { scope: "col" }, title)),
+  );
   const title = order.length > 40 ? "The 40 largest in numbers" : "In numbers, the largest first";
-  const table = h("details", {}, h("summary", {}, title), h("div", { className: "scroll" }, h("table", {}, h("thead", {}, head), h("tbody", {}, ...rows))));
+  const table = h(
+    "details",
+    {},
+    h("summary", {}, title),
+    h(
+      "div",
+      { className: "scroll" },
+      h("table", {}, h("thead", {}, head), h("tbody", {}, ...rows)),
+    ),
+  );
   return [h("div", { className: "strips" }, ...above, ...drawn.flat()), readout, table];
 }
 
 // The sum, the bias and the ReLU; or, on the way back, whether the ReLU lets the gradient through.
 function sum({ stage, c, i, j, g }, inputs, weights) {
-  const layer = stage.first, total = inputs.reduce((s, v, l) => s + v * weights[l], 0);
+  const layer = stage.first;
+  const total = inputs.reduce((s, v, l) => s + v * weights[l], 0);
   const z = total + layer.bias[c];
   if (g === null) {
     return equation(
       ["the sum of x · w", total],
-      "+", ["bias", layer.bias[c]],
-      "=", [stage.hasReLU ? "z" : "the result", z],
+      "+",
+      ["bias", layer.bias[c]],
+      "=",
+      [stage.hasReLU ? "z" : "the result", z],
       ...(stage.hasReLU ? ["→", ["ReLU: max(z, 0)", Math.max(z, 0)]] : []),
     );
   }
-  const arrived = g.at(i, j, c), passed = stage.sumGradient.at(i, j, c);
+  const arrived = g.at(i, j, c);
+  const passed = stage.sumGradient.at(i, j, c);
   if (!stage.hasReLU) return equation(["the gradient that arrives here, g", arrived]);
   const gate = z > 0 ? "g: the ReLU is open, as z > 0" : "g: the ReLU is closed, as z ≤ 0";
   return equation(["the gradient that arrives here", arrived], "→", [gate, passed]);
@@ -146,29 +232,55 @@ function sum({ stage, c, i, j, g }, inputs, weights) {
 function explainReLU({ stage, c, i, j, x, g }) {
   const z = x.at(i, j, c);
   if (g === null) return [equation(["z", z], "→", ["ReLU: max(z, 0)", Math.max(z, 0)])];
-  return [equation(["the gradient that arrives here", g.at(i, j, c)], "→", [z > 0 ? "goes through, as z > 0" : "stops, as z ≤ 0", z > 0 ? g.at(i, j, c) : 0])];
+  return [
+    equation(["the gradient that arrives here", g.at(i, j, c)], "→", [
+      z > 0 ? "goes through, as z > 0" : "stops, as z ≤ 0",
+      z > 0 ? g.at(i, j, c) : 0,
+    ]),
+  ];
 }
 
 function explainMaximum({ stage, c, i, j, x, g, colours }) {
-  const layer = stage.first, [kh, kw] = layer.kernel, values = new Array(kh * kw).fill(null);
+  const layer = stage.first;
+  const [kh, kw] = layer.kernel;
+  const values = new Array(kh * kw).fill(null);
   const winner = layer.winner[(i * stage.made.width + j) * x.channels + c];
   let won = 0;
   eachPlace(layer, x, i, j, (place, row, column) => {
     values[place] = x.at(row, column, c);
     if ((row * x.width + column) * x.channels + c === winner) won = place;
   });
-  const [row, column] = [Math.floor(winner / x.channels / x.width), Math.floor(winner / x.channels) % x.width];
-  const who = `Pixel (${row}, ${column}) has the largest value of this window of map ${c}.`;
+  const [row, column] = [
+    Math.floor(winner / x.channels / x.width),
+    Math.floor(winner / x.channels) % x.width,
+  ];
+  const equal =
+    values.filter((v) => v === values[won]).length > 1 ? " Of equal ones the first counts." : "";
+  const who = `Pixel (${row}, ${column}) has the largest value of this window of map ${c}.${equal}`;
   if (g === null) {
     return [
       paragraph(`${who} It goes on, and on the way back it takes all of the gradient.`),
-      h("div", { className: "grids" }, numbers("window; the largest is framed", values, kw, largest(x.values), colours.signed, won)),
+      h(
+        "div",
+        { className: "grids" },
+        numbers(
+          "window; the largest is framed",
+          values,
+          kw,
+          largest(x.values),
+          colours.signed,
+          won,
+        ),
+      ),
     ];
   }
   const arrived = g.at(i, j, c);
   const shares = values.map((v, place) => (v === null ? null : place === won ? arrived : 0));
   return [
-    paragraph(`${who} So the whole gradient that arrives here, ${digits(arrived)}, is its own, and the others of the window get 0: a little more of them would change nothing.`),
+    paragraph(
+      `${who} So the whole gradient that arrives here, ${digits(arrived)}, is its own, and the ` +
+        "others of the window get 0: a little more of them would change nothing.",
+    ),
     h(
       "div",
       { className: "grids" },
@@ -180,25 +292,43 @@ function explainMaximum({ stage, c, i, j, x, g, colours }) {
 }
 
 function explainMean({ stage, c, i, j, x, g, colours }) {
-  const layer = stage.first, y = stage.made, to = (i * y.width + j) * y.channels + c;
+  const layer = stage.first;
+  const y = stage.made;
+  const to = (i * y.width + j) * y.channels + c;
   const inside = [];
   let share = 0;
   layer.each((from, into, part) => {
-    if (into === to) inside.push(x.values[from]), (share = part);
+    if (into === to) (inside.push(x.values[from]), (share = part));
   });
-  const [, , columns] = [0, 0, layer.region(j, 1, x.width)];
-  const width = columns[1] - columns[0], n = digits(1 / share);
+  const [left, right] = layer.region(j, 1, x.width);
+  const width = right - left;
   if (g === null) {
     return [
-      paragraph(`The mean of ${inside.length} pixels of map ${c}. It has no weights: nothing is learnt here, and nothing can be overfitted.`),
-      h("div", { className: "grids" }, numbers(`map ${c}`, inside, width, largest(x.values), colours.signed)),
-      equation(["their sum", inside.reduce((a, b) => a + b, 0)], "÷", ["", 1 / share], "=", ["the mean", y.at(i, j, c)]),
+      paragraph(
+        `The mean of ${inside.length} pixels of map ${c}. It has no weights: nothing is learnt ` +
+          "here, and nothing can be overfitted.",
+      ),
+      h(
+        "div",
+        { className: "grids" },
+        numbers(`map ${c}`, inside, width, largest(x.values), colours.signed),
+      ),
+      equation(["their sum", inside.reduce((a, b) => a + b, 0)], "÷", ["", 1 / share], "=", [
+        "the mean",
+        y.at(i, j, c),
+      ]),
     ];
   }
   const arrived = g.at(i, j, c);
   return [
-    paragraph("Each pixel has the same part in the mean, so each gets the same part of the gradient, wherever it lies and whatever its value is."),
-    equation(["the gradient that arrives here", arrived], "÷", ["", 1 / share], "=", ["for each pixel", arrived * share]),
+    paragraph(
+      "Each pixel has the same part in the mean, so each gets the same part of the gradient, " +
+        "wherever it lies and whatever its value is.",
+    ),
+    equation(["the gradient that arrives here", arrived], "÷", ["", 1 / share], "=", [
+      "for each pixel",
+      arrived * share,
+    ]),
   ];
 }
 
@@ -210,7 +340,8 @@ function paragraph(text) {
 
 // One row of pixels after another, a number each.
 function paint(canvas, values, limit, colours) {
-  const context = canvas.getContext("2d"), pixels = context.createImageData(canvas.width, canvas.height);
+  const context = canvas.getContext("2d");
+  const pixels = context.createImageData(canvas.width, canvas.height);
   const data = new Uint32Array(pixels.data.buffer);
   values.forEach((v, p) => (data[p] = colours[entry(v, limit)]));
   context.putImageData(pixels, 0, 0);
@@ -219,11 +350,21 @@ function paint(canvas, values, limit, colours) {
 // A square of numbers on their colours; null stands for what lies outside.
 function numbers(caption, values, columns, limit, colours, framed = -1) {
   const cells = Array.from(values, (v, p) => {
-    const style = v === null ? {} : { background: css(v, limit, colours), color: onTop(v, limit, colours) };
-    return h("span", { className: p === framed ? "cell framed" : "cell", style }, v === null ? "" : short(v));
+    const style =
+      v === null ? {} : { background: css(v, limit, colours), color: onTop(v, limit, colours) };
+    return h(
+      "span",
+      { className: p === framed ? "cell framed" : "cell", style },
+      v === null ? "" : short(v),
+    );
   });
   const style = { gridTemplateColumns: `repeat(${columns}, minmax(0, 2.6rem))` };
-  return h("figure", {}, h("figcaption", {}, caption), h("div", { className: "numbers", style }, ...cells));
+  return h(
+    "figure",
+    {},
+    h("figcaption", {}, caption),
+    h("div", { className: "numbers", style }, ...cells),
+  );
 }
 
 // Two decimals, or fewer for large numbers, so that all are about as wide.
@@ -234,15 +375,27 @@ function short(v) {
 
 // Small maps that only show something.
 function atlas(caption, maps, limit, colours) {
-  const columns = 16, scale = Math.max(1, Math.round(18 / maps.width)), gap = Math.ceil(2 / scale);
-  const across = Math.min(columns, maps.channels), down = Math.ceil(maps.channels / across);
-  const canvas = h("canvas", { width: across * (maps.width + gap) - gap, height: down * (maps.height + gap) - gap });
+  const columns = 16;
+  const scale = Math.max(1, Math.round(18 / maps.width));
+  const gap = Math.ceil(2 / scale);
+  const across = Math.min(columns, maps.channels);
+  const down = Math.ceil(maps.channels / across);
+  const canvas = h("canvas", {
+    width: across * (maps.width + gap) - gap,
+    height: down * (maps.height + gap) - gap,
+  });
   canvas.style.width = `${canvas.width * scale}px`;
   const context = canvas.getContext("2d");
   for (let c = 0; c < maps.channels; c++) {
-    const tile = context.createImageData(maps.width, maps.height), data = new Uint32Array(tile.data.buffer);
-    for (let p = 0; p < data.length; p++) data[p] = colours.signed[entry(maps.values[p * maps.channels + c], limit)];
-    context.putImageData(tile, (c % across) * (maps.width + gap), Math.floor(c / across) * (maps.height + gap));
+    const tile = context.createImageData(maps.width, maps.height);
+    const data = new Uint32Array(tile.data.buffer);
+    for (let p = 0; p < data.length; p++)
+      data[p] = colours.signed[entry(maps.values[p * maps.channels + c], limit)];
+    context.putImageData(
+      tile,
+      (c % across) * (maps.width + gap),
+      Math.floor(c / across) * (maps.height + gap),
+    );
   }
   return h("figure", {}, h("figcaption", {}, caption), canvas);
 }
@@ -256,7 +409,12 @@ function equation(...parts) {
       if (typeof part === "string") return h("span", { className: "operator" }, part);
       const [name, value] = part;
       const sign = value > 0 ? "positive" : value < 0 ? "negative" : "zero";
-      return h("span", { className: `term ${sign}` }, h("b", {}, digits(value)), h("small", {}, name));
+      return h(
+        "span",
+        { className: `term ${sign}` },
+        h("b", {}, digits(value)),
+        h("small", {}, name),
+      );
     }),
   );
 }

@@ -1,0 +1,143 @@
+// What is said about layers: their names, what is to be seen in their values, and what becomes of a
+// gradient on its way through.
+"use strict";
+
+const by = (sizes) => (sizes[0] === sizes[1] ? `${sizes[0]}×${sizes[0]}` : sizes.join("×"));
+const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
+const counted = (n) => n.toLocaleString("en");
+const percent = (p) => `${(100 * p).toFixed(p > 0.0995 && p < 0.9995 ? 0 : 1)}%`;
+const isGlobal = (layer) => layer.output[1] * layer.output[2] === 1;
+
+// By kind of layer: its title, its name in the strip, and the captions in the view of values and in
+// that of gradients.
+const WORDS = {
+  Conv2d: {
+    title: (layer) => {
+      const [down, across] = layer.stride;
+      const stride = down === across ? down : `${down} and ${across}`;
+      return `${by(layer.kernel)} convolution${stride === 1 ? "" : `, stride ${stride}`}`;
+    },
+    short: (layer) => by(layer.kernel),
+    values: (layer, from) =>
+      layer.isPointwise
+        ? "Nothing slides here: at every pixel for itself, each new map is a weighted sum of " +
+          `${from}, with the same weights at all pixels. It is a fully connected layer at every ` +
+          "pixel."
+        : `${plural(layer.out, "filter")} slide over ${from}. Each multiplies what its window of ` +
+          `${by(layer.kernel)} pixels shows by its ${layer.in} weights, adds up, and draws the ` +
+          "sums as a map of its own.",
+    gradients: (layer) =>
+      layer.isPointwise
+        ? "A gradient stays at its pixel, and goes back to all maps above through the same " +
+          "weights. Click a pixel to see how it is shared out."
+        : "A pixel's gradient goes back to the whole window that it has seen, " +
+          `${by(layer.kernel)} pixels, to each by its weight; where windows overlap, gradients ` +
+          "add up.",
+  },
+  Linear: {
+    title: () => "Fully connected layer",
+    short: () => "linear",
+    values: (layer) =>
+      `Each of the ${plural(layer.out, "number")} is a weighted sum of all ${layer.in} above.`,
+    gradients: () => "Each gradient goes back to all inputs, to each by its weight.",
+  },
+  ReLU: {
+    title: () => "ReLU",
+    short: () => "ReLU",
+    values: () => "What is negative becomes 0.",
+    gradients: () => "A gradient goes through where the value was positive, and stops elsewhere.",
+  },
+  MaxPool2d: {
+    title: (layer) => `Maximum of ${by(layer.kernel)} windows`,
+    short: () => "max",
+    values: () =>
+      "Of each window only the largest value goes on. The maps become smaller, and it matters " +
+      "less where exactly something was.",
+    gradients: () =>
+      "The largest value of each window takes the whole gradient, so most pixels of the maps " +
+      "above get none.",
+  },
+  AvgPool2d: {
+    title: (layer) => `Mean of ${by(layer.kernel)} windows`,
+    short: () => "mean",
+    values: () => "Of each window the mean goes on.",
+    gradients: () => "The gradient is shared out evenly over the window.",
+  },
+  AdaptiveAvgPool2d: {
+    title: (layer) => (isGlobal(layer) ? "Global average pooling" : "Average pooling"),
+    short: () => "mean",
+    values: (layer) =>
+      isGlobal(layer)
+        ? "The mean of each map is a single number. It has no weights, so each class has to draw " +
+          "a map of where it sees itself."
+        : "The mean of each region of a map.",
+    gradients: (layer) =>
+      isGlobal(layer)
+        ? "Each mean hands its gradient to all pixels of its map, the same to each."
+        : "The gradient is shared out evenly over each region.",
+  },
+};
+
+function title(stage) {
+  const name = WORDS[stage.first.kind].title(stage.first) + (stage.hasReLU ? ", ReLU" : "");
+  return stage.drawsClasses ? `${name}: the class maps` : name;
+}
+
+// The captions in both views.
+function captions(stage) {
+  const { first, start } = stage;
+  const from = start
+    ? `the ${plural(network.layers[start - 1].output[0], "map")} above`
+    : "the picture";
+  const relu = stage.hasReLU ? " What is negative becomes 0 (ReLU)." : "";
+  const words = WORDS[first.kind];
+  const classes = stage.drawsClasses ? `${CLASS_MAPS} ` : "";
+  return {
+    values: classes + words.values(first, from) + relu,
+    gradients: words.gradients(first),
+  };
+}
+
+const CLASS_MAPS =
+  "Each map is a class's: blue where the network sees something of that class, red where it sees " +
+  "what speaks against it. Under each stands its mean.";
+
+const PICTURE = {
+  values:
+    "The picture as numbers: 0 … 1, less the mean of the training pictures, over their standard " +
+    "deviation.",
+  gradients:
+    "The gradient has come back to the picture itself: blue pixels would raise the loss if they " +
+    "were brighter, red ones would lower it.",
+};
+
+const BLOCK =
+  "A convolution that looks around, then 1×1 convolutions, which are a small network at every " +
+  "pixel: the network in the network (Lin, Chen and Yan 2013).";
+
+const TRY = [
+  "Draw a line across the picture, and watch the maps of each layer: which of them notice?",
+  "Click a pixel of any map: all the numbers that it is made of appear below it.",
+  "Switch to the gradients, pick a label that is wrong, and look at the picture's own gradient " +
+    "here: it says which pixels to paint, and which to erase.",
+  "Press Step until the network believes the wrong label. How many steps does it take?",
+];
+
+function aboutDead(dead, maps) {
+  if (!dead) return `None of the ${maps} maps behind a ReLU is dead for this picture.`;
+  return (
+    `${dead} of ${maps} maps behind a ReLU are dead for this picture: they are 0 everywhere ` +
+    "(hatched), and no gradient comes back through them."
+  );
+}
+
+function aboutStep(before, after, rate, norm) {
+  const fell = after <= before;
+  const change = `${fell ? "fell" : "rose"} from ${digits(before)} to ${digits(after)}`;
+  const why = fell
+    ? `All weights moved against their gradients, by ${digits(rate * norm)} in all: ` +
+      `${digits(rate)} times the gradient's norm, ${digits(norm)}.`
+    : "The step was too long: the gradient says what the loss does near by, and not so far away. " +
+      "Undo, and try a smaller rate.";
+  return `The loss of this picture ${change}. ${why}`;
+}
