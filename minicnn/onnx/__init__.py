@@ -39,7 +39,7 @@ WITHOUT_MEANING: dict[str, tuple[Any, ...]] = {
     "profile": (False,),
     "report": (False,),
     "training": (None,),
-    "verbose": (None, False),
+    "verbose": (None, True, False),  # nothing is printed, and nothing of what is exported changes
     "verify": (False,),
 }
 
