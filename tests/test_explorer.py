@@ -7,6 +7,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from .browser import Page
 
 pytestmark = pytest.mark.cpu
 SIZE, CLASSES, LABEL = 12, 3, 1
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,14 @@ def page(browser, run):
     """The explorer as it opens, in a window of 1280×900."""
     resize(browser, 1280, 900)
     browser.open(run / "explore.html")
+    return browser
+
+
+@pytest.fixture
+def scripts(browser, run):
+    """The explorer's scripts, in a page in which anything may have been done."""
+    if browser.evaluate("typeof Network") == "undefined":
+        browser.open(run / "explore.html")
     return browser
 
 
@@ -186,37 +196,37 @@ def compare(page, model, x, label):
 
 
 @pytest.mark.parametrize("layers", NETWORKS.values(), ids=NETWORKS)
-def test_values_gradients_and_a_step_are_minicnns(page, layers):
+def test_values_gradients_and_a_step_are_minicnns(scripts, layers):
     minicnn.manual_seed(3)
     model = nn.Sequential(*layers()).eval()
-    compare(page, model, minicnn.randn(1, 1, SIZE, SIZE).numpy(), LABEL)
+    compare(scripts, model, minicnn.randn(1, 1, SIZE, SIZE).numpy(), LABEL)
 
 
-def test_so_they_are_for_a_trained_network(page, run):
+def test_so_they_are_for_a_trained_network(scripts, run):
     model, preset, kind = trained.network(run / "quick")
     contents = json.loads((run / "explore.json").read_text())
     grey = np.frombuffer(base64.b64decode(contents["pictures"]), "uint8").reshape(-1, 28, 28)
     x = preset.transform(False, kind).batch(grey[7:8], minicnn.Generator())
-    compare(page, model, x, 3)
+    compare(scripts, model, x, 3)
 
 
-def test_the_im2col_matrix_is_the_engines(page):
+def test_the_im2col_matrix_is_the_engines(scripts):
     layer = nn.Conv2d(1, 4, (3, 2), (2, 1), (1, 0))
     model = nn.Sequential(layer, nn.Flatten(), nn.Linear(4 * 4 * 7, CLASSES))
     x = minicnn.randn(1, 1, 8, 8).numpy()
-    forward(page, explore.describe(model, 8), x)
+    forward(scripts, explore.describe(model, 8), x)
     window = Window((3, 2), (2, 1), (1, 1), ((1, 1), (0, 0)))
     expected = host.im2col(np.ascontiguousarray(x.transpose(0, 2, 3, 1)), window)[:, :6]
-    close(page.evaluate("[...tested.layers[0].rows]"), expected)
+    close(scripts.evaluate("[...tested.layers[0].rows]"), expected)
 
 
-def test_half_the_bits_are_the_weights_rounded(page):
+def test_half_the_bits_are_the_weights_rounded(scripts):
     """Those that float16 can't hold but as subnormal numbers, too."""
     layer = nn.Linear(SIZE * SIZE, CLASSES)
     layer.weight.data = minicnn.randn(*layer.weight.shape) * 10 ** minicnn.randn(CLASSES, 1)
     layer.bias.data = minicnn.tensor([3e-6, -6e-8, 0.0])
     record = explore.describe(nn.Sequential(nn.Flatten(), layer), SIZE, half=True)
-    found = page.evaluate(f"[...decodeParameters({json.dumps(record)})]")
+    found = scripts.evaluate(f"[...decodeParameters({json.dumps(record)})]")
     exact = np.concatenate([layer.weight.detach().numpy().ravel(), layer.bias.detach().numpy()])
     np.testing.assert_array_equal(found, exact.astype("float16"))
 
@@ -297,10 +307,10 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("pixels", PICTURES.values(), ids=PICTURES)
-def test_an_uploaded_picture_is_made_as_nin_predict_makes_it(page, tmp_path, pixels):
+def test_an_uploaded_picture_is_made_as_nin_predict_makes_it(scripts, tmp_path, pixels):
     (tmp_path / "a.png").write_bytes(png(pixels))
     data = base64.b64encode(png(pixels)).decode()
-    found = page.evaluate(
+    found = scripts.evaluate(
         f"fetch('data:image/png;base64,{data}').then((r) => r.blob())"
         ".then((blob) => decode(new File([blob], 'a.png')))"
         ".then((grey) => [...prepare(grey, {width: 28, height: 28}).values])"
@@ -309,12 +319,12 @@ def test_an_uploaded_picture_is_made_as_nin_predict_makes_it(page, tmp_path, pix
     assert abs(np.reshape(found, (28, 28)) - expected).max() <= 2
 
 
-def test_a_picture_is_resized_as_the_run_resizes_it(page):
+def test_a_picture_is_resized_as_the_run_resizes_it(scripts):
     preset = replace(PRESETS["quick"], image_size=33)
     grey = np.arange(28 * 28, dtype="uint8").reshape(28, 28)
     given = {"size": 33, "mean": preset.mean, "std": preset.std}
     text = f"new Grey(28, 28, Float64Array.from({grey.ravel().tolist()}))"
-    found = page.evaluate(f"[...normalised({text}, {json.dumps(given)}).values]")
+    found = scripts.evaluate(f"[...normalised({text}, {json.dumps(given)}).values]")
     close(found, preset.transform(False).batch(grey[None], minicnn.Generator()))
 
 
@@ -552,6 +562,21 @@ def test_no_name_of_a_class_can_end_the_script(browser, run, tmp_path):
     browser.open(tmp_path / "a.html")
     assert browser.evaluate("kind.classes[0]") == name
     assert browser.evaluate("document.querySelector('#bad')") is None
+
+
+def test_the_page_of_the_site_knows_its_pictures(browser, tmp_path):
+    """What the site keeps of a run is what the scripts of today take."""
+    contents = json.loads((DOCS / "figures" / "explore.json").read_text())
+    (tmp_path / "a.html").write_text(explore.page(contents))
+    browser.open(tmp_path / "a.html")
+    settled(browser)
+    right = browser.evaluate(
+        "decodePictures(contents).filter(({label, values}) => {"
+        "  network.forward(normalised(new Grey(28, 28, Float64Array.from(values)), normalisation));"
+        "  return network.probabilities[label] > 0.5;"
+        "}).length"
+    )
+    assert right >= 0.8 * len(contents["labels"])
 
 
 def test_each_class_has_as_many_pictures_as_there_are_up_to_the_number(run):

@@ -5,7 +5,7 @@
 const by = (sizes) => (sizes[0] === sizes[1] ? `${sizes[0]}×${sizes[0]}` : sizes.join("×"));
 const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 const counted = (n) => n.toLocaleString("en");
-const percent = (p) => `${(100 * p).toFixed(p > 0.0995 && p < 0.9995 ? 0 : 1)}%`;
+const percent = (p) => `${(100 * p).toFixed(p < 0.0995 ? 1 : 0)}%`;
 const isGlobal = (layer) => layer.output[1] * layer.output[2] === 1;
 
 // By kind of layer: its title, its name in the strip, and the captions in the view of values and in
