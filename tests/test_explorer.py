@@ -453,6 +453,12 @@ def test_the_keyboard_moves_over_the_maps_and_explains(page):
     assert page.evaluate("panels[2].explanation.hidden")
 
 
+def test_a_pixel_can_be_chosen_as_soon_as_gradients_are_shown(page):
+    settled(page)
+    page.evaluate("(setView('gradients'), choose({panel: panels[1], c: 0, i: 0, j: 0}))")
+    assert "gradient" in text(page, "#stage-0 .explanation")
+
+
 def test_a_maximum_says_who_takes_its_gradient(page):
     click(page, "[value=gradients]")
     page.evaluate("choose({panel: panels[3], c: 4, i: 3, j: 3})")
@@ -529,6 +535,20 @@ def test_nothing_is_wider_than_the_window_and_colours_are_as_the_system_has_them
         page.evaluate(f"choose({{panel: panels[{panel}], c: 1, i: 1, j: 1}})")
         settled(page)
         assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize(("wish", "animation"), [("no-preference", "arrive"), ("reduce", "none")])
+def test_the_gradient_comes_layer_by_layer_but_where_less_motion_is_wished(page, wish, animation):
+    features = [{"name": "prefers-reduced-motion", "value": wish}]
+    page.call("Emulation.setEmulatedMedia", features=features)
+    click(page, "[value=gradients]")
+    styles = page.evaluate(
+        "panels.map((p) => getComputedStyle(p.element))"
+        ".map((s) => [s.animationName, parseFloat(s.animationDelay)])"
+    )
+    assert {name for name, _ in styles} == {animation}
+    delays = [delay for _, delay in styles]
+    assert wish == "reduce" or delays == sorted(set(delays), reverse=True)
 
 
 def test_the_colours_can_be_switched(page):

@@ -36,10 +36,7 @@ function showAnswer() {
       setText(row.querySelector(".share"), percent(p[label]));
     });
   const brief = `${percent(p[guess])} ${kind.classes[guess]}`;
-  setText(
-    $("brief"),
-    state.view === "values" ? brief : `of the loss, if ${kind.classes[state.label]} is right`,
-  );
+  setText($("brief"), state.view === "values" ? brief : `label: ${kind.classes[state.label]}`);
   setText($("loss"), digits(loss));
   setText($("loss-name"), `is the loss, −ln of the probability of ${kind.classes[state.label]}`);
   showSoftmax();

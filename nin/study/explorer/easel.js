@@ -10,6 +10,7 @@ function setPicture(values, source, label) {
   grey.values.set(values);
   state.losses = [];
   if (label !== undefined) state.label = label;
+  for (const each of examples) each.classList.toggle("current", each.values === values);
   setText($("seen"), source);
   update();
 }
@@ -34,6 +35,7 @@ function padPlace(event) {
 function listenToEasel() {
   const pad = $("pad");
   [pad.width, pad.height] = [kind.width, kind.height];
+  pad.style.aspectRatio = kind.width / kind.height;
   pad.addEventListener("pointerdown", (event) => {
     pad.setPointerCapture(event.pointerId);
     const [x, y] = padPlace(event);
@@ -90,9 +92,9 @@ function buildExamples() {
       canvas,
     );
     button.addEventListener("click", () => {
-      buttons.forEach((each) => each.classList.toggle("current", each === button));
       setPicture(values, `${name}. Draw on it, too.`, label);
     });
+    button.values = values;
     button.paint = () => paint(canvas, values, 255, state.colours.ink);
     return button;
   });

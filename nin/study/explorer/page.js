@@ -95,6 +95,7 @@ function arrive() {
 }
 
 function setView(view) {
+  if (view === "gradients") network.backward(state.label); // as maps may be pointed at right away
   state.view = view;
   document.documentElement.dataset.view = view;
   if (view === "gradients") arrive();
