@@ -1,8 +1,8 @@
 """For `make docs`: a line that is only a link into the source shows what it leads to.
 
 [any text](../minicnn/operations/pooling.py#max_pool2d) becomes, on the site, the text of that
-function, folded away, with its path and lines as they are now. A name that is not there stops the
-build, and tests/test_docs.py.
+function with its path and lines as they are now, open unless it is long. A name that is not there
+stops the build, and tests/test_docs.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+LONG = 60  # lines; what is longer is folded away
 LINK = re.compile(r"^\[([^\]]+)\]\(\.\./([\w/.]+\.py)#([\w.]+)\)$", re.MULTILINE)
 
 
@@ -43,10 +44,12 @@ def _names(node: ast.stmt) -> list[str]:
 def _shown(link: re.Match[str]) -> str:
     said, path, name = link.groups()
     first, text = definition(path, name)
-    block = f'``` python linenums="{first}"\n{text}\n```'
-    place = f"`{name}` in `{path}`, lines {first} to {first + text.count(chr(10))}"
+    count = text.count("\n") + 1
+    block = f'``` {{ .python .source linenums="{first}" }}\n{text}\n```'
+    place = f"`{name}` in `{path}`, lines {first} to {first + count - 1}"
     title = place if said == name else f"{said}: {place}"
-    return f'??? quote "{title}"\n\n' + textwrap.indent(block, "    ")
+    fold = "???" if count > LONG else "???+"
+    return f'{fold} quote "{title}"\n\n' + textwrap.indent(block, "    ")
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:

@@ -75,10 +75,19 @@ def add_own_network(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_trained(parser: argparse.ArgumentParser) -> None:
+    """The argument RUN of a study of a trained network, and the flag that names its code."""
+    text = "directory of a training (default: the newest in runs/)"
+    parser.add_argument("run", type=path, nargs="?", metavar="RUN", help=text)
+    add_own_network(parser)
+
+
 def add_recipe(parser: argparse.ArgumentParser) -> None:
     """The argument PRESET of a command that trains nothing of it."""
-    text = f"{', '.join(PRESETS)}, a TOML file with settings, or {own_network.HOW}"
-    parser.add_argument("preset", metavar="PRESET", type=recipe, help=text)
+    text = f"{', '.join(PRESETS)}, a TOML file with settings, or {own_network.HOW} (default: quick)"
+    parser.add_argument(
+        "preset", metavar="PRESET", nargs="?", default="quick", type=recipe, help=text
+    )
 
 
 def recipe(text: str) -> Preset:

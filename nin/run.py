@@ -15,6 +15,7 @@ from typing import Any
 
 import minicnn
 from minicnn import atomic, files, nn
+from minicnn.invocation import command
 
 from . import config, curves, drawing, lock
 from .checkpoint import Checkpoints
@@ -271,6 +272,19 @@ def claim(name: str) -> Path:
                 raise
         n += 1
         path = base.with_name(f"{base.name}-{n}")
+
+
+def newest() -> Path:
+    """The run in runs/ whose model was written last. Raises RunError if there is none."""
+    models = {}
+    for path in Path("runs").glob(f"*/{MODEL}"):
+        with suppress(OSError):  # somebody has just removed it
+            models[path.parent] = path.stat().st_mtime_ns
+    if not models:
+        raise RunError(
+            f"RUN is missing, and runs/ holds no trained network; {command('nin.train')} makes one"
+        )
+    return max(models, key=lambda directory: (models[directory], directory))
 
 
 def _refuse_contents(directory: Path) -> None:

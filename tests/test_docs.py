@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from docs import figures
 from docs.source_links import LINK, definition, on_page_markdown
 
 from .test_structure import ENGINE, LAYERS
@@ -67,8 +68,27 @@ def test_every_picture_is_there_and_a_command_stands_under_it(page):
 def test_the_examples_of_a_page_give_what_it_shows(page):
     text = re.sub(r"^```.*$", "", page.read_text(), flags=re.MULTILINE)
     test = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
-    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     assert runner.run(test).failed == 0
+
+
+def test_every_page_of_the_site_is_one_link_from_the_first():
+    nav = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    pages = set(re.findall(r"[\w./-]+\.md", nav)) - {"index.md"}
+    linked = re.findall(r"\]\(([^)#:]+\.md)\)", (DOCS / "index.md").read_text())
+    assert set(linked) == pages
+    there = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")} - {"index.md"}
+    root_pages = {page.name for page in ROOT_PAGES[1:]}
+    assert {name for name in there if not name.endswith("README.md")} | root_pages == pages
+
+
+def test_a_picture_becomes_a_figure_that_says_what_to_see():
+    page = "![A curve](a.png)\n\n(`make bench`, (twice).) Below.\n\n    ![Inside](b.png)\n"
+    figure = "[![A curve](a.png)](a.png){ .enlarge }\n<figcaption>A curve</figcaption>\n</figure>"
+    made = figures.on_page_markdown(page)
+    assert f'<figure markdown="1">\n{figure}\n\n(`make bench`, (twice).)\n{{: .made }}' in made
+    assert "\n\nBelow.\n" in made
+    assert "\n    <figcaption>Inside</figcaption>\n" in made
 
 
 def test_a_name_that_is_not_there_is_refused():

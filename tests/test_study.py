@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -15,8 +18,10 @@ from minicnn.nn import functional as F
 from nin import networks
 from nin import train as nin_train
 from nin.presets import PRESETS
+from nin.run import newest
 from nin.study import (
     ablate,
+    architecture,
     classmaps,
     filters,
     graph,
@@ -34,6 +39,7 @@ from .arrays import named
 
 SMALL = ["--limit-train", "96", "--limit-test", "64"]
 ROUND = 1e-6
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +107,6 @@ def test_help_has_examples_and_fits_80_columns(capsys, name):
         ["im2col", "--kernel", "0"],
         ["im2col", "--kernel", "9"],
         ["im2col", "--size", "13"],
-        ["summary"],
         ["summary", "resnet"],
         ["graph", "quick", "--batch-size", "0"],
         ["ablate", "--limit-train", "none"],
@@ -123,6 +128,45 @@ def test_a_run_that_is_not_there_is_one_line_status_1_and_leaves_nothing(capsys,
     status, out, err, _ = study(capsys, tmp_path, name, "no/such/run")
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.cpu
+def test_without_a_run_it_is_the_newest_whose_model_is_there(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err, _ = study(capsys, tmp_path, "filters")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "nin.train makes one" in err
+    for age, name in enumerate(["b", "c", "a"]):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        model = tmp_path / "runs" / name / "model.safetensors"
+        model.touch()
+        os.utime(model, ns=(0, age))
+    (tmp_path / "runs" / "summary").mkdir()
+    assert newest() == Path("runs/a")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_networks_that_the_pages_show_are_drawn_as_they_are(capsys, tmp_path, name):
+    status, out, _, numbers = study(capsys, tmp_path, "architecture", name)
+    assert status == 0
+    assert widest(out, tmp_path) <= 80
+    model = PRESETS[name].build()
+    assert numbers["parameters"] == sum(block["parameters"] for block in numbers["blocks"])
+    assert numbers["parameters"] == sum(p.numel() for p in model.parameters())
+    drawn = (tmp_path / "study" / "architecture.svg").read_text()
+    assert drawn == (DOCS / "figures" / f"architecture-{name}.svg").read_text()
+
+
+def test_a_drawn_network_is_xml_whatever_it_is_called_and_fits_its_frame():
+    blocks = [
+        architecture.Block("<a&b>", "dense", (7,), 3),
+        architecture.Block("", "other", (5, 1, 900), 0),
+    ]
+    root = ElementTree.fromstring(architecture.draw("x < y & z", blocks))
+    texts = [each.text for each in root.iter() if each.tag.endswith("text")]
+    assert {"x < y & z", "<a&b>", "7, 3 parameters"} <= set(texts)
+    ends = [float(each.get("y")) for each in root.iter() if each.get("y")]
+    assert max(ends) < float(root.get("height"))
 
 
 @pytest.mark.cpu

@@ -14,7 +14,8 @@ from minicnn.invocation import command
 from minicnn.parallel import available_cores
 
 from .. import command_line
-from ..command_line import UsageError, argument, path
+from ..command_line import UsageError, argument, path, printable
+from ..run import newest
 from ..schema import whole
 from .report import Report
 
@@ -23,10 +24,11 @@ STUDIES = {
     "onebyone": "a 1×1 convolution is a fully connected layer at every pixel",
     "im2col": "a convolution unrolled into a matrix product, and its gradient's way back",
     "summary": "a network layer by layer: shapes, parameters, arithmetic, memory, time",
+    "architecture": "a network drawn from itself: its layers as blocks, with shapes and weights",
     "heads": "where classic networks keep their parameters",
     "compare": "NiN beside LeNet-5 and AlexNet, trained for the same time",
     "ablate": "the exercises: change one thing in a NiN, train again, measure",
-    "classmaps": "what global average pooling averages: the last maps of a trained network",
+    "classmaps": "what global average pooling sees: the last maps of a trained network",
     "filters": "what a trained network's first and 1×1 layers have learnt",
     "explore": "a trained network in one HTML page: draw, see every layer, send gradients back",
     "graph": "the recorded tape of a training step as a graph",
@@ -35,7 +37,7 @@ STUDIES = {
 
 def _overview() -> str:
     lines = [f"usage: {PROG} STUDY [flags]", ""]
-    lines += [f"  {name:<10} {text}" for name, text in STUDIES.items()]
+    lines += [f"  {name:<12} {text}" for name, text in STUDIES.items()]
     return "\n".join([*lines, "", f"{PROG} STUDY --help shows a study's flags."])
 
 
@@ -63,6 +65,9 @@ def _parser(name: str, study: Any) -> command_line.Parser:
 
 def _run(name: str, study: Any, args: argparse.Namespace) -> int:
     args.backend = args.backend or "numpy"
+    if "run" in args and args.run is None:
+        args.run = newest()
+        print(f"Run      {printable(args.run)}, the newest", file=sys.stderr)
     args.device = command_line.device_of(args.backend)
     settings = {
         "arguments": {k: str(v) for k, v in vars(args).items() if k not in ("device", "out")},

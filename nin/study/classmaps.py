@@ -1,4 +1,4 @@
-"""What global average pooling averages: the last maps of a trained network, one for each class.
+"""What global average pooling sees: the last maps of a trained network, one for each class.
 
 Lin, Chen and Yan 2013, section 4.6 and figure 4. The head has no weights, so each of these maps is
 itself how much the network believes in its class, place by place.
@@ -19,13 +19,13 @@ from minicnn.nn import functional as F
 from minicnn.utils.data import DataLoader, Dataset
 
 from .. import drawing, trained
-from ..command_line import Failure, UsageError, add_own_network, argument, path
+from ..command_line import Failure, UsageError, add_trained, argument
 from ..schema import whole
 from ..table import Column
 from . import trial
 from .report import Report
 
-ARGUMENTS = "RUN [flags]"
+ARGUMENTS = "[RUN] [flags]"
 EXAMPLES = """
 nin train --out runs/mine && nin study classmaps runs/mine
 nin study classmaps runs/mine --wrong 10
@@ -56,8 +56,7 @@ class Seen(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=path, metavar="RUN", help="directory of a training")
-    add_own_network(parser)
+    add_trained(parser)
     trial.add_data(parser, IMAGES, "look at the whole test set")
     parser.add_argument(
         "--wrong", type=argument(whole(1, 100)), default=5, help="mistakes to show (default: 5)"

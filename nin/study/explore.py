@@ -22,14 +22,14 @@ from minicnn.backends import Array
 from minicnn.vision.image_dataset import ImageDataset
 
 from .. import trained
-from ..command_line import Failure, UsageError, add_own_network, argument, path, printable
+from ..command_line import Failure, UsageError, add_trained, argument, printable
 from ..kind import Kind
 from ..schema import whole
 from ..table import Column
 from . import trial
 from .report import Report
 
-ARGUMENTS = "RUN [flags]"
+ARGUMENTS = "[RUN] [flags]"
 EXAMPLES = """
 nin train --out runs/mine && nin study explore runs/mine
 nin study explore runs/mine --half --pictures 2
@@ -48,8 +48,7 @@ COLUMNS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=path, metavar="RUN", help="directory of a training")
-    add_own_network(parser)
+    add_trained(parser)
     trial.add_data(parser, IMAGES, "choose pictures from the whole test set")
     parser.add_argument(
         "--pictures",

@@ -10,11 +10,11 @@ from minicnn import nn
 from minicnn.backends import Array, host
 
 from .. import drawing, trained
-from ..command_line import add_own_network, path
+from ..command_line import add_trained
 from ..table import Column
 from .report import Report
 
-ARGUMENTS = "RUN [flags]"
+ARGUMENTS = "[RUN] [flags]"
 EXAMPLES = """
 nin train --out runs/mine && nin study filters runs/mine
 """
@@ -31,8 +31,7 @@ with equal singular values of the same entropy as these (Roy and Vetterli 2007).
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=path, metavar="RUN", help="directory of a training")
-    add_own_network(parser)
+    add_trained(parser)
 
 
 def run(args: argparse.Namespace, report: Report) -> None:

@@ -19,9 +19,9 @@ from . import tape
 from .memory import drawn
 from .report import Report
 
-ARGUMENTS = "PRESET [flags]"
+ARGUMENTS = "[PRESET] [flags]"
 EXAMPLES = """
-nin study graph quick
+nin study graph
 nin study graph article --batch-size 1
 dot -Tpdf runs/RUN/graph.dot -o graph.pdf        where Graphviz is installed
 """

@@ -30,9 +30,9 @@ from . import tape
 from .memory import allocated, drawn
 from .report import Report
 
-ARGUMENTS = "PRESET [flags]"
+ARGUMENTS = "[PRESET] [flags]"
 EXAMPLES = """
-nin study summary quick
+nin study summary
 nin study summary article --steps 9
 """
 
