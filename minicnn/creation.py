@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import backends, random
-from .arguments import ArgumentError, ArgumentTypeError, number, real, whole
+from .arguments import ArgumentError, ArgumentTypeError, number, one_of, real, whole
 from .autograd import common_backend
 from .axes import axis_of, by_size, numpy_names, sizes_of
 from .device import DeviceLike, as_device
@@ -33,7 +33,17 @@ from .random import Generator
 from .tensor import Size, Tensor, tensor_argument
 
 __all__ = ["arange", "as_tensor", "cat", "empty", "empty_like", "eye", "from_numpy", "full"]
-__all__ += ["full_like", "linspace", "normal", "ones", "ones_like", "rand", "rand_like", "randint"]
+__all__ += [
+    "full_like",
+    "linspace",
+    "meshgrid",
+    "normal",
+    "ones",
+    "ones_like",
+    "rand",
+    "rand_like",
+    "randint",
+]
 __all__ += ["BoolTensor", "ByteTensor", "DoubleTensor", "FloatTensor", "IntTensor", "LongTensor"]
 __all__ += ["randn", "randn_like", "randperm", "stack", "tensor", "zeros", "zeros_like"]
 
@@ -477,6 +487,22 @@ def stack(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
             raise ArgumentError(f"stack: shapes {found[0].array.shape} and {t.array.shape} differ")
     dtype = result_type(*(t.array for t in found))
     return shape.concatenate(*(t.to(dtype).unsqueeze(axis) for t in found), axis=axis)
+
+
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """Vectors as coordinates: for each a tensor with an axis for every one, its numbers on its own.
+
+    With `indexing="xy"` the first two axes are exchanged, as for rows and columns of a picture.
+    """
+    given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
+    found = _tensors("meshgrid", given)
+    size = tuple([t.numel() for t in found])
+    grids = [
+        t.reshape([-1 if j == i else 1 for j in range(len(found))]).expand(size)
+        for i, t in enumerate(found)
+    ]
+    swap = one_of("meshgrid", "indexing", indexing, "ij", "xy") == "xy" and len(found) > 1
+    return tuple(grid.transpose(0, 1) if swap else grid for grid in grids)
 
 
 class TensorType:

@@ -14,11 +14,23 @@ from .elementwise import select
 from .tensor import Tensor, tensor_argument
 
 __all__ = ["abs", "add", "all", "allclose", "any", "argmax", "argmin", "bmm", "clamp"]
-__all__ += ["cos", "cumsum", "div", "dot", "eq", "equal", "exp", "flatten", "gather", "ge"]
+__all__ += ["cos", "cosh", "cumsum", "div", "dot", "eq", "equal", "exp", "flatten", "gather", "ge"]
 __all__ += ["gt", "index_select", "le", "log", "lt", "matmul", "max", "maximum", "mean"]
 __all__ += ["min", "minimum", "mm", "mul", "mv", "ne", "neg", "norm", "numel", "permute"]
-__all__ += ["pow", "reshape", "round", "sigmoid", "sign", "sin", "sqrt", "square", "squeeze"]
-__all__ += ["std", "sub", "sum", "t", "tanh", "transpose", "unsqueeze", "var", "where"]
+__all__ += [
+    "pow",
+    "reshape",
+    "round",
+    "sigmoid",
+    "sign",
+    "sin",
+    "sinh",
+    "sqrt",
+    "square",
+    "squeeze",
+]
+__all__ += ["std", "sub", "sum", "swapaxes", "t", "tanh", "transpose", "unsqueeze"]
+__all__ += ["var", "where"]
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -54,6 +66,7 @@ argmin = _function(Tensor.argmin)
 bmm = _function(Tensor.bmm)
 clamp = _function(Tensor.clamp)
 cos = _function(Tensor.cos)
+cosh = _function(Tensor.cosh)
 cumsum = _function(Tensor.cumsum)
 div = _function(Tensor.div)
 dot = _function(Tensor.dot)
@@ -85,12 +98,14 @@ round = _function(Tensor.round)
 sigmoid = _function(Tensor.sigmoid)
 sign = _function(Tensor.sign)
 sin = _function(Tensor.sin)
+sinh = _function(Tensor.sinh)
 sqrt = _function(Tensor.sqrt)
 square = _function(Tensor.square)
 squeeze = _function(Tensor.squeeze)
 std = _function(Tensor.std)
 sub = _function(Tensor.sub)
 sum = _function(Tensor.sum)
+swapaxes = _function(Tensor.swapaxes)
 t = _function(Tensor.t)
 tanh = _function(Tensor.tanh)
 transpose = _function(Tensor.transpose)

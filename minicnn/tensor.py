@@ -70,13 +70,15 @@ def _operators(
         return compute(other, self)
 
     def in_place(self: Tensor, other: Any) -> Tensor:
+        if self._has_history_alone(other):
+            return self._become(f"{symbol}=", compute(self, other))
         with no_grad():
             result = compute(self, other)
         return self._assign(f"{symbol}=", result, other)
 
     forward.__doc__ = f"self {symbol} other, elementwise."
     reflected.__doc__ = f"other {symbol} self, elementwise."
-    in_place.__doc__ = f"self {symbol}= other, elementwise, for a tensor without history."
+    in_place.__doc__ = f"self {symbol}= other, elementwise; see `_has_history_alone`."
     forward.__name__, in_place.__name__ = name, f"{name}_"
     return forward, reflected, in_place
 
@@ -358,8 +360,10 @@ class Tensor(Reductions):
     def cpu(self) -> Tensor:
         return self.to("cpu")
 
-    def cuda(self, device: Any = "cuda", non_blocking: bool = False) -> Tensor:
-        return self.to(device)
+    def cuda(self, device: Any = None, non_blocking: bool = False) -> Tensor:
+        return self.to(
+            Device("cuda", device) if device is None or isinstance(device, int) else device
+        )
 
     def type(self, dtype: Any = None) -> Any:
         """This tensor in another type, a dtype or `FloatTensor` and its like; or its type's name.
@@ -471,6 +475,43 @@ class Tensor(Reductions):
         """The square root of each element."""
         return arithmetic.sqrt(floating(self))
 
+    def _has_history_alone(self, other: Any) -> bool:
+        """Whether a change in place would be part of a history, and nobody else sees the memory.
+
+        Then this tensor may become the result. What others see, or a derivative needs, may not
+        change, and a leaf that requires grad gets no history.
+        """
+        recorded = self.node is not None or getattr(other, "needs_grad", False)
+        leaf = self.node is None and self.needs_grad
+        return recorded and not leaf and is_grad_enabled() and alone(self.array)
+
+    def _become(self, name: str, result: Tensor) -> Tensor:
+        """Take over a result, history included. Raises RuntimeError for another shape or type."""
+        (own, dtype), new = (self.array.shape, self.dtype), result.array
+        if new.shape != own:
+            raise RuntimeError(f"{name}: a result of shape {new.shape} does not fit into {own}")
+        if new.dtype != dtype:
+            raise RuntimeError(f"{name}: a {new.dtype} result does not fit into {dtype}")
+        self.array, self.node, self.needs_grad = new, result.node, result.needs_grad
+        self._stand_in = self._apart = None
+        return self
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if not self._has_history_alone(value):
+            super().__setitem__(index, value)
+            return
+        at = steps(self.array, index)
+        if len(at) > 1:  # as of numbers beside index arrays
+            raise NotImplementedError(
+                "[…] =: with a history, use numbers and slices, or arrays alone"
+            )
+        if isinstance(value, Tensor):
+            value = converted(value, self.dtype)
+        try:
+            self._become("[…] =", shape.put(self, value, at[0]))
+        except ValueError as error:
+            raise RuntimeError(f"[…] =: {error}") from None
+
     def relu(self) -> Tensor:
         """max(x, 0) of each element x. The derivative at 0 is 0."""
         return arithmetic.relu(not_bool("relu", self))
@@ -502,6 +543,14 @@ class Tensor(Reductions):
     def cos(self) -> Tensor:
         """The cosine of each element, in radians."""
         return arithmetic.cos(floating(self))
+
+    def sinh(self) -> Tensor:
+        """The hyperbolic sine of each element."""
+        return arithmetic.sinh(floating(self))
+
+    def cosh(self) -> Tensor:
+        """The hyperbolic cosine of each element."""
+        return arithmetic.cosh(floating(self))
 
     def tanh(self) -> Tensor:
         """The hyperbolic tangent of each element."""
@@ -570,6 +619,31 @@ class Tensor(Reductions):
             shapes = f"{self.array.shape} and {other.array.shape}"
             raise ArgumentError(f"{name}: expected {axes[0]} and {axes[1]} axes, got {shapes}")
         return self @ other
+
+    def new_zeros(self, *size: Any, **options: Any) -> Tensor:
+        """A tensor of this size, all zeros, of this one's dtype and device, or of those given."""
+        return self._new("zeros", size, **options)
+
+    def new_ones(self, *size: Any, **options: Any) -> Tensor:
+        """A tensor of this size, all ones, of this one's dtype and device, or of those given."""
+        return self._new("ones", size, **options)
+
+    def new_empty(self, *size: Any, **options: Any) -> Tensor:
+        """A tensor of this size, of this one's dtype and device, or of those given."""
+        return self._new("empty", size, **options)
+
+    def _new(
+        self,
+        name: str,
+        size: Any,
+        dtype: Any = None,
+        device: Any = None,
+        requires_grad: bool = False,
+    ) -> Tensor:
+        make = getattr(Device(self.device if device is None else device).backend.xp, name)
+        sizes = sizes_of(f"new_{name}", size, 0)
+        kind = self.dtype if dtype is None else as_dtype(f"new_{name}", dtype)
+        return Tensor(make(sizes, kind), requires_grad)
 
     # --- values in -------------------------------------------------------------------------------
 
@@ -713,6 +787,10 @@ class Tensor(Reductions):
             order[a], order[b] = b, a
         return self.permute(order)
 
+    def swapaxes(self, axis0: int, axis1: int) -> Tensor:
+        """Two axes exchanged, under NumPy's name."""
+        return self.transpose(axis0, axis1)
+
     def t(self) -> Tensor:
         """A matrix transposed; a vector as it is."""
         if self.ndim > 2:
@@ -730,6 +808,17 @@ class Tensor(Reductions):
             if owner(result.array) is owner(whole.array):  # and the step one of slices and numbers
                 whole._derived(result, operator.itemgetter(step))
         return result
+
+    def repeat(self, *sizes: Any) -> Tensor:
+        """Copies side by side, as many along each axis as `sizes` says, also along new ones."""
+        counts = sizes_of("repeat", sizes, 0)
+        if len(counts) < self.ndim:
+            raise ArgumentError(f"repeat: {counts} for a tensor of shape {self.array.shape}")
+        own = (1,) * (len(counts) - self.ndim) + self.array.shape
+        pairs = [n for count, length in zip(counts, own, strict=True) for n in (count, length)]
+        apart = [n for length in own for n in (1, length)]
+        joined = [count * length for count, length in zip(counts, own, strict=True)]
+        return self.reshape(apart).expand(pairs).reshape(joined)
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         """The elements at places `index`, whole numbers (K,), along an axis."""

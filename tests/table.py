@@ -207,6 +207,8 @@ for _names, _low in {
     ("tanh", "functional.tanh", "minicnn.tanh"): None,
     ("sin", "minicnn.sin"): None,
     ("cos", "minicnn.cos"): None,
+    ("sinh", "minicnn.sinh"): None,
+    ("cosh", "minicnn.cosh"): None,
     ("square", "minicnn.square"): None,
     ("neg", "minicnn.neg"): None,
     ("round", "minicnn.round"): None,
@@ -389,6 +391,19 @@ def _cumsum(draw):
     shape = draw(shapes())
     dim = draw(st.integers(-len(shape), max(len(shape) - 1, 0))) if shape else 0
     calls = [lambda L, x: x.cumsum(dim), lambda L, x: L.top.cumsum(x, axis=dim)]
+    return Example([array(draw, shape)], draw(st.sampled_from(calls)))
+
+
+@row("repeat", "swapaxes", "minicnn.swapaxes", "minicnn.meshgrid")
+def _repeated(draw):
+    shape = draw(shapes(least=2, most=3))
+    counts = draw(st.lists(st.integers(0, 3), min_size=len(shape), max_size=4))
+    calls = [
+        lambda L, x: x.repeat(*counts) * 2,
+        lambda L, x: x.swapaxes(0, -1) * 2,
+        lambda L, x: L.top.swapaxes(x, 0, 1) * 2,
+        lambda L, x: L.top.meshgrid(x.reshape(-1), x.reshape(-1)[:2], indexing="xy")[0] * 2,
+    ]
     return Example([array(draw, shape)], draw(st.sampled_from(calls)))
 
 

@@ -130,9 +130,9 @@ def test_a_second_call_leaves_the_first_result_alone(row):
 
 NOT_DIFFERENTIABLE = set(
     """size dim numel nelement item tolist numpy cuda backward gradients detach requires_grad_
-    is_floating_point long int bool zero_ fill_ copy_ add_ sub_ mul_ div_ pow_ clamp_ normal_
-    uniform_ scatter_ eq ne lt le gt ge all any argmax argmin from_operation
-    accumulate_grad""".split()  # noqa: SIM905
+    is_floating_point new_zeros new_ones new_empty long int bool zero_ fill_ copy_ add_ sub_ mul_
+    div_ pow_ clamp_ normal_ uniform_ scatter_ eq ne lt le gt ge all any argmax argmin
+    from_operation accumulate_grad""".split()  # noqa: SIM905
 )
 PROPERTIES = set(
     """array needs_grad node grad_array grad_home shape ndim dtype device is_leaf grad_fn grad data

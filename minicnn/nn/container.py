@@ -8,21 +8,23 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..arguments import ArgumentError
-from .module import Module
+from .module import Module, Parameter
 
 
 class _Numbered(Module):
-    """A list of modules, which are named by their numbers."""
+    """A list of modules, or of parameters, which are named by their numbers."""
 
-    def append(self, module: Module) -> Any:
+    kind: type = Module
+
+    def append(self, module: Any) -> Any:
         """Put a module at the end. Raises ArgumentError if its number is another one's name."""
         name = str(len(self))
-        if name in self.registered(Module):
+        if name in self.registered(self.kind):
             raise ArgumentError(
                 f"{type(self).__name__}: append: layer {name!r} is there already, as the layers'"
-                f" names are {', '.join(self.registered(Module))}"
+                f" names are {', '.join(self.registered(self.kind))}"
             )
-        self.add_module(name, module)
+        self._register(self.kind, name, module)
         return self
 
     def insert(self, index: int, module: Module) -> Any:
@@ -38,16 +40,16 @@ class _Numbered(Module):
         return self
 
     def __len__(self) -> int:
-        return len(self.registered(Module))
+        return len(self.registered(self.kind))
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.registered(Module).values())
+        return iter(self.registered(self.kind).values())
 
     def __getitem__(self, index: int | slice) -> Module:
         """One module, or a container of several, which shares them and keeps their names."""
         if isinstance(index, slice):
-            return self._several(OrderedDict(list(self.registered(Module).items())[index]))
-        module: Any = self.registered(Module)[self._name(index)]
+            return self._several(OrderedDict(list(self.registered(self.kind).items())[index]))
+        module: Any = self.registered(self.kind)[self._name(index)]
         return module
 
     def __setitem__(self, index: int, module: Module) -> None:
@@ -67,15 +69,15 @@ class _Numbered(Module):
         i, n = operator.index(index), len(self)
         if not -n <= i < n:
             raise IndexError(f"{type(self).__name__}: {i} is out of range for {n} layers")
-        return list(self.registered(Module))[i]
+        return list(self.registered(self.kind))[i]
 
     def _renumber(self, modules: Iterable[Module | None]) -> None:
-        for name in self.registered(Module):
+        for name in self.registered(self.kind):
             delattr(self, name)
         for i, module in enumerate(modules):
-            self.add_module(str(i), module)
+            self._register(self.kind, str(i), module)
 
-    def _extend(self, modules: Iterable[Module]) -> Any:
+    def _extend(self, modules: Iterable[Any]) -> Any:
         for module in list(modules):
             self.append(module)
         return self
@@ -122,8 +124,31 @@ class ModuleList(_Numbered):
         return ModuleList(named.values())
 
 
+class ParameterList(_Numbered):
+    """A list of parameters."""
+
+    kind = Parameter
+
+    def __init__(self, values: Iterable[Parameter] | None = None) -> None:
+        super().__init__()
+        self.extend(() if values is None else values)
+
+    def append(self, value: Any) -> Any:
+        """Put a parameter at the end."""
+        return super().append(value)
+
+    def extend(self, values: Iterable[Parameter]) -> ParameterList:
+        """Put parameters at the end."""
+        return self._extend(values)
+
+    def _several(self, named: OrderedDict[str, Any]) -> ParameterList:
+        return ParameterList(named.values())
+
+
 class ModuleDict(Module):
     """Modules by name, for a module to choose from."""
+
+    kind: type = Module
 
     def __init__(self, modules: Any = None) -> None:
         super().__init__()
@@ -135,28 +160,42 @@ class ModuleDict(Module):
             self[name] = module
 
     def __setitem__(self, key: str, module: Module) -> None:
-        self.add_module(key, module)
+        self._register(self.kind, key, module)
 
     def __getitem__(self, key: str) -> Any:
-        return self.registered(Module)[key]
+        return self.registered(self.kind)[key]
 
     def __delitem__(self, key: str) -> None:
         delattr(self, key)
 
     def __contains__(self, key: str) -> bool:
-        return key in self.registered(Module)
+        return key in self.registered(self.kind)
 
     def __len__(self) -> int:
-        return len(self.registered(Module))
+        return len(self.registered(self.kind))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.registered(Module))
+        return iter(self.registered(self.kind))
 
     def keys(self) -> Any:
-        return self.registered(Module).keys()
+        return self.registered(self.kind).keys()
 
     def values(self) -> Any:
-        return self.registered(Module).values()
+        return self.registered(self.kind).values()
 
     def items(self) -> Any:
-        return self.registered(Module).items()
+        return self.registered(self.kind).items()
+
+
+class ParameterDict(ModuleDict):
+    """Parameters by name."""
+
+    kind = Parameter
+
+    def __init__(self, parameters: Any = None) -> None:
+        super().__init__(parameters)
+
+    def update(self, parameters: Any) -> None:
+        """Set parameters, given as a mapping, in the order of their names, or as pairs."""
+        sort = isinstance(parameters, dict) and not isinstance(parameters, OrderedDict)
+        super().update(sorted(parameters.items()) if sort else parameters)

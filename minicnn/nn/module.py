@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field, fields, is_dataclass
@@ -59,12 +60,45 @@ class UninitializedParameter(Parameter):
         self.__class__ = Parameter  # type: ignore[assignment]
         self.array = value
 
+    @property
+    def data(self) -> Tensor:
+        """An empty tensor, as in PyTorch, where what is written into it comes to nothing, too."""
+        warnings.warn(
+            "what is written into a lazy layer's parameter before the layer's first call comes to"
+            " nothing, in PyTorch as here: its values are drawn then",
+            stacklevel=2,
+        )
+        return self.like
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        self.array = tensor_argument("data", "value", value).array
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         twin = memo[id(self)] = type(self)(self.like.device, self.like.dtype)
         return twin
 
     def __repr__(self) -> str:
         return "<UninitializedParameter>"
+
+
+class Registered(dict[str, Any]):
+    """A module's own modules by name, as a dict through which they can be set and taken out.
+
+    Programs reach for `_modules`, in which PyTorch keeps them.
+    """
+
+    def __init__(self, module: Module) -> None:
+        super().__init__(module.registered(Module))
+        self.module = module
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.module.add_module(name, value)
+        super().__setitem__(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        delattr(self.module, name)
 
 
 class IncompatibleKeys(NamedTuple):
@@ -144,6 +178,10 @@ class Module:
         Each may be None. To write into the dict changes nothing.
         """
         return {name: self.__dict__[name] for name, k in self._kinds.items() if k is kind}
+
+    @property
+    def _modules(self) -> Registered:
+        return Registered(self)
 
     def _register(self, kind: type, name: str, value: Any, taken: bool | None = None) -> None:
         where = f"{type(self).__name__}: {name}"

@@ -109,6 +109,18 @@ def cos(x: Array) -> Any:
 
 
 @operation
+def sinh(x: Array) -> Any:
+    xp = backend_of(x).xp
+    return xp.sinh(x), lambda g: g * xp.cosh(x)
+
+
+@operation
+def cosh(x: Array) -> Any:
+    xp = backend_of(x).xp
+    return xp.cosh(x), lambda g: g * xp.sinh(x)
+
+
+@operation
 def tanh(x: Array) -> Any:
     y = backend_of(x).xp.tanh(x)
     return y, lambda g: g * (1 - y * y)

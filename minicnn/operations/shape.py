@@ -6,7 +6,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
-from ..autograd import operation
+from ..autograd import operation, sum_copies
 from ..backends import Array, backend_of
 from ..backends.layout import inverse
 
@@ -51,6 +51,22 @@ def getitem(x: Array, index: Any) -> Any:
         return dx
 
     return y, vjp
+
+
+@operation
+def put(x: Array, value: Any, index: Any) -> Any:
+    """x with `value`, an array that is broadcast or a number, in the places of an index."""
+    y = x.copy(order="K")
+    y[index] = value
+    if not _takes_each_once(index):
+        index = deepcopy(index)
+
+    def vjp_x(g: Array) -> Array:
+        dx = g.copy(order="K")
+        dx[index] = 0
+        return dx
+
+    return y, vjp_x, lambda g: sum_copies(g[index], value.shape)
 
 
 def _takes_each_once(index: Any) -> bool:

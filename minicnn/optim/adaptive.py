@@ -88,6 +88,8 @@ class AdamW(Adam):
     Loshchilov and Hutter 2017, "Decoupled weight decay regularization", arXiv 1711.05101.
     """
 
+    off: ClassVar[dict[str, Any]] = {**Adam.off, "decoupled_weight_decay": True}
+
     def __init__(
         self,
         params: Iterable[Any],

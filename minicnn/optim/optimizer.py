@@ -198,7 +198,8 @@ class Optimizer:
     def _loaded(self, p: Tensor, i: Any, name: str, value: Any) -> Any:
         """What is to be kept for a parameter: the count of steps, or an array laid out as it is."""
         if name == "step":
-            return whole(self._name, f"step {i}", int(value), 0)
+            count = value.item() if isinstance(value, Tensor) else value  # PyTorch's is a float
+            return whole(self._name, f"step {i}", int(count) if type(count) is float else count, 0)
         try:
             array = value_for(p, value)
         except ArgumentError as error:
@@ -232,7 +233,7 @@ class Optimizer:
         """
         name = self._name
         for option in self.off:
-            if group.get(option):
+            if group.get(option) not in (None, False, self.off[option]):
                 raise NotImplementedError(
                     f"{name}: {option} is not supported, got {group[option]!r}"
                 )
