@@ -138,7 +138,15 @@ PROPERTIES = set(
     """array needs_grad node grad_array grad_home shape ndim dtype device is_leaf grad_fn grad data
     requires_grad""".split()  # noqa: SIM905
 )
-NOT_LAYERS = {"Module", "Parameter", "Sequential", "ModuleList", "ModuleDict"}
+NOT_LAYERS = {
+    "Module",
+    "Parameter",
+    "Sequential",
+    "ModuleList",
+    "ModuleDict",
+    "ParameterDict",
+    "ParameterList",
+}
 NOT_LAYERS |= {"LazyConv2d", "LazyLinear"}  # which become Conv2d and Linear
 NOT_OPERATIONS = set(
     """tensor as_tensor from_numpy full zeros ones empty eye full_like zeros_like ones_like

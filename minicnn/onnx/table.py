@@ -36,6 +36,8 @@ from .graph import LAST, Graph, Operand
 Row = Callable[..., Operand]
 ROWS: dict[Callable[..., Any], Row] = {}
 REFUSED = {
+    shape.put: "an assignment into a result, x[…] = y, is no node; make the result of parts, with"
+    " cat() or stack()",
     dropout.dropout: "the model is in training mode, where dropout draws other numbers for each"
     " call; call model.eval() first",
 }
@@ -101,6 +103,8 @@ for _operation, _kind in {
     arithmetic.sqrt: "Sqrt",
     arithmetic.sin: "Sin",
     arithmetic.cos: "Cos",
+    arithmetic.sinh: "Sinh",
+    arithmetic.cosh: "Cosh",
     arithmetic.tanh: "Tanh",
     arithmetic.sigmoid: "Sigmoid",
 }.items():
