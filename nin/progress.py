@@ -12,14 +12,21 @@ from tqdm import tqdm
 from .command_line import printable
 from .fit import Callback, Training
 
+LAYOUT = "{desc}: {percentage:3.0f}%|{bar}| {rate_fmt}{postfix}"
+
 
 class Progress(Callback):
-    """A bar on stderr, or a line every `interval` steps; the loss is fetched twice a second."""
+    """A bar on stderr, or a line every `interval` steps; the loss is fetched twice a second.
+
+    The bar is an epoch's. Beside it stands how much time is left of the whole run.
+    """
 
     def __init__(self, hidden: bool, interval: int) -> None:
         self.hidden, self.interval = hidden, interval
         self.bar: tqdm | None = None
         self.coming: Callable[[], float | None] | None = None  # the loss, on its way from a GPU
+        self.begun: float | None = None  # when the first step that was seen had been taken
+        self.trained = 0  # images since then
 
     def on_batch(self, training: Training) -> None:
         if training.done:  # this is the test at the end, which no epoch's bar is for
@@ -27,13 +34,21 @@ class Progress(Callback):
         now = time.monotonic()
         if self.bar is None:
             self.bar, self.shown, self.seen = self._bar(training), now, 0
+        new, self.seen = training.seen - self.seen, training.seen
+        if self.begun is None:
+            self.begun = now
+        else:
+            self.trained += new
         if not self.hidden and now - self.shown > 0.5:
             self.coming, self.shown = training.send_mean_loss(), now
         if self.coming is not None and (loss := self.coming()) is not None:
-            self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+            left = self._left(training, now)
+            self.bar.set_postfix_str(f"loss {loss:.4f}{left}", refresh=False)
             self.coming = None
-        new, self.seen = training.seen - self.seen, training.seen
         self.bar.update(new)
+        if not new and not self.testing:
+            self.testing = True
+            self.bar.set_description_str(self._named(training) + ", testing")
         if new and self.interval and training.batch % self.interval == 0:
             tqdm.write(  # above the bar
                 f"Step {training.batch}/{len(training.train_loader)} of epoch {training.epoch},"
@@ -54,10 +69,24 @@ class Progress(Callback):
     def on_end(self, training: Training) -> None:
         self.close()
 
+    def _left(self, training: Training, now: float) -> str:
+        """The time to the end of the run, tests included, by what it has taken until now."""
+        if not self.trained or self.begun is None:
+            return ""
+        images, epochs = len(training.train_loader.dataset), training.preset.epochs
+        to_go = (epochs - training.epoch + 1) * images - training.seen
+        return f", {tqdm.format_interval((now - self.begun) / self.trained * to_go)} left"
+
+    @staticmethod
+    def _named(training: Training) -> str:
+        return f"Epoch {training.epoch}/{training.preset.epochs}"
+
     def _bar(self, training: Training) -> tqdm:
+        self.testing = False
         return tqdm(
             total=len(training.train_loader.dataset),
-            desc=f"Epoch {training.epoch}/{training.preset.epochs}",
+            desc=self._named(training),
+            bar_format=LAYOUT,
             unit=" images",
             leave=False,
             disable=self.hidden,

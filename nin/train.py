@@ -320,7 +320,11 @@ def _done(args: argparse.Namespace, saver: Saver) -> int:
     if not saver.written:
         raise Failure(f"the training is done, but {directory} could not be written")
     if not args.dry_run:
-        _say(f"Done: model, metrics and curves are in {directory}")
+        _say(
+            f"Done: model, metrics and curves are in {directory}",
+            f"Next:    {command('nin.evaluate')} {quoted(directory)}",
+            f"         {command('nin.study')} explore {quoted(directory)}",
+        )
     return command_line.DONE
 
 
