@@ -27,6 +27,7 @@ class Progress(Callback):
         self.coming: Callable[[], float | None] | None = None  # the loss, on its way from a GPU
         self.begun: float | None = None  # when the first step that was seen had been taken
         self.trained = 0  # images since then
+        self.testing = False
 
     def on_batch(self, training: Training) -> None:
         if training.done:  # this is the test at the end, which no epoch's bar is for

@@ -22,6 +22,7 @@ from nin.run import newest
 from nin.study import (
     ablate,
     architecture,
+    chance,
     classmaps,
     filters,
     graph,
@@ -424,10 +425,30 @@ def test_compare_trains_three_networks(capsys, tmp_path, on):
     status, out, _, numbers = study(capsys, tmp_path, "compare", *SMALL, "--seconds", "0.3", *on)
     assert status == 0
     assert widest(out, tmp_path) <= 80
-    nin, lenet, alexnet = numbers["rows"]
-    assert nin["epochs"] >= 1
-    assert lenet["epochs"] >= 1
+    nin, _, alexnet = numbers["rows"]
     assert alexnet["parameters"] > 8 * nin["parameters"]
+
+
+def test_compare_takes_the_steps_that_fit_into_the_time(capsys, tmp_path, on, monkeypatch):
+    monkeypatch.setattr(trial, "step_seconds", lambda *_: 0.1)
+    _, _, _, numbers = study(capsys, tmp_path, "compare", *SMALL, "--seconds", "0.5", *on)
+    assert [row["epochs"] * 96 / row["batch_size"] for row in numbers["rows"]] == [5, 5, 5]
+
+
+def test_the_least_difference_is_that_which_chance_rarely_makes():
+    rng, n, apart = np.random.default_rng(0), 2000, 0
+    for _ in range(n):  # two samples of three, and a third from which only the spread is known
+        samples = rng.normal(0.9, 0.01, (3, 3))
+        first, second, _ = samples.mean(1)
+        apart += abs(first - second) > chance.least_difference(samples.tolist())
+    assert apart / n == pytest.approx(0.05, abs=0.015)
+
+
+def test_one_seed_says_nothing_of_chance():
+    assert chance.least_difference([[0.9], [0.8]]) is None
+    assert chance.least_difference([[0.9], [0.8, 0.8]]) == 0
+    assert "can't tell" in ablate.limits(None)
+    assert "less than 0.31 points" in ablate.limits(0.0031)
 
 
 # --- trained networks ----------------------------------------------------------------------------

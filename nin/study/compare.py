@@ -1,6 +1,6 @@
 """NiN beside LeNet-5 and AlexNet: the same images, and the same time to learn from them.
 
-How long a step takes is measured first; each network then gets as many epochs as fit into the time,
+How long a step takes is measured first; each network then takes as many steps as fit into the time,
 with a learning rate that suits it and `quick`'s schedule.
 """
 
@@ -48,7 +48,9 @@ COMPETITORS: dict[int, Competitors] = {
 }
 NOTES = """\
 gap: {} loss less that on training images (above 0: overfitting)
-MiB: what a step with the whole batch at once allocates beside the parameters"""
+MiB: what a step with the whole batch at once allocates beside the parameters
+One training for each network can't tell a difference from chance; another
+--seed shows how much chance changes."""
 
 
 def columns(evaluated_on: str) -> list[Column]:
@@ -57,7 +59,7 @@ def columns(evaluated_on: str) -> list[Column]:
         Column("", "name"),
         Column("parameters", "parameters", ","),
         Column("seconds of training", "seconds", ".0f"),
-        Column("epochs", "epochs"),
+        Column("epochs", "epochs", ".1f"),
         Column("ms an image", lambda row: row["step_seconds"] / row["batch_size"], ".3f", 1e3),
         Column("MiB a step, at most", "bytes_at_most", ".0f", 2**-20),
         Column(f"{evaluated_on} accuracy, %", "accuracy", ".2f", 100),
@@ -98,9 +100,8 @@ def run(args: argparse.Namespace, report: Report) -> None:
     for name, (network, own) in COMPETITORS[size].items():
         settings = replace(preset, **own)
         step = trial.step_seconds(network, settings, data, args.device, seconds / 5)
-        steps = -(-len(data.train) // settings.batch_size)
-        settings = replace(settings, epochs=max(1, round(seconds / (step * steps))))
-        outcome = trial.train(name, network, settings, data, args.device)
+        steps = max(2, round(seconds / step))
+        outcome = trial.train(name, network, settings, data, args.device, steps)
         x, y = drawn(settings.batch_size, size, args.device)
         _, peak, _ = allocated(network().to(args.device), x, y)
         row = {"gap": outcome.gap, "bytes_at_most": peak, "batch_size": settings.batch_size}

@@ -15,6 +15,7 @@ from tqdm import tqdm
 import minicnn
 from minicnn import nn
 from minicnn.utils.data import DataLoader, Subset
+from minicnn.vision.image_dataset import ImageDataset
 
 from .. import data as datasets
 from ..command_line import argument, path
@@ -39,7 +40,7 @@ class Outcome:
     name: str
     seed: int
     parameters: int
-    epochs: int
+    epochs: float
     seen_loss: float
     eval_loss: float
     seen_accuracy: float
@@ -99,15 +100,24 @@ def train(
     preset: Preset,
     data: Data,
     device: minicnn.device,
+    steps: int | None = None,
 ) -> Outcome:
-    """Train a network as the preset says and evaluate it, with a progress bar on a terminal."""
+    """Train a network as the preset says and evaluate it, with a progress bar on a terminal.
+
+    With `steps`, take so many of them in place of the preset's epochs, and test once, at the end.
+    """
     minicnn.manual_seed(preset.seed)
     model = network().apply(preset.initialise).to(device)
     there = data.to(device)
-    training = Training(model, preset, there.train, there.evaluation)
-    steps = preset.epochs * (len(training.train_loader) + len(training.eval_loader))
+    images: ImageDataset | Subset = there.train
+    if steps is not None:  # one long epoch, in which every image comes as often as it has to
+        preset = replace(preset, epochs=1)
+        images = Subset(images, (i % len(images) for i in range(steps * preset.batch_size)))
+        images = images.to(device)
+    training = Training(model, preset, images, there.evaluation)
+    batches = preset.epochs * (len(training.train_loader) + len(training.eval_loader))
     hidden = not sys.stderr.isatty()
-    with tqdm(total=steps, desc=name, leave=False, disable=hidden, dynamic_ncols=True) as bar:
+    with tqdm(total=batches, desc=name, leave=False, disable=hidden, dynamic_ncols=True) as bar:
         training.callbacks.append(_Count(bar))
         training.fit()
     last = training.history[-1]
@@ -121,7 +131,7 @@ def train(
         name=name,
         seed=preset.seed,
         parameters=sum(p.numel() for p in model.parameters()),
-        epochs=preset.epochs,
+        epochs=preset.epochs * len(images) / len(data.train),
         seen_loss=seen_loss,
         eval_loss=last["eval_loss"],
         seen_accuracy=seen_accuracy,
