@@ -26,6 +26,7 @@ from .dtype import (
     int32,
     int64,
     result_type,
+    set_default_dtype,
     uint8,
 )
 from .operations import shape
@@ -33,18 +34,10 @@ from .random import Generator
 from .tensor import Size, Tensor, tensor_argument
 
 __all__ = ["arange", "as_tensor", "cat", "empty", "empty_like", "eye", "from_numpy", "full"]
-__all__ += [
-    "full_like",
-    "linspace",
-    "meshgrid",
-    "normal",
-    "ones",
-    "ones_like",
-    "rand",
-    "rand_like",
-    "randint",
-]
+__all__ += ["full_like", "linspace", "meshgrid", "normal", "ones", "ones_like", "rand"]
+__all__ += ["rand_like", "randint"]
 __all__ += ["BoolTensor", "ByteTensor", "DoubleTensor", "FloatTensor", "IntTensor", "LongTensor"]
+__all__ += ["set_default_tensor_type"]
 __all__ += ["randn", "randn_like", "randperm", "stack", "tensor", "zeros", "zeros_like"]
 
 
@@ -77,7 +70,7 @@ def tensor(
         if isinstance(data, (list, tuple, int, float)):
             _refuse_too_large(array, dtype)
         array = array.astype(dtype)
-    return Tensor(array, requires_grad)
+    return Tensor(array, requires_grad=requires_grad)
 
 
 def _refuse_too_large(array: Any, dtype: DType) -> None:
@@ -155,7 +148,7 @@ def full(
     dtype = dtype_of_number(value) if dtype is None else as_dtype("full", dtype)
     size = sizes_of("full", (size,), 0)
     value = fitting("full", value, dtype)
-    return Tensor(_backend(device).xp.full(size, value, dtype), requires_grad)
+    return Tensor(_backend(device).xp.full(size, value, dtype), requires_grad=requires_grad)
 
 
 @by_size
@@ -186,7 +179,7 @@ def _filled(
     name: str, size: tuple[Any, ...], dtype: DType, device: DeviceLike, requires_grad: bool
 ) -> Tensor:
     make = getattr(_backend(device).xp, name)
-    return Tensor(make(sizes_of(name, size, 0), _dtype(name, dtype)), requires_grad)
+    return Tensor(make(sizes_of(name, size, 0), _dtype(name, dtype)), requires_grad=requires_grad)
 
 
 def eye(
@@ -200,7 +193,10 @@ def eye(
     """A matrix of n rows and m columns, or n, of ones on the diagonal and zeros elsewhere."""
     rows = whole("eye", "n", n, 0)
     columns = rows if m is None else whole("eye", "m", m, 0)
-    return Tensor(_backend(device).xp.eye(rows, columns, dtype=_dtype("eye", dtype)), requires_grad)
+    return Tensor(
+        _backend(device).xp.eye(rows, columns, dtype=_dtype("eye", dtype)),
+        requires_grad=requires_grad,
+    )
 
 
 def zeros_like(
@@ -291,7 +287,7 @@ def _like(
         array = backend.xp.full_like(input.array, value, dtype=dtype)
     else:
         array = backend.xp.full(input.shape, value, dtype)
-    return Tensor(array, requires_grad)
+    return Tensor(array, requires_grad=requires_grad)
 
 
 def arange(
@@ -324,7 +320,7 @@ def arange(
         array = _backend(device).xp.arange(*numbers, dtype=int64).astype(dtype)
     else:
         array = _backend(device).xp.arange(*numbers, dtype=dtype)
-    return Tensor(array, requires_grad)
+    return Tensor(array, requires_grad=requires_grad)
 
 
 def linspace(
@@ -340,7 +336,7 @@ def linspace(
     first, last = real("linspace", "start", start), real("linspace", "end", end)
     count, dtype = whole("linspace", "steps", steps, 0), _dtype("linspace", dtype)
     numbers = np.linspace(first, last, count).astype(dtype)
-    return Tensor(_backend(device).from_host(numbers), requires_grad)
+    return Tensor(_backend(device).from_host(numbers), requires_grad=requires_grad)
 
 
 def normal(
@@ -382,7 +378,7 @@ def rand(
     """A tensor of this size, uniform on [0, 1)."""
     dtype, size = _random_dtype("rand", dtype), sizes_of("rand", size, 0)
     key = random.next_key("rand", generator)
-    return Tensor(_backend(device).uniform(key, size, dtype), requires_grad)
+    return Tensor(_backend(device).uniform(key, size, dtype), requires_grad=requires_grad)
 
 
 @by_size
@@ -444,7 +440,7 @@ def _drawn(
     """A tensor of the numbers draw(key, *what), which are drawn on the host."""
     backends.refuse_capture(f"{name}()")
     numbers = draw(random.next_key(name, generator), *what)
-    return Tensor(_backend(device).from_host(numbers), requires_grad)
+    return Tensor(_backend(device).from_host(numbers), requires_grad=requires_grad)
 
 
 def _tensors(name: str, tensors: Iterable[Tensor]) -> list[Tensor]:
@@ -525,6 +521,12 @@ class TensorType:
 
     def __repr__(self) -> str:
         return TYPE_NAMES[self.dtype]
+
+
+def set_default_tensor_type(t: Any) -> None:
+    """`set_default_dtype`, of PyTorch's older names for types."""
+    by_name = {f"torch.{name}": dtype for dtype, name in TYPE_NAMES.items()}
+    set_default_dtype(by_name.get(t, getattr(t, "dtype", t)) if t is not None else t)
 
 
 BoolTensor, ByteTensor, IntTensor = TensorType(bool_), TensorType(uint8), TensorType(int32)

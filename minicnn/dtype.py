@@ -59,6 +59,20 @@ def as_dtype(name: str, dtype: Any) -> DType:
     return found
 
 
+def get_default_dtype() -> DType:
+    """The type of new tensors of numbers with a fraction: float32, always."""
+    return float32
+
+
+def set_default_dtype(d: Any) -> None:
+    """Nothing for float32. Raises NotImplementedError for another type: give it as `dtype`."""
+    if as_dtype("set_default_dtype", d) != float32:
+        raise NotImplementedError(
+            f"set_default_dtype: {d} can't be the default; float32 is: give dtype=… where you need"
+            " another type"
+        )
+
+
 def wrapped(name: str, value: bool | int | float, dtype: DType) -> bool | int | float:
     """A number to go with elements of this type: a whole one modulo the range, as in PyTorch.
 

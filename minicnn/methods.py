@@ -17,18 +17,8 @@ __all__ = ["abs", "add", "all", "allclose", "any", "argmax", "argmin", "bmm", "c
 __all__ += ["cos", "cosh", "cumsum", "div", "dot", "eq", "equal", "exp", "flatten", "gather", "ge"]
 __all__ += ["gt", "index_select", "le", "log", "lt", "matmul", "max", "maximum", "mean"]
 __all__ += ["min", "minimum", "mm", "mul", "mv", "ne", "neg", "norm", "numel", "permute"]
-__all__ += [
-    "pow",
-    "reshape",
-    "round",
-    "sigmoid",
-    "sign",
-    "sin",
-    "sinh",
-    "sqrt",
-    "square",
-    "squeeze",
-]
+__all__ += ["pow", "reshape", "round", "sigmoid", "sign", "sin", "sinh", "sqrt", "square"]
+__all__ += ["squeeze"]
 __all__ += ["std", "sub", "sum", "swapaxes", "t", "tanh", "transpose", "unsqueeze"]
 __all__ += ["var", "where"]
 

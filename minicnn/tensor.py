@@ -96,17 +96,20 @@ def _comparison(symbol: str, function: elementwise.Operator) -> Binary:
 class Tensor(Reductions):
     """An array, whether its gradient is wanted, that gradient, and the operation that made it.
 
-    `Tensor(array)` takes an array of a backend as it is, without a copy, and `Tensor([1, 2])` makes
-    float32 of numbers in lists; `minicnn.tensor` finds out the type. Methods have the names,
+    `Tensor(array)` takes an array of a backend as it is, without a copy. `Tensor([1, 2])` makes
+    float32 of numbers in lists, and `Tensor(2, 3)` or `Tensor(x.shape)` is of that size, with any
+    elements; `minicnn.tensor` finds out the type. Methods have the names,
     arguments and results of `torch.Tensor`'s.
     """
 
     # NumPy leaves `array * tensor` to Tensor, which refuses it by name.
     __array_ufunc__ = None
 
-    def __init__(self, array: Array, requires_grad: bool = False) -> None:
+    def __init__(self, *data: Any, requires_grad: bool = False) -> None:
+        if len(data) != 1 or isinstance(data[0], (list, tuple, int)):
+            data = (_numbers(data),)
         # Arithmetic on arrays without axes gives NumPy scalars: make them arrays again.
-        self.array = as_array(_numbers(array) if isinstance(array, (list, tuple)) else array)
+        self.array = as_array(data[0])
         if requires_grad:
             self.requires_grad_()
 
@@ -643,7 +646,7 @@ class Tensor(Reductions):
         make = getattr(Device(self.device if device is None else device).backend.xp, name)
         sizes = sizes_of(f"new_{name}", size, 0)
         kind = self.dtype if dtype is None else as_dtype(f"new_{name}", dtype)
-        return Tensor(make(sizes, kind), requires_grad)
+        return Tensor(make(sizes, kind), requires_grad=requires_grad)
 
     # --- values in -------------------------------------------------------------------------------
 
@@ -854,9 +857,13 @@ class Tensor(Reductions):
         return self.to(bool_)
 
 
-def _numbers(lists: Any) -> Array:
+def _numbers(data: tuple[Any, ...]) -> Array:
+    """Numbers in one list, or an array of these sizes."""
+    xp = backends.host.xp
+    if not data or isinstance(data[0], (int, Size)):
+        return xp.empty(sizes_of("Tensor", data or (0,), 0), "float32")
     try:
-        return backends.host.xp.array(lists, "float32")
+        return xp.array(data[0] if len(data) == 1 else data, "float32")
     except (ValueError, TypeError) as error:
         raise ArgumentTypeError(f"Tensor: expected numbers in lists: {error}") from None
 

@@ -29,7 +29,7 @@ def placed(a: np.ndarray) -> Any:
 
 def tensor(a: np.ndarray, requires_grad: bool = False) -> Tensor:
     """`a` as a tensor under test, of its dtype and in its layout; on the CPU in its memory."""
-    return Tensor(placed(a), requires_grad)
+    return Tensor(placed(a), requires_grad=requires_grad)
 
 
 def array(t: Any) -> np.ndarray:

@@ -39,6 +39,13 @@ SCHEDULES = [
     ("MultiStepLR", {"milestones": np.array([7, 3, 3]), "gamma": np.float64(0.3)}),
     ("MultiStepLR", {"milestones": []}),
     ("MultiStepLR", {"milestones": range(5), "gamma": 1}),
+    ("StepLR", {"step_size": 3}),
+    ("StepLR", {"step_size": 1, "gamma": 0.7}),
+    ("ExponentialLR", {"gamma": 0.9}),
+    ("LambdaLR", {"lr_lambda": lambda step: 0.95**step}),
+    ("LambdaLR", {"lr_lambda": [lambda step: 1 / (1 + step), lambda step: 1.0]}),
+    ("CosineAnnealingLR", {"T_max": 12}),
+    ("CosineAnnealingLR", {"T_max": 4, "eta_min": 0.01}),
 ]
 
 

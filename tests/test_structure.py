@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 ENGINE = sorted((ROOT / "minicnn").rglob("*.py"))
 # Lower layers first: a file may import from its own layer and from those before it.
 LAYERS = [
-    {"arguments", "atomic", "backends", "console", "context", "device", "dtype", "files"}
+    {"absent", "arguments", "atomic", "backends", "console", "context", "device", "dtype", "files"}
     | {"installing", "invocation"},
     {"grad_mode"},
     {"versions"},

@@ -25,7 +25,8 @@ class Parameter(Tensor):
     """A tensor that a module learns: found by `parameters()`, with `requires_grad` set."""
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
-        super().__init__(tensor_argument("Parameter", "data", data).array, requires_grad)
+        array = tensor_argument("Parameter", "data", data).array
+        super().__init__(array, requires_grad=requires_grad)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         """A copy without the gradient, as in PyTorch."""

@@ -8,6 +8,7 @@ from .crop import RandomCrop as RandomCrop
 from .crop import RandomResizedCrop as RandomResizedCrop
 from .erasing import RandomErasing as RandomErasing
 from .flip import RandomHorizontalFlip as RandomHorizontalFlip
+from .lambda_ import Lambda as Lambda
 from .resampling import InterpolationMode as InterpolationMode
 from .resize import Resize as Resize
 from .tensors import Normalize as Normalize
