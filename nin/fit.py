@@ -239,8 +239,18 @@ def schedule(optimizer: optim.SGD, preset: Preset, steps: int) -> lr_scheduler.L
             anneal_strategy="linear",
             cycle_momentum=False,
         )
-    if preset.lr_scheduler == "MultiStepLR":
-        milestones = [round(fraction * steps) for fraction in preset.milestones]
+    stepwise = preset.lr_scheduler == "MultiStepLR"
+    milestones = [round(fraction * steps) for fraction in preset.milestones if stepwise]
+    if preset.warmup:
+        rising = max(1, round(preset.warmup * steps))
+
+        def share(step: int) -> float:
+            """Of the full rate: Goyal et al. 2017, arXiv 1706.02677, section 2.2."""
+            fallen = sum(milestone <= step for milestone in milestones)
+            return float(min(1.0, (step + 1) / rising) * preset.gamma**fallen)
+
+        return lr_scheduler.LambdaLR(optimizer, share)
+    if stepwise:
         return lr_scheduler.MultiStepLR(optimizer, milestones, preset.gamma)
     return None
 

@@ -100,6 +100,9 @@ class Preset:
     gamma: float = setting(
         0.1, "MultiStepLR: what lr is multiplied by each time", number(above=0, most=1)
     )
+    warmup: float = setting(
+        0.0, "MultiStepLR, constant: the fraction of the training in which lr rises", number(0, 1)
+    )
     micro_batch: int = setting(32, "take N images at a time on each process of a CPU", whole(1))
 
     def __post_init__(self) -> None:
@@ -118,6 +121,8 @@ class Preset:
             raise ArgumentError("nesterov needs a momentum above 0")
         if self.lr_scheduler == "MultiStepLR" and not self.milestones:
             raise ArgumentError("MultiStepLR needs milestones, such as 0.5,0.75")
+        if self.lr_scheduler == "OneCycleLR" and self.warmup:
+            raise ArgumentError("OneCycleLR warms up as pct_start says, without a warmup")
         if self.reset_head and not self.init_from:
             raise ArgumentError("reset_head needs init_from, whose head it is that begins anew")
         if len(set(self.freeze)) < len(self.freeze):

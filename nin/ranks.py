@@ -23,8 +23,9 @@ import numpy as np
 
 import minicnn
 from minicnn import distributed
+from minicnn.arguments import ArgumentError
 
-from . import command_line
+from . import command_line, own_network
 from . import data as datasets
 from . import state as training_state
 from .command_line import Failure, UsageError
@@ -150,13 +151,25 @@ def begun(
     preset, environment = distributed.collect(first and (first.preset, first.environment))[0]
     data = together(lambda: first.data if first else datasets.load(preset, data_dir)[0])
     compare("data", _digest(data))
+    if preset.own_network:
+        compare("a network", f"of SHA-256 {together(partial(_code, preset))[:16]}…")
     if environment["backend"] == "cupy":
         try:
             distributed.connect_gpus(with_nccl)
         except distributed.DistributedError as error:
             text = f"--distributed: {error}"
             together(lambda: 0 if rank else _refuse(text))
+        except RuntimeError as error:  # of NCCL, which another rank may be waiting in
+            raise Failure(f"--distributed: {error}") from None
     return environment, data
+
+
+def _code(preset: Preset) -> str:
+    """The hash of the file that the network is made by."""
+    try:
+        return own_network.digest(preset.network)
+    except ArgumentError as error:
+        raise Failure(f"--network: {error}") from None
 
 
 def _digest(data: Data) -> str:

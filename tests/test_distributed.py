@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import chain
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ from minicnn.random import Generator
 from minicnn.utils.data import DataLoader, TensorDataset
 from minicnn.vision import transforms
 from minicnn.vision.image_dataset import ImageDataset
+from nin.fit import Training
+from nin.presets import Preset
+from nin.silhouettes import Silhouettes
 
 from . import mpi
 
@@ -84,6 +88,50 @@ def test_any_number_of_ranks_has_the_losses_of_one(ranks):
         assert len({round(loss, 6) for loss in each}) == len(each)  # each step changed something
     for found in mpi.results(ranks, all_losses):
         np.testing.assert_allclose(found, alone, rtol=1e-9, atol=0)
+
+
+class OneRanksNCCL:
+    """What the backend uses of CuPy's NCCL, for one rank, whose sums are what it has."""
+
+    available, NCCL_FLOAT32, NCCL_FLOAT64, NCCL_SUM = True, 7, 8, 0
+    calls: ClassVar = []
+
+    def __init__(self, size, identity, rank):
+        assert (size, identity, rank) == (1, "who", 0)
+
+    @staticmethod
+    def get_unique_id():
+        return "who"
+
+    def allReduce(self, source, target, count, kind, operation, stream):
+        assert source == target and (kind, operation) == (7, 0)
+        self.calls.append(count)
+
+
+def captured(with_nccl):
+    """The losses of steps of a small network as a graph, and what NCCL was asked to add up."""
+    if with_nccl:
+        from minicnn.backends import nccl
+
+        nccl.nccl, OneRanksNCCL.NcclCommunicator = OneRanksNCCL, OneRanksNCCL
+        distributed.connect_gpus()
+    preset = Preset(batch_size=4, epochs=3, lr=0.01, momentum=0.9, max_norm=1.0)
+    minicnn.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, stride=9), nn.ReLU(), nn.Flatten(), nn.Linear(18, 10))
+    images = Silhouettes(True, preset.transform(True), size=8).to("cuda")
+    training = Training(model.to("cuda"), preset, images, images)
+    training.fit()
+    return [row["train_loss"] for row in training.history], OneRanksNCCL.calls
+
+
+@pytest.mark.cuda
+def test_a_captured_step_holds_nccls_sum():
+    alone, _ = captured(False)
+    ((losses, calls),) = mpi.results(1, captured, True)
+    np.testing.assert_allclose(losses, alone, rtol=1e-6)
+    assert len({*calls}) == 1  # all parameters' gradients, the loss and the weight
+    assert calls[0] >= 20 + 190 + 2
+    assert len(calls) < 6  # of six steps: the others were launched
 
 
 def transformed():

@@ -12,7 +12,7 @@ from minicnn import nn
 from minicnn.utils.data import TensorDataset
 from nin import state as training_state
 from nin.executors import executor_for
-from nin.fit import Callback, Training
+from nin.fit import Callback, Training, schedule
 from nin.presets import Preset
 from nin.schema import Misfit
 
@@ -188,3 +188,24 @@ def test_a_state_between_epochs_has_no_losses_yet():
     training = begin()
     training.train_epoch()
     assert training_state.take(training)[1]["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "rates"),
+    [
+        ({}, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]),
+        (
+            {"lr_scheduler": "MultiStepLR", "milestones": [0.75], "gamma": 0.5},
+            [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.5, 0.5],
+        ),
+    ],
+)
+def test_a_rate_warms_up_before_it_falls(settings, rates):
+    optimizer = minicnn.optim.SGD([minicnn.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = schedule(optimizer, Preset(lr=1.0, warmup=0.5, **settings), 8)
+    found = []
+    for _ in range(8):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert found == rates

@@ -55,6 +55,10 @@ def test_a_file_may_name_the_preset_it_starts_from(toml):
             "network = 'resnet'",
             "network must be one of article, d2l, paper, quick, or FILE.py:function, got 'resnet'",
         ),
+        (
+            'lr_scheduler = "OneCycleLR"\nwarmup = 0.1',
+            "OneCycleLR warms up as pct_start says",
+        ),
         ("milestones = 0.5", "milestones must be a list of numbers above 0 and at most 1"),
         ("milestones = [2]", "milestones must be a list of numbers above 0 and at most 1"),
         ("momentum = 0", "nesterov needs a momentum above 0"),
