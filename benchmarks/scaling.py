@@ -32,13 +32,11 @@ from minicnn.parallel import MicroBatches
 from minicnn.processes import Processes
 from nin.presets import PRESETS
 
-from .machine import describe
-
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
 PICTURE = Path(__file__).parents[1] / "docs" / "scaling.png"
 MPIEXEC = str(Path(sys.executable).with_name("mpiexec"))
 BATCH = {"article": 64, "quick": 128, "paper": 64}
-TURN = {"article": 6.0, "quick": 2.0, "paper": 4.0}  # seconds that a turn lasts
+TURN = {"article": 5.0, "quick": 2.0, "paper": 3.0}  # seconds that a turn lasts
 ROUNDS = {"article": 3, "quick": 5, "paper": 3}
 RANKS = [2**k for k in range(11)]
 FLOAT = 4  # bytes
@@ -211,20 +209,31 @@ def measure() -> None:
 
 
 def measure_parts() -> None:
-    """Seconds of a step of one rank by its images, while another one works beside it."""
+    """Seconds of a step of one rank by its images, while another works beside it on its own.
+
+    The largest part, half a batch, takes turns with two ranks that share the batch.
+    """
     found = json.loads(RESULTS.read_text())
     for preset, batch in BATCH.items():
-        parts = {}
-        for n in (1, batch // 8, batch // 2):
-            with ThreadPoolExecutor() as pool:
-                both = [pool.submit(run, 1, preset, n, "threads") for _ in range(2)]
-                parts[n] = statistics.mean(each.result()["seconds"] for each in both)
+        parts = {n: _apart(preset, n) for n in (1, batch // 8)}
+        turns = [(run(2, preset, batch)["seconds"], _apart(preset, batch // 2)) for _ in range(3)]
+        shared, parts[batch // 2] = map(statistics.median, zip(*turns, strict=True))
         found["parts"][preset] = parts
-        print(preset, json.dumps(parts), flush=True)
+        found["steps"][preset]["2 ranks, beside parts"] = {"seconds": shared}
+        print(preset, json.dumps(parts), shared, flush=True)
     _save(found)
 
 
+def _apart(preset: str, n: int) -> float:
+    """Seconds of a step of n images where two processes take such steps, each for itself."""
+    with ThreadPoolExecutor() as pool:
+        both = [pool.submit(run, 1, preset, n, "threads") for _ in range(2)]
+        return statistics.mean(each.result()["seconds"] for each in both)
+
+
 def _save(found: dict[str, Any]) -> None:
+    from .machine import describe  # it asks PyTorch, which the plan does without
+
     RESULTS.write_text(json.dumps({**found, "machine": describe()}, indent=1) + "\n")
     print(f"written: {RESULTS}")
 
@@ -254,11 +263,11 @@ def plan() -> None:
     shared, *_ = nets = networks(found)
     print("step, seconds       measured   predicted")
     for preset, work in works.items():
-        for ranks in (2, 4):
-            busy = max(1.0, ranks / 2)  # ranks on each of this machine's cores
+        for ranks, name in ((2, "2 ranks, beside parts"), (4, "4 ranks")):
+            busy = ranks / 2  # ranks on each of this machine's cores
             n = -(-BATCH[preset] // ranks)
             predicted = busy * work.step(n) + shared.all_reduce(ranks, work.size)
-            measured = found["steps"][preset][f"{ranks} ranks"]["seconds"]
+            measured = found["steps"][preset][name]["seconds"]
             print(f"{preset:8} {ranks} ranks {measured:11.4f} {predicted:11.4f}")
     columns = {f"{preset}, a core each": (work, nets[:3]) for preset, work in works.items()}
     columns["article, a GPU each"] = work_of("article", gpu_steps("article")), nets[1:]
