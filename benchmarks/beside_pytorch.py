@@ -12,6 +12,7 @@ import argparse
 import json
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import torch
 import minicnn
 from minicnn.parallel import MicroBatches
 from minicnn.utils.data import DataLoader
-from minicnn.vision.datasets import FashionMNIST
+from nin import data as datasets
 from nin.presets import PRESETS
 
 from .machine import describe
@@ -34,17 +35,17 @@ def main() -> None:
     parser.add_argument("--preset", choices=PRESETS, default="article")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--data-dir", default="data")
+    parser.add_argument("--data-dir")
     parser.add_argument("--every", type=int, default=10, help="print every n-th step")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
 
-    preset = PRESETS[args.preset]
-    data = FashionMNIST(args.data_dir, True, preset.transform(train=True), download=True)
+    preset = replace(PRESETS[args.preset], dataset="fashion-mnist", limit_test=1)
+    data, preset = datasets.load(preset, args.data_dir)
     minicnn.manual_seed(args.seed)
     model = preset.build()
     loader = DataLoader(
-        data,
+        data.train,
         preset.batch_size,
         shuffle=True,
         num_workers=1,

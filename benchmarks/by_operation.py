@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     preset = PRESETS[args.preset]
-    n, size = preset.micro_batch, preset.image_size
+    n, size = preset.micro_batch, preset.input_size()[0]
     layers = list(named_layers(PRESETS[args.preset].build()).values())
     x, y = minicnn.randn(n, 1, size, size), minicnn.tensor(np.arange(n) % 10)
     times: Times = defaultdict(list)

@@ -33,7 +33,7 @@ WAYS = ("forward", "d input", "d weight")
 
 def inputs(preset: str, n: int) -> list[tuple[nn.Module, tuple[int, ...], tuple[int, ...]]]:
     """Every convolution and pooling layer with the shapes that come in and go out."""
-    size = PRESETS[preset].image_size
+    size, _ = PRESETS[preset].input_size()
     x = minicnn.randn(n, 1, size, size)
     found: list[tuple[nn.Module, tuple[int, ...], tuple[int, ...]]] = []
     with minicnn.no_grad():

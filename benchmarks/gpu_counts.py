@@ -214,7 +214,7 @@ def captured(preset_name: str, batch: int, conv: str) -> list[Node]:
     device, preset, rng = minicnn.device("cuda"), PRESETS[preset_name], np.random.default_rng(0)
     minicnn.context.set_default(conv_algorithm=conv)
     minicnn.manual_seed(0)
-    size = preset.image_size
+    size, _ = preset.input_size()
     images = rng.standard_normal((batch, 1, size, size), dtype=np.float32)
     graphs: list[Any] = []
     with (

@@ -24,6 +24,7 @@ from .kind import Kind
 from .presets import PRESETS, Preset
 from .run import Run, RunError, read_preset
 from .saving import Saver
+from .schema import MANY
 
 
 def settings(args: argparse.Namespace) -> Preset:
@@ -50,7 +51,11 @@ def new_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data]
         n = preset.batch_size
         held_back = min(preset.validation, n)
         preset = replace(
-            preset, epochs=1, limit_train=n + held_back, limit_test=n, validation=held_back
+            preset,
+            epochs=1,
+            limit_train=min(n + held_back, MANY),
+            limit_test=n,
+            validation=held_back,
         )
         args.out = Path(afterwards.enter_context(tempfile.TemporaryDirectory())) / "run"
     device = command_line.device_of(backend)
@@ -142,14 +147,13 @@ def old_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data,
     if state is not None:
         run.restarted(state[1])
     _network_found_again(run, state, getattr(args, "network", None))
-    data, _ = datasets.load(run.preset, args.data_dir)
+    data, _ = datasets.load(run.preset, args.data_dir, run.kind)
     for name, images in (("training_images", data.train), ("test_images", data.test)):
         if run.environment[name] != len(images):
             raise Failure(
                 f"--resume: {run.directory / 'environment.json'}: {name} is"
                 f" {run.environment[name]:,}, but there are {len(images):,}"
             )
-    data.must_be(run.kind, f"--resume: {run.directory}")
     return run, data, state
 
 

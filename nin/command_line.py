@@ -145,7 +145,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         if "check" not in setting.metadata:
             continue  # it is more than a flag can say
         flag, check = "--" + setting.name.replace("_", "-"), setting.metadata["check"]
-        default = _shown(getattr(PRESETS["quick"], setting.name))
+        default = shown_setting(getattr(PRESETS["quick"], setting.name), check.word or "none")
         text = f"{setting.metadata['help']} (default: {default})".replace("%", "%%")
         common: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text}
         if setting.type == "bool":
@@ -153,17 +153,19 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         elif check.choices:
             group.add_argument(flag, choices=check.choices, **common)
         elif setting.type == "str":
-            group.add_argument(flag, type=argument(check), metavar="WHICH", **common)
+            metavar = "NAME|PATH" if setting.name == "dataset" else "WHICH"
+            group.add_argument(flag, type=argument(check), metavar=metavar, **common)
         else:
             group.add_argument(flag, type=argument(check), metavar="N", **common)
 
 
-def _shown(value: Any) -> str:
+def shown_setting(value: Any, word: str = "none") -> str:
+    """A setting's value as a flag takes it, or the word for one that is empty."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return ",".join(f"{v:g}" for v in value) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value) or "none"
+        return ",".join(f"{v:g}" for v in value) or word
+    return f"{value:g}" if isinstance(value, float) else str(value) or word
 
 
 def device_of(backend: str) -> minicnn.device:

@@ -99,7 +99,7 @@ def _shown(value: Any) -> str:
     """A setting in words; of blocks, what sets each apart."""
     if isinstance(value, tuple) and value and isinstance(value[0], dict):
         return "; ".join(str(Block(**each)) for each in value)
-    return str(value)
+    return command_line.shown_setting(value)
 
 
 def report(results: Sequence[dict[str, Any]]) -> str:

@@ -99,6 +99,9 @@ def render(preset: Preset) -> str:
     """All settings as TOML, which `read` reads again; the blocks come last, as they are tables."""
     values = asdict(preset)
     tables = values.pop(BLOCKS)
+    for each in fields(Preset):
+        if values.get(each.name) == () and each.metadata["check"].word:
+            values[each.name] = each.metadata["check"].word
     return "\n".join([_lines(values), *(f"[[{BLOCKS}]]\n{_lines(each)}" for each in tables)])
 
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import minicnn
-from minicnn.console import Failure, UsageError, printable
+from minicnn.console import UsageError, printable
 from minicnn.random import Generator, permutation
 from minicnn.vision import datasets
 from minicnn.vision.image_dataset import ImageDataset
 
-from .kind import CLOTHES, Kind
+from . import catalogue, folder, normalisation
+from .folder import SPLIT_SEED
+from .kind import Kind
 from .presets import Preset
-from .silhouettes import SIZES, Silhouettes
-
-NAMES = {"fashion-mnist": "Fashion-MNIST", "silhouettes": "silhouettes"}
-SPLIT_SEED = 20131216  # the day on which the paper appeared; any number would do
 
 Transform = Callable[[Any], Any]
 
@@ -37,6 +36,7 @@ class Data:
     train: ImageDataset
     test: ImageDataset
     validation: ImageDataset | None = None  # training images that are held back
+    notes: list[str] = field(default_factory=list)  # lines on what was done to have them
 
     @property
     def evaluation(self) -> ImageDataset:
@@ -54,17 +54,6 @@ class Data:
             return f"{train} and {test}"
         return f"{train}, {len(self.validation):,} validation, {test}"
 
-    def must_be(self, kind: Kind, whose: str) -> None:
-        """Raise Failure unless the images are of the kind that somebody's network is for."""
-        own = self.kind
-        if own == kind:
-            return
-        here, there = str(own), str(kind)
-        if here == there:
-            pairs = zip(own.classes, kind.classes, strict=True)
-            here, there = next((repr(a), repr(b)) for a, b in pairs if a != b)
-        raise Failure(f"{whose} is for other images than {self.name}'s: {there}, and not {here}")
-
     def to(self, device: minicnn.device) -> Data:
         """With all sets on a device, where their batches are then made."""
         train, test, validation = self.train.to(device), self.test.to(device), self.validation
@@ -73,45 +62,154 @@ class Data:
         return replace(self, train=train, test=test, validation=validation)
 
 
-def load(preset: Preset, directory: str | os.PathLike[str] = "data") -> tuple[Data, Preset]:
-    """The data, transformed as the preset says, and the preset with its `dataset` settled.
+def load(
+    preset: Preset, directory: str | os.PathLike[str] | None = None, kind: Kind | None = None
+) -> tuple[Data, Preset]:
+    """The data, transformed as the preset says, and the preset with what it left open settled.
 
-    Fashion-MNIST is looked for in `directory` first. Where `dataset` is "auto" and Fashion-MNIST is
-    nowhere to be had, a line on stderr says so, and silhouettes take its place. Raises UsageError
-    if what was asked for can't be had, or is broken, and if nothing is left to train on.
+    That is its `dataset`, and its mean and standard deviation if they are to be measured. A data
+    set that has a name is looked for in `directory` first, "data" unless given. Where `dataset` is
+    "auto" and Fashion-MNIST is nowhere to be had, a line on stderr says so, and silhouettes take
+    its place. Pictures in a folder are made into a `kind` that is given, that of a network.
+
+    Raises UsageError if what was asked for can't be had, or is broken, if nothing is left to train
+    on, and for settings that the images can't have; Failure for data of another kind.
     """
-    transforms = preset.transform(train=True), preset.transform(train=False)
-    name, source = preset.dataset, "drawn by this program"
+    preset = replace(preset, dataset=_settled(preset.dataset))
+    notes: list[str] = []
     train: ImageDataset
     test: ImageDataset
-    if name != "silhouettes":
-        try:
-            train = datasets.FashionMNIST(directory, True, transforms[0], download=True)
-            test = datasets.FashionMNIST(directory, False, transforms[1], download=True)
-            name, source = "fashion-mnist", train.source
-        except datasets.DatasetError as error:
-            if name == "fashion-mnist" or not isinstance(error, datasets.DatasetNotFound):
-                raise UsageError(str(error)) from None
-            print(
-                "Fashion-MNIST can't be had here, so this is done on silhouettes:"
-                f" {printable(error)}",
-                file=sys.stderr,
-            )
-            name = "silhouettes"
-    if name == "silhouettes":
-        train = _drawn(True, transforms[0], preset.limit_train)
-        test = _drawn(False, transforms[1], preset.limit_test)
-    train = train.part(slice(preset.limit_train or None), transforms[0])
-    test = test.part(slice(preset.limit_test or None), transforms[1])
-    data = Data(NAMES[name], source, CLOTHES, train, test)
+    if catalogue.is_name(preset.dataset):
+        preset, train = _named(preset, directory, train=True)
+        preset, test = _named(preset, directory, train=False)
+        found = _kind(train)
+    else:
+        _refuse_directory(directory, preset.dataset)
+        pictures = folder.read(Path(preset.dataset), _form(preset, kind))
+        train, test, found, notes = pictures.train, pictures.test, pictures.kind, pictures.notes
+    name, source = catalogue.title(preset.dataset), train.source
+    if kind is not None:
+        found.must_be(kind, "the network", name)
+    train = train.part(slice(preset.limit_train or None), None)
+    test = test.part(slice(preset.limit_test or None), None)
+    validation = None
     if preset.validation:
-        data.train, data.validation = hold_back(preset.validation, train, transforms[1])
-    return data, replace(preset, dataset=name)
+        train, validation = hold_back(preset.validation, train, None)
+    preset = _measured(preset, train, found)
+    train.transform, test.transform = (preset.transform(t, found) for t in (True, False))
+    if validation is not None:
+        validation.transform = test.transform
+    return Data(name, source, found, train, test, validation, notes), preset
 
 
-def _drawn(train: bool, transform: Transform, limit: int) -> Silhouettes:
-    """Silhouettes, no more than will be used."""
-    return Silhouettes(train, transform, size=min(limit or SIZES[train], SIZES[train]))
+def load_test(
+    preset: Preset,
+    kind: Kind,
+    directory: str | os.PathLike[str] | None = None,
+    *,
+    own: str | None = None,
+) -> tuple[ImageDataset, str]:
+    """The test images alone, for a network that was trained on this kind, and what they are called.
+
+    `own` is the data set that it was trained on, if that is known. Of another folder of classes
+    alone, all pictures are for testing. Raises UsageError, and Failure for data of another kind.
+    """
+    preset = replace(preset, dataset=_settled(preset.dataset))
+    whole = own is not None and preset.dataset != own
+    test: ImageDataset
+    if catalogue.is_name(preset.dataset):
+        preset, test = _named(preset, directory, train=False)
+        found = _kind(test)
+    else:
+        _refuse_directory(directory, preset.dataset)
+        test = folder.read_test(Path(preset.dataset), _form(preset, kind), whole)
+        found = replace(kind, classes=tuple(test.classes))
+    name = catalogue.title(preset.dataset)
+    found.must_be(kind, "the network", name)
+    test = test.part(slice(preset.limit_test or None), preset.transform(train=False, kind=found))
+    return test, name
+
+
+def _settled(dataset: str) -> str:
+    """The name of a data set, or the whole path of a folder. Raises UsageError for neither."""
+    dataset = os.path.expanduser(dataset)
+    catalogue.refuse_unknown(dataset)
+    return dataset if catalogue.is_name(dataset) else os.path.abspath(dataset)
+
+
+def _named(
+    preset: Preset, directory: str | os.PathLike[str] | None, train: bool
+) -> tuple[Preset, ImageDataset]:
+    """Images of a data set that has a name, and the preset, which then knows what "auto" is."""
+    name = "fashion-mnist" if preset.dataset == catalogue.AUTO else preset.dataset
+    place = os.fspath("data" if directory is None else directory)
+    most = preset.limit_train if train else preset.limit_test
+    try:
+        images = catalogue.DATASETS[name].make(place, train, most)
+    except datasets.DatasetError as error:
+        if preset.dataset != catalogue.AUTO or not isinstance(error, datasets.DatasetNotFound):
+            raise UsageError(str(error)) from None
+        print(
+            f"Fashion-MNIST can't be had here, so this is done on silhouettes: {printable(error)}",
+            file=sys.stderr,
+        )
+        return _named(replace(preset, dataset="silhouettes"), directory, train)
+    if directory is not None and name != "silhouettes":
+        _refuse_elsewhere(name, Path(place), images.source)
+    return replace(preset, dataset=name), images
+
+
+def _refuse_elsewhere(name: str, place: Path, source: str) -> None:
+    """Raise UsageError if a data set was found elsewhere than in a place that holds something."""
+    place = place.expanduser()
+    inside = source.startswith(str(place)) and source[len(str(place)) :][:1] in ("", os.sep, " ")
+    if inside or not place.is_dir():
+        return
+    held = sorted(os.listdir(place))
+    if held:
+        shown = ", ".join(held[:3]) + (f" and {len(held) - 3:,} more" if held[3:] else "")
+        raise UsageError(
+            f"--data-dir: {place} holds no {catalogue.title(name)}, but {shown}; for pictures of"
+            f" your own there is --dataset {place}"
+        )
+
+
+def _refuse_directory(directory: str | os.PathLike[str] | None, dataset: str) -> None:
+    if directory is not None:
+        raise UsageError(f"--data-dir is for data sets by name, and {dataset} is a folder")
+
+
+def _form(preset: Preset, kind: Kind | None) -> folder.Form:
+    """What pictures are made into, by the settings or for a network."""
+    if kind is not None:
+        return folder.Form((kind.height, kind.width), kind.channels, preset.skip_broken)
+    size = (preset.image_size, preset.image_size) if preset.image_size else None
+    return folder.Form(size, None, preset.skip_broken)
+
+
+def _kind(images: ImageDataset) -> Kind:
+    _, h, w, *channels = images.data.shape
+    return Kind(tuple(images.classes), channels[0] if channels else 1, h, w)
+
+
+def _measured(preset: Preset, train: ImageDataset, kind: Kind) -> Preset:
+    """The preset with its mean and standard deviation, checked against the images."""
+    if preset.shift >= min(kind.height, kind.width):
+        raise UsageError(
+            f"--shift {preset.shift} moves images of {kind.height}×{kind.width} out of sight"
+        )
+    mean, std = preset.mean, preset.std
+    if not (mean and std):
+        measured_mean, measured_std = normalisation.measure(train)
+        mean, std = mean or measured_mean, std or measured_std
+        if not all(std):
+            raise UsageError("--std: the training images have one colour, so there is no deviation")
+    for flag, values in (("--mean", mean), ("--std", std)):
+        if len(values) not in (1, kind.channels):
+            raise UsageError(
+                f"{flag} has {len(values)} numbers, and the images {kind.channels} channel"
+            )
+    return replace(preset, mean=mean, std=std)
 
 
 def hold_back(

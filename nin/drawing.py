@@ -45,6 +45,11 @@ def figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=140, layout="constrained")
 
 
+def image(axes: Axes, pixels: Array, negative: bool = False) -> None:
+    """Draw an image, uint8 (H, W) or (H, W, 3); as a negative, a grey one has white for 0."""
+    axes.imshow(pixels, cmap="gray_r" if negative else "gray", vmin=0, vmax=255)
+
+
 def signed(axes: Axes, values: Array, limit: float | None = None, **options: Any) -> Any:
     """Draw a matrix, blue where it is positive, red where negative, and white at 0.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,17 +13,22 @@ from minicnn import log_softmax
 from minicnn.backends import host
 from minicnn.invocation import command
 from minicnn.utils.data import DataLoader, Dataset
+from minicnn.vision.datasets import ImageFolder
+from minicnn.vision.image_dataset import ImageDataset
 
 from . import command_line, drawing, table, trained
 from . import data as datasets
-from .command_line import Failure, argument, path, printable
+from .command_line import Failure, UsageError, argument, path, printable
 from .executors import Executor, executor_for
+from .kind import Kind
+from .presets import Preset
 from .schema import whole
 from .table import Column
 
 xp = host.xp
 PROG = command("nin.evaluate")
 MISTAKES = 20
+LONGEST = 20  # characters of a name
 COLUMNS = (
     Column("", "name"),
     Column("precision", "precision", ".1%"),
@@ -35,26 +41,33 @@ COLUMNS = (
 def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(
         "nin.evaluate",
-        "RUN [flags]",
+        "RUN|FILE [flags]",
         "Measure a run's network on the test images, or on those that it held back.",
         """
         nin evaluate runs/RUN
         nin evaluate runs/RUN --json | jq .accuracy
         nin evaluate runs/RUN --limit-test 1000 --out /tmp/look
         nin evaluate runs/RUN --validation
+        nin evaluate model.safetensors --dataset other-pictures
         """,
         "Writes confusion.png and mistakes.png. Any backend will do, whichever trained it.",
     )
     add = parser.add_argument
-    add("run", type=path, metavar="RUN", help="directory of a training")
+    text = "directory of a training, or its model.safetensors alone"
+    add("run", type=path, metavar="RUN|FILE", help=text)
     add("--json", action="store_true", help="print JSON and no tables")
-    add("--out", type=path, help="directory for the pictures (default: RUN)")
+    add("--out", type=path, help="directory for the pictures (default: RUN, or where FILE is)")
     which = parser.add_mutually_exclusive_group().add_argument
     text = "measure on the training images that the run held back, not on the test images"
     which("--validation", action="store_true", help=text)
     text = "measure on the first N test images (default: all)"
     which("--limit-test", type=argument(whole(1)), metavar="N", help=text)
-    add("--data-dir", type=path, default="data", help="where Fashion-MNIST is (default: data)")
+    text = "other images of the same classes, as nin.train takes them (default: the run's own)"
+    add("--dataset", metavar="NAME|PATH", help=text)
+    text = "leave out pictures that can't be used (default: as in the training)"
+    add("--skip-broken", action="store_true", help=text)
+    text = "where to look first for a data set that has a name (default: data)"
+    add("--data-dir", type=path, help=text)
     command_line.add_own_network(parser)
     parser.add_backend()
     return parser
@@ -113,22 +126,31 @@ def draw_confusion(
     """The confusion matrix: rows are what it was, columns what it was taken for."""
     matrix = xp.asarray(counts)
     shares = matrix / xp.maximum(1, matrix.sum(axis=1, keepdims=True))
-    figure = drawing.figure(6.2, 5.4)
+    side = min(24.0, max(5.4, 0.28 * len(classes)))  # inches
+    figure = drawing.figure(side + 0.8, side)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    size = None if len(classes) <= 15 else 6
     for i, j in xp.argwhere(matrix):
         colour = "white" if shares[i, j] > 0.5 else "black"
-        axes.text(j, i, str(matrix[i, j]), ha="center", va="center", color=colour)
-    axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
+        axes.text(j, i, str(matrix[i, j]), ha="center", va="center", color=colour, size=size)
+    names = [_short(name) for name in classes]
+    axes.set_xticks(range(len(classes)), names, rotation=40 if size is None else 90, ha="right")
+    axes.set_yticks(range(len(classes)), names)
     axes.set(xlabel="taken for", ylabel="was", title=title)
     return figure
 
 
 def draw_mistakes(
-    images: Any, logp: Any, truth: Any, classes: Sequence[str], title: str
+    images: ImageDataset,
+    logp: Any,
+    truth: Any,
+    classes: Sequence[str],
+    title: str,
+    negative: bool = True,
 ) -> drawing.Figure:
     """The wrong answers that were most certain: what was said, how surely, what it was."""
+    files = getattr(images, "samples", None)  # which pictures in a folder have
     answers = logp.argmax(1)
     sure = xp.exp(logp.max(axis=1))
     wrong = xp.flatnonzero(answers != truth)
@@ -138,23 +160,29 @@ def draw_mistakes(
     for axes in figure.subplots(4, 5).flat:
         axes.set_axis_off()
     for axes, i in zip(figure.axes, worst, strict=False):
-        axes.imshow(images[i], cmap="gray_r", vmin=0, vmax=255)
-        said = f"{classes[answers[i]]} {100 * sure[i]:.1f}%"
-        axes.set_title(f"{said}\nis {classes[truth[i]]}, no. {i}", fontsize=8)
+        drawing.image(axes, images.picture(int(i)).cpu().numpy(), negative)
+        said = f"{_short(classes[answers[i]])} {100 * sure[i]:.1f}%"
+        which = _short(printable(os.path.basename(files[i][0]))) if files else f"no. {i}"
+        axes.set_title(f"{said}\nis {_short(classes[truth[i]])}, {which}", fontsize=8)
     return figure
 
 
 def _most_often(counts: Sequence[int], own: int, classes: Sequence[str]) -> str:
     """The class, but for its own, that one was taken for most often, and how often."""
     n, other = max((n, j) for j, n in enumerate(counts) if j != own)
-    return f"{classes[other]} ({n})" if n else ""
+    return f"{_short(classes[other])} ({n})" if n else ""
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for others in a line."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def report(result: dict[str, Any]) -> str:
     """The figures as tables of 80 columns."""
     classes = [each["name"] for each in result["classes"]]
     rows = [
-        {**each, "most": _most_often(counts, own, classes)}
+        {**each, "name": _short(each["name"]), "most": _most_often(counts, own, classes)}
         for own, (each, counts) in enumerate(
             zip(result["classes"], result["confusion"], strict=True)
         )
@@ -165,20 +193,30 @@ def report(result: dict[str, Any]) -> str:
     return f"{first}\n\n{table.text(COLUMNS, rows)}"
 
 
+def _images(args: argparse.Namespace, preset: Preset, kind: Kind) -> tuple[ImageDataset, str]:
+    """What to evaluate on, and what to call it."""
+    preset = replace(preset, skip_broken=preset.skip_broken or args.skip_broken)
+    if args.validation:
+        data, _ = datasets.load(preset, args.data_dir, kind)
+        return data.evaluation, f"validation images of {data.name}"
+    own = preset.dataset
+    preset = replace(preset, dataset=args.dataset or own)
+    return datasets.load_test(preset, kind, args.data_dir, own=own)
+
+
 def evaluate(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     device = command_line.device_of(args.backend or "numpy")
-    out = args.out or args.run
     model, preset, kind = trained.network(args.run, device, args.network)
+    out = args.out or (args.run if args.run.is_dir() else args.run.parent)
     if args.limit_test:
         preset = replace(preset, limit_test=args.limit_test)
+    if args.validation and args.dataset:
+        raise UsageError("--validation is of the run's own images, so it goes without --dataset")
     if args.validation and not preset.validation:
         raise Failure(f"{args.run} has no validation images: it was trained without --validation")
-    data, _ = datasets.load(preset, args.data_dir)
-    data.must_be(kind, str(args.run))
-    images, name = data.test, data.name
-    if args.validation:
-        images, name = data.evaluation, f"validation images of {data.name}"
+    images, name = _images(args, preset, kind)
+    negative = not isinstance(images, ImageFolder)  # data sets with names have light on dark
     out.mkdir(parents=True, exist_ok=True)
     logp, truth = probabilities(executor_for(model, preset), images)
     if xp.isnan(logp).any():
@@ -193,7 +231,7 @@ def evaluate(args: argparse.Namespace) -> int:
     pictures = {
         out / "confusion.png": lambda: draw_confusion(result["confusion"], kind.classes, title),
         out / "mistakes.png": lambda: draw_mistakes(
-            images.data.numpy(), logp, truth, kind.classes, certain
+            images, logp, truth, kind.classes, certain, negative
         ),
     }
     written = [str(file) for file, draw in pictures.items() if drawing.write(file, draw)]

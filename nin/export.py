@@ -106,16 +106,16 @@ def _resized(x: Tensor, resize: transforms.Resize) -> Tensor:
 def metadata(network: Trained, with_preprocessing: bool) -> dict[str, str]:
     """What a file says of itself: the classes, what it takes, and how that is prepared."""
     _, preset, kind = network
-    size = f"{preset.image_size}, {preset.image_size}"
+    h, w = preset.input_size(kind)
     several = f", {kind.channels}" if kind.channels > 1 else ""
     pictures = f"pictures: uint8 (N, {kind.height}, {kind.width}{several})"
-    images = f"images: float32 (N, {kind.channels}, {size}), x / 255 resized, (x - mean) / std"
+    images = f"images: float32 (N, {kind.channels}, {h}, {w}), x / 255 resized, (x - mean) / std"
     return {
         "classes": json.dumps(list(kind.classes), ensure_ascii=False),
         "channels": str(kind.channels),
         "height": str(kind.height),
         "width": str(kind.width),
-        "image_size": str(preset.image_size),
+        "image_size": str(h) if h == w else f"{h},{w}",
         "mean": json.dumps(preset.mean),
         "std": json.dumps(preset.std),
         "network": preset.name,
@@ -134,7 +134,7 @@ def model_proto(network: Trained, with_preprocessing: bool) -> Any:
         example = Tensor(np.zeros(shape, "uint8"))
     else:
         names = ("images", "logits")
-        example = minicnn.zeros(1, kind.channels, preset.image_size, preset.image_size)
+        example = minicnn.zeros(1, kind.channels, *preset.input_size(kind))
     proto = minicnn.onnx.export(model, example, input_names=names[:1], output_names=names[1:])
     for key, value in metadata(network, with_preprocessing).items():
         proto.metadata_props.add(key=key, value=value)

@@ -6,11 +6,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from minicnn.console import Failure
 from minicnn.vision.datasets import FashionMNIST
 
-from .schema import Check, items, record, text, whole
+from .schema import Check, ValueCheck, items, record, whole
 
-SIDES = whole(1, 4096)
+SIDES = whole(1, 2**16)
+
+
+def is_class_name(name: str) -> bool:
+    """Whether a class may be called so: a short text that a terminal shows as it is."""
+    return 0 < len(name) <= 255 and name.isprintable()
+
+
+CLASS_NAME = ValueCheck(str, is_class_name, lambda _: "a class's name, of printable characters")
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,16 @@ class Kind:
         colour = {1: "grey", 3: "colour"}.get(self.channels, f"{self.channels} channels")
         return f"{len(self.classes)} classes, {colour}, {self.height}×{self.width}"
 
+    def must_be(self, other: Kind, whose: str, name: str) -> None:
+        """Raise Failure unless this kind, of the data set `name`, is that of somebody's network."""
+        if self == other:
+            return
+        here, there = str(self), str(other)
+        if here == there:
+            pairs = zip(self.classes, other.classes, strict=True)
+            here, there = next((repr(a), repr(b)) for a, b in pairs if a != b)
+        raise Failure(f"{whose} is for other images than those of {name}: {there}, and not {here}")
+
     def as_json(self) -> dict[str, Any]:
         """What `of_json` takes, where files keep it."""
         return {**asdict(self), "classes": list(self.classes)}
@@ -43,7 +62,7 @@ CLOTHES = Kind(tuple(FashionMNIST.classes), channels=1, height=28, width=28)  # 
 
 KIND: Check = record(
     {
-        "classes": items(text(200), least=1, most=100_000),
+        "classes": items(CLASS_NAME, least=1, most=100_000),
         "channels": whole(1, 4),
         "height": SIDES,
         "width": SIDES,

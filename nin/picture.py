@@ -1,26 +1,40 @@
-"""Anybody's picture of a piece of clothing, made into one like Fashion-MNIST's.
+"""Anybody's picture, made into one like those that a network has learned from.
 
-The data set's own images were made from shop photographs: trimmed, the longer side scaled to 28, in
-the middle of a square, grey, and negated, so that the background is 0 (Xiao, Rasul and Vollgraf
-2017, section 2).
+Fashion-MNIST's own images were made from shop photographs: trimmed, the longer side scaled to 28,
+in the middle of a square, grey, and negated, so that the background is 0 (Xiao, Rasul and Vollgraf
+2017, section 2). MNIST's digits have 20 pixels of 28, and EMNIST's letters 24.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from minicnn.backends import Array, host
 from minicnn.console import Failure
 from minicnn.files import open_regular
+from minicnn.vision.datasets.picture import PictureError as UnusablePicture
+from minicnn.vision.datasets.picture import read_picture
+
+from .catalogue import DATASETS
+from .folder import MODES
+from .kind import Kind
 
 SIDE = 28
 PIXELS = 1 << 26  # of a picture at most: some 67 million, and about 600 MB while it is read
 BYTES = 1 << 28  # of its file
+# How many pixels the longer side of what they show has, of 28, in data sets of light on dark.
+BOXES = {
+    **{"fashion-mnist": 28, "silhouettes": 28, "kmnist": 28, "mnist": 20},
+    **{name: 24 for name in DATASETS if name.startswith("emnist")},
+}
 LARGE = 1024  # pixels a side that are enough: larger pictures are first made smaller
+WIDEST = 56  # characters of a picture as text
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -37,8 +51,49 @@ class PictureError(Failure):
     """A file that is no picture, or an empty one; the message names it."""
 
 
-def read(path: Path) -> Array:
+class Preparation(NamedTuple):
+    """How a picture is read for a network, and what that makes of it, in words.
+
+    `on_paper` is whether its background is mostly light, as in photographs.
+    """
+
+    read: Callable[[Path], Array]
+    words: str
+    on_paper: bool
+
+
+def preparation(dataset: str, kind: Kind) -> Preparation:
+    """How the pictures for a network are read that was trained on this data set, of this kind.
+
+    For clothes, digits and letters they are drawn as those data sets' images were, light on dark;
+    for photographs, in a folder or of CIFAR, they are scaled and cut as `ImageFolder` does it.
+    """
+    if dataset in BOXES:
+        box, turned = BOXES[dataset], dataset.startswith("emnist")
+
+        def drawn(path: Path) -> Array:
+            image = read(path, box)
+            return image.T.copy() if turned else image
+
+        words = f"trimmed, grey, light on dark, {box} of {SIDE} pixels large"
+        return Preparation(drawn, words, on_paper=False)
+    size, mode = (kind.height, kind.width), MODES[kind.channels]
+
+    def scaled(path: Path) -> Array:
+        try:
+            return read_picture(path, mode, size)
+        except UnusablePicture as error:
+            raise PictureError(f"{path} {error}") from None
+
+    colour = "in colour" if kind.channels == 3 else "grey"
+    words = f"scaled to cover {kind.height}×{kind.width} and cut to that, {colour}"
+    return Preparation(scaled, words, on_paper=True)
+
+
+def read(path: Path, box: int = SIDE) -> Array:
     """A PNG or JPEG, grey or colour, of any size, as (28, 28) uint8 on a background of 0.
+
+    What it shows is trimmed, and its longer side made `box` pixels long, in the middle.
 
     The background is what the picture's edge shows: a dark thing on light is negated, a light one
     on dark is not. A picture of 28×28 with a black edge is taken as it is. Raises PictureError.
@@ -57,7 +112,7 @@ def read(path: Path) -> Array:
     rows, columns = (xp.flatnonzero((ink > FAINT * ink.max()).any(axis=a)) for a in (1, 0))
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] * (255 / ink.max())
     trimmed = Image.fromarray(xp.rint(ink).astype("uint8"))
-    scale = SIDE / max(trimmed.size)
+    scale = box / max(trimmed.size)
     w, h = (max(1, round(n * scale)) for n in trimmed.size)
     small = trimmed.resize((w, h), Image.Resampling.BILINEAR)
     square = Image.new("L", (SIDE, SIDE))
@@ -118,7 +173,13 @@ def _upright(grey: Image.Image, original: Image.Image) -> Image.Image:
 
 
 def as_text(image: Array) -> str:
-    """The image in characters, two for a pixel's width, darker ones for more ink."""
+    """An image (H, W) or (H, W, 3) in characters, darker ones for brighter pixels.
+
+    A character is twice as high as wide. What is larger than 56×56 is made smaller first.
+    """
     shades = " .:-=+*#%@"
-    rows = image[::2].astype("int64") + image[1::2]  # a character is twice as high as wide
+    small = Image.fromarray(image).convert("L")
+    small.thumbnail((WIDEST, WIDEST))
+    image = host.xp.array(small)[: small.height // 2 * 2]
+    rows = image[::2].astype("int64") + image[1::2]
     return "\n".join("".join(shades[v * len(shades) // 511] for v in row).rstrip() for row in rows)

@@ -15,7 +15,7 @@ from minicnn.invocation import command
 from . import command_line, trained
 from .command_line import Failure, path, printable
 from .executors import executor_for
-from .picture import as_text, read
+from .picture import as_text, preparation
 
 PROG = command("nin.predict")
 
@@ -23,18 +23,21 @@ PROG = command("nin.predict")
 def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(
         "nin.predict",
-        "RUN IMAGE... [flags]",
-        "Say what a run's network takes pictures for: PNG or JPEG, grey or colour, any size.",
+        "RUN|FILE IMAGE... [flags]",
+        "Say what a run's network takes pictures for: grey or colour, any size.",
         """
         nin predict runs/RUN shirt.jpg
         nin predict runs/RUN *.png --json | jq '.[].class'
+        nin predict model.safetensors cat.jpg
         """,
-        "Pictures are trimmed, made grey and 28 pixels high or wide, light on dark, as those that"
-        " the network has learned from; what it saw is printed too.",
+        "Pictures are made like those that the network has learned from: for Fashion-MNIST trimmed,"
+        " grey and 28 pixels high or wide, light on dark; for a folder of one's own, scaled and"
+        " cut as that was. What it saw is printed too.",
     )
     add = parser.add_argument
-    add("run", type=path, metavar="RUN", help="directory of a training")
-    add("images", type=path, nargs="+", metavar="IMAGE", help="a PNG or JPEG file")
+    text = "directory of a training, or its model.safetensors alone"
+    add("run", type=path, metavar="RUN|FILE", help=text)
+    add("images", type=path, nargs="+", metavar="IMAGE", help="a file, such as a PNG or JPEG")
     add("--json", action="store_true", help="print JSON, without the pictures")
     command_line.add_own_network(parser)
     parser.add_backend()
@@ -54,7 +57,8 @@ def predict(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     device = command_line.device_of(args.backend or "numpy")
     model, preset, kind = trained.network(args.run, device, args.network)
-    images = [read(image) for image in args.images]
+    reading = preparation(preset.dataset, kind)
+    images = [reading.read(image) for image in args.images]
     x = preset.transform(train=False, kind=kind).batch(host.xp.stack(images), Generator())
     p = softmax(executor_for(model, preset).predict(Tensor(x).to(device)), 1).cpu()
     if not host.xp.isfinite(p.numpy()).all():
@@ -71,8 +75,9 @@ def predict(args: argparse.Namespace) -> int:
     if args.json:
         print(command_line.as_json(predictions))
     else:
+        print(f"The network sees pictures {reading.words}.", file=sys.stderr)
         for prediction, image in zip(predictions, images, strict=True):
-            print(report(prediction, image))
+            print(report(prediction, 255 - image if reading.on_paper else image))
     return command_line.DONE
 
 

@@ -16,15 +16,16 @@ from minicnn.vision import transforms
 from . import blocks as own_blocks
 from . import own_network
 from .blocks import Block
+from .catalogue import DATASETS, is_name
 from .centring import centre_filters_
 from .kind import CLOTHES, Kind
 from .networks import NETWORKS
-from .schema import ValueCheck, choice, number, numbers, text, truth, whole, wholes
+from .schema import ValueCheck, channels, choice, number, numbers, text, truth, whole, wholes
 from .settings import check, setting
 
-DATASETS = ("auto", "fashion-mnist", "silhouettes")
 INITS = ("default", "xavier_uniform", "kaiming_normal", "kaiming_centred")
 SCHEDULES = ("constant", "OneCycleLR", "MultiStepLR")
+MEASURED = "measured"  # mean and std, of the training images
 LARGE = 1_000_000  # of what float32 can still add up: more than anybody has a use for
 BLOCKS = "blocks"  # the network that a list of them says
 
@@ -32,6 +33,12 @@ NETWORK = ValueCheck(
     str,
     lambda value: value in (*NETWORKS, BLOCKS) or own_network.names_one(value),
     lambda _: f"one of {', '.join(NETWORKS)}, or {own_network.HOW}",
+)
+
+DATASET = ValueCheck(
+    str,
+    lambda value: 0 < len(value) <= 900 and value.isprintable(),
+    lambda _: "the name of a data set, or the path of a folder, of printable characters",
 )
 
 
@@ -63,8 +70,12 @@ class Preset:
         (), "leave these blocks, counted from 0, as they are", wholes(0, 999)
     )
     dataset: str = setting(
-        "auto", "auto is fashion-mnist, or silhouettes if that can't be had", choice(*DATASETS)
+        "auto",
+        f"a folder of pictures, or one of {', '.join(DATASETS)}; auto is fashion-mnist, or"
+        " silhouettes if that can't be had",
+        DATASET,
     )
+    skip_broken: bool = setting(False, "leave out pictures that can't be used", truth)
     limit_train: int = setting(0, "use the first N training images; 0 for all", whole(0))
     limit_test: int = setting(0, "use the first N test images; 0 for all", whole(0))
     validation: int = setting(
@@ -72,11 +83,15 @@ class Preset:
         "hold N training images back and evaluate on them, not on the test set; 0 for none",
         whole(0),
     )
-    image_size: int = setting(28, "images are resized to this", whole(1, 512))
-    mean: float = setting(0.0, "and normalised to (x - mean) / std", number(-LARGE, LARGE))
-    std: float = setting(1.0, "see --mean", number(1e-6, LARGE))
+    image_size: int = setting(0, "images are resized to N×N; 0 for as they are", whole(0, 512))
+    mean: tuple[float, ...] = setting(
+        (0.0,),
+        "and normalised to (x - mean) / std, for all channels or for each; or measured",
+        channels(-LARGE, LARGE, MEASURED),
+    )
+    std: tuple[float, ...] = setting((1.0,), "see --mean", channels(1e-6, LARGE, MEASURED))
     flip: bool = setting(False, "mirror training images at random", truth)
-    shift: int = setting(0, "shift training images by up to so many pixels", whole(0, 27))
+    shift: int = setting(0, "shift training images by up to so many pixels", whole(0, 511))
     batch_size: int = setting(64, "images in a step", whole(1))
     epochs: int = setting(10, "go through the training images N times", whole(1))
     seed: int = setting(0, "draw all random numbers from this seed", whole(0, 2**63 - 1))
@@ -143,6 +158,9 @@ class Preset:
         if isinstance(network, str) and own_network.names_one(network):
             changed = {"init": "default", "last_bias": 0.0, **changed}
             changed["network"] = own_network.absolute(network, directory)
+        dataset = changed.get("dataset")
+        if isinstance(dataset, str) and dataset and not is_name(dataset):
+            changed["dataset"] = str(directory.absolute() / Path(dataset).expanduser())
         if isinstance(source, str) and source:
             changed["init_from"] = str(directory.absolute() / source)
         return replace(self, **changed)
@@ -162,6 +180,10 @@ class Preset:
         """The set that each epoch is evaluated on: "validation" if there is one, or else "test"."""
         return "validation" if self.validation else "test"
 
+    def input_size(self, kind: Kind = CLOTHES) -> tuple[int, int]:
+        """The (H, W) that the network sees images of this kind in."""
+        return (self.image_size,) * 2 if self.image_size else (kind.height, kind.width)
+
     def network_for(self, kind: Kind) -> nn.Module:
         """The network for images of this kind, with PyTorch's default initial values.
 
@@ -169,7 +191,7 @@ class Preset:
         """
         known = {"channels": kind.channels, "classes": len(kind.classes)}
         if self.own_network:
-            return own_network.build(self.network, **known, image_size=self.image_size)
+            return own_network.build(self.network, **known, image_size=self.input_size(kind)[0])
         if self.blocks:
             return own_blocks.network(self.blocks, **known)
         return NETWORKS[self.network](**known)
@@ -193,16 +215,17 @@ class Preset:
         logit for each class, and for one of the user's own whose answer for an image depends on the
         others.
         """
-        model, size, classes = model or self.network_for(kind), self.image_size, len(kind.classes)
+        model, (h, w) = model or self.network_for(kind), self.input_size(kind)
+        classes = len(kind.classes)
         device = next(model.parameters()).device
-        images = zeros(2, kind.channels, size, size, device=device)
+        images = zeros(2, kind.channels, h, w, device=device)
         own = own_network.blaming(self.network) if self.own_network else nullcontext()
         try:
             with own, no_grad():
                 logits = model(images)
         except ValueError as error:
             raise ArgumentError(
-                f"the network {self.name} can't take images of {size}×{size}: {error}"
+                f"the network {self.name} can't take images of {h}×{w}: {error}"
             ) from None
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         if shape != (2, classes):
@@ -232,8 +255,13 @@ class Preset:
             nn.init.zeros_(module.bias)
 
     def transform(self, train: bool, kind: Kind = CLOTHES) -> transforms.Compose:
-        """What is done to an image of this kind before the network sees it."""
-        size, wanted = (kind.height, kind.width), (self.image_size, self.image_size)
+        """What is done to an image of this kind before the network sees it.
+
+        Raises ArgumentError if the mean or the standard deviation is still to be measured.
+        """
+        if not (self.mean and self.std):
+            raise ArgumentError("mean and std must be measured first, as nin.data.load does")
+        size, wanted = (kind.height, kind.width), self.input_size(kind)
         steps: list[transforms.Transform] = []
         if self.shift and train:
             steps.append(transforms.RandomCrop(size, padding=self.shift))
@@ -242,7 +270,7 @@ class Preset:
             steps.append(transforms.RandomHorizontalFlip())
         if wanted != size:
             steps.append(transforms.Resize(wanted))
-        if (self.mean, self.std) != (0, 1):
+        if (self.mean, self.std) != ((0.0,), (1.0,)):
             steps.append(transforms.Normalize(self.mean, self.std))
         return transforms.Compose(steps)
 
@@ -252,8 +280,8 @@ class Preset:
 article = Preset(
     network="article",
     image_size=224,
-    mean=0.5,
-    std=0.5,
+    mean=(0.5,),
+    std=(0.5,),
     batch_size=64,
     epochs=10,
     lr=0.1,
@@ -277,8 +305,8 @@ paper = Preset(
     network="paper",
     init="kaiming_centred",
     last_bias=4.0,
-    mean=0.286,  # Fashion-MNIST's own mean and standard deviation
-    std=0.353,
+    mean=(),  # measured: 0.286 and 0.353 for Fashion-MNIST
+    std=(),
     flip=True,
     shift=1,
     batch_size=64,
@@ -300,8 +328,8 @@ paper = Preset(
 quick = Preset(
     network="quick",
     init="kaiming_centred",
-    mean=0.286,
-    std=0.353,
+    mean=(),
+    std=(),
     batch_size=128,
     epochs=8,
     lr=0.4,
@@ -314,4 +342,31 @@ quick = Preset(
     micro_batch=64,
 )
 
-PRESETS = {"article": article, "d2l": d2l, "paper": paper, "quick": quick}
+# The paper's experiment on CIFAR-10, section 4.1: batches of 128, momentum, weight decay, and a
+# rate that falls to a tenth twice, when the training accuracy stops rising; here the falls are set.
+# Translations by up to 4 pixels and mirroring are its augmentation, with which it reports 8.81%
+# error, and 10.41% without. In place of its global contrast normalisation and ZCA whitening there
+# is the normalisation of each channel, and the initial values are those of the preset `paper`,
+# which the paper leaves open. Not measured here.
+cifar = Preset(
+    network="paper",
+    init="kaiming_centred",
+    last_bias=4.0,
+    dataset="cifar-10",
+    mean=(),
+    std=(),
+    flip=True,
+    shift=4,
+    batch_size=128,
+    epochs=240,
+    lr=0.1,
+    momentum=0.9,
+    weight_decay=1e-4,
+    max_norm=2.0,
+    lr_scheduler="MultiStepLR",
+    milestones=(0.75, 0.9),
+    gamma=0.1,
+    micro_batch=16,
+)
+
+PRESETS = {"article": article, "cifar": cifar, "d2l": d2l, "paper": paper, "quick": quick}

@@ -31,6 +31,7 @@ from . import state as training_state
 from .command_line import Failure, UsageError
 from .data import Data
 from .fit import Callback, Training
+from .kind import Kind
 from .presets import Preset
 from .saving import Saver
 from .signals import Interrupted, Signals
@@ -137,7 +138,7 @@ class Begun(NamedTuple):
 
 
 def begun(
-    begin: Callable[[], Begun], data_dir: Path, with_nccl: bool
+    begin: Callable[[], Begun], data_dir: Path | None, with_nccl: bool
 ) -> tuple[dict[str, Any], Data]:
     """The environment of what rank 0 begins, and the data, which each rank reads from its own disk.
 
@@ -149,7 +150,8 @@ def begun(
         assert first is not None
         return first.environment, first.data
     preset, environment = distributed.collect(first and (first.preset, first.environment))[0]
-    data = together(lambda: first.data if first else datasets.load(preset, data_dir)[0])
+    kind = Kind.of_json(environment["kind"])
+    data = together(lambda: first.data if first else datasets.load(preset, data_dir, kind)[0])
     compare("data", _digest(data))
     if preset.own_network:
         compare("a network", f"of SHA-256 {together(partial(_code, preset))[:16]}…")
@@ -176,7 +178,10 @@ def _digest(data: Data) -> str:
     """A hash of all images and labels, in their order."""
     digest = hashlib.sha256()
     for images in (data.train, data.evaluation, data.test):
-        for tensor in (images.data, images.targets):
+        if not images.in_memory:  # pictures that are read when they are needed go by their names
+            names = [Path(path).name for path, _ in images.samples]  # type: ignore[attr-defined]
+            digest.update(repr(names).encode())
+        for tensor in (*([images.data] if images.in_memory else []), images.targets):
             digest.update(np.ascontiguousarray(tensor.numpy()).data)
     return f"of SHA-256 {digest.hexdigest()[:16]}…"
 

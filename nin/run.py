@@ -17,7 +17,7 @@ import minicnn
 from minicnn import atomic, files, nn
 from minicnn.invocation import command
 
-from . import config, curves, drawing, lock
+from . import catalogue, config, curves, drawing, lock
 from .checkpoint import Checkpoints
 from .command_line import DEVICES, Failure, as_json
 from .fine_tuning import BEGINNING
@@ -223,7 +223,7 @@ class Run:
         ]
         content = "".join(as_json(line) + "\n" for line in lines)
         atomic.write(self.directory / LINES, content.encode())
-        name = f"{self.preset.name} on {self.preset.dataset}"
+        name = f"{self.preset.name} on {catalogue.title(self.preset.dataset)}"
         if history:
             table = io.StringIO()
             writer = csv.DictWriter(table, list(history[-1]), lineterminator="\n")

@@ -38,6 +38,7 @@ class ValueCheck:
     words: Callable[[Any], str]  # to somebody who wanted this value
     choices: tuple[str, ...] = ()  # of a text, if these are all
     item: type = float  # what a tuple is of
+    word: str = ""  # for a tuple of nothing, beside which a number alone is a tuple, too
 
     def fits(self, value: Any) -> bool:
         """Whether it is such a value."""
@@ -52,7 +53,9 @@ class ValueCheck:
         """The value that a text, such as a flag's, stands for; raises ValueError for none."""
         value: Any = text
         try:
-            if self.kind is tuple:
+            if self.word and text == self.word:
+                value = ()
+            elif self.kind is tuple:
                 value = tuple(self.item(part) for part in text.split(",") if part)
             elif self.kind in (int, float):
                 value = self.kind(text)
@@ -114,6 +117,20 @@ def numbers(above: float, most: float) -> ValueCheck:
     return ValueCheck(tuple, lambda values: all(map(each.fits, values)), lambda _: words)
 
 
+def channels(least: float, most: float, word: str) -> ValueCheck:
+    """A tuple of numbers, one for all channels or one for each; `word` is a tuple of none."""
+    each = number(least, most)
+
+    def words(values: Any) -> str:
+        first = next((v for v in values if not each.fits(v)), 0) if type(values) is tuple else 0
+        return f"{word}, {each.words(first)}, or one for each channel"
+
+    def holds(values: Any) -> bool:
+        return len(values) in (0, 1, 3) and all(map(each.fits, values))
+
+    return ValueCheck(tuple, holds, words, word=word)
+
+
 def wholes(least: int, most: int = MANY) -> ValueCheck:
     """A tuple of whole numbers in these bounds, each of a text's after a comma."""
     each = whole(least, most)
@@ -136,7 +153,11 @@ def choice(*texts: str) -> ValueCheck:
 def exactly(expected: Any, reason: str = "") -> ValueCheck:
     """This very value, of this very type."""
     words = f"{expected!r}{reason}"
-    return ValueCheck(type(expected), lambda value: bool(value == expected), lambda _: words)
+
+    def holds(value: Any) -> bool:
+        return bool(value == expected) and repr(value) == repr(expected)  # [0.0] is not [false]
+
+    return ValueCheck(type(expected), holds, lambda _: words)
 
 
 truth = ValueCheck(bool, lambda _: True, lambda _: "true or false")

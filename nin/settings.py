@@ -25,6 +25,8 @@ def check(setting: Field[Any], value: Any) -> Any:
     """
     allowed: ValueCheck = setting.metadata["check"]
     own = _converted(allowed.kind, value, allowed.item)
+    if allowed.word and isinstance(own, (str, int, float)) and not isinstance(own, bool):
+        own = () if own == allowed.word else _converted(tuple, [own])
     if not allowed.fits(own):
         refuse(setting.name, allowed.words(own), value)
     return own

@@ -21,7 +21,7 @@ from minicnn.invocation import command, quoted
 
 from . import begin, command_line, config, fine_tuning, memory, own_network, ranks
 from .checkpoint import State
-from .command_line import Failure, UsageError, argument, path, printable
+from .command_line import Failure, UsageError, argument, path, printable, shown_setting
 from .data import Data
 from .executors import executor_for
 from .fit import Training
@@ -46,10 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(
         "nin.train",
         "[--preset NAME] [--config FILE] [flags]",
-        "Train a Network in Network on Fashion-MNIST.",
+        "Train a Network in Network on Fashion-MNIST, on another data set, or on pictures.",
         """
         nin train                              quick: minutes on two cores
         nin train --preset article --epochs 1  the tutorial's network
+        nin train --dataset pictures --image-size 64   pictures/CLASS/*.jpg
         nin train --lr 0.05 --print-config > my.toml
         nin train --config my.toml             those settings
         nin train --config runs/RUN/config.toml --out runs/again
@@ -68,8 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--resume", type=path, metavar="RUN", help=text)
     text = "take one step, test on one batch, write no files"
     add("--dry-run", action="store_true", help=text)
-    text = "where to look for Fashion-MNIST first (default: data)"
-    add("--data-dir", type=path, default="data", help=text)
+    text = "look here first for a data set that has a name (default: data)"
+    add("--data-dir", type=path, metavar="DIR", help=text)
     _add_computation(parser)
     text = (
         "if the training is stuck or diverges, say so and go on, stop, or start again with the next"
@@ -122,7 +123,9 @@ def _introduce(run: Run, training: Training, data: Data) -> None:
         lr += f" ({preset.lr_scheduler})"
     _say(
         f"Data     {data.name}: {data.sizes}",
-        f"         {data.source}",
+        f"         {data.kind}, normalised with mean {shown_setting(preset.mean)}"
+        f" and std {shown_setting(preset.std)}",
+        *(f"         {line}" for line in [data.source, *data.notes]),
         f"Backend  {environment['library']}",
     )
     if environment["backend"] == "cupy":

@@ -58,6 +58,8 @@ def network(where: Path, device: Any = "cpu", named: str | None = None) -> Train
         preset = _settings(path, texts)
     else:
         _compare_settings(where, preset, texts.get("settings"))
+    if not (preset.mean and preset.std):
+        raise RunError(f"{where}: its settings leave mean or std to be measured, and are no run's")
     if "kind" in texts or alone:
         kind = _kind(path, texts)
     else:  # it was saved by another program

@@ -24,6 +24,7 @@ ENVIRONMENT = {  # of a run on clothes
     "blas_threads": 1,
     "graph": True,
     "tf32": False,
+    "ranks": 1,
     "data_source": "drawn",
     "training_images": 40,
     "test_images": 16,
@@ -37,8 +38,9 @@ FLAGS = ["--limit-train", "40", "--limit-test", "16", "--batch-size", "8", "--ep
 FLAGS += ["--no-progress", "--threads", "1"]
 
 
-def load(preset, directory="data"):
+def load(preset, directory=None, kind=None):
     """As many images of noise as the preset's limits say, of the 6 that there are, or more."""
+    preset = replace(preset, mean=preset.mean or 0.286, std=preset.std or 0.353)
     train, test = (
         _noise(limit, preset.transform(train))
         for limit, train in ((preset.limit_train, True), (preset.limit_test, False))
@@ -48,6 +50,11 @@ def load(preset, directory="data"):
         rest = datasets.hold_back(preset.validation, train, preset.transform(train=False))
         data.train, data.validation = rest
     return data, replace(preset, dataset="silhouettes")
+
+
+def load_test(preset, kind, directory=None, *, own=None):
+    """The same test images alone."""
+    return _noise(preset.limit_test, preset.transform(train=False)), "noise"
 
 
 def _noise(limit, transform):
@@ -79,6 +86,7 @@ def health(looks, title):
 
 def install(set_attribute):
     set_attribute(datasets, "load", load)
+    set_attribute(datasets, "load_test", load_test)
     without_pictures(set_attribute)
 
 

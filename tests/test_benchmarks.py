@@ -66,7 +66,7 @@ def recorded(size, kind, arguments):
 # --- the network, for libraries that can't be given minicnn's ------------------------------------
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", network.IMAGE_SIZE)
 def test_the_layers_written_down_are_the_presets(preset):
     model = network.network(preset, torch.nn).eval()
     parameters = network.initial_parameters(preset)
@@ -125,8 +125,10 @@ def test_more_images_begin_with_those_that_fewer_are():
 
 
 def test_sizes_and_batches_are_the_presets():
-    assert {name: p.image_size for name, p in PRESETS.items()} == network.IMAGE_SIZE
-    assert {name: p.batch_size for name, p in PRESETS.items()} == cpu.BATCH
+    assert {
+        name: PRESETS[name].input_size()[0] for name in network.IMAGE_SIZE
+    } == network.IMAGE_SIZE
+    assert {name: PRESETS[name].batch_size for name in cpu.BATCH} == cpu.BATCH
 
 
 # --- that all compute the same -------------------------------------------------------------------

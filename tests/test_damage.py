@@ -282,7 +282,7 @@ def test_a_broken_checkpoint_goes_first_and_the_good_one_stays(tmp_path, damage)
 @pytest.fixture
 def finished(tmp_path):
     """A run of quick's with two epochs in its table, and its model."""
-    preset = Preset(**{**vars(PRESETS["quick"]), "dataset": "silhouettes"})
+    preset = Preset(**{**vars(PRESETS["quick"]), "dataset": "silhouettes", "mean": 0.3, "std": 0.4})
     model = preset.build()
     row = {"train_loss": 1.5, "eval_loss": 1.25, "accuracy": 0.5, "lr": 0.1, "seconds": 2.0}
     rows = [{"epoch": i, **row, "images_per_second": 9.0, "dead:0.1": 0.5} for i in (1, 2)]

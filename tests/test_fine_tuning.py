@@ -212,7 +212,7 @@ def test_a_network_of_one_layer_has_no_blocks():
 def test_the_blocks_of_a_preset_are_its_mlpconv_blocks(name):
     model = PRESETS[name].network_for(CLOTHES)
     blocks = [*fine_tuning.blocks(model).values()]
-    assert len(blocks) == {"article": 4, "d2l": 4, "paper": 3, "quick": 4}[name]
+    assert len(blocks) == {"article": 4, "cifar": 3, "d2l": 4, "paper": 3, "quick": 4}[name]
     assert all(isinstance(block, nn.Sequential) for block in blocks[:3])
 
 

@@ -65,7 +65,11 @@ def batch(images, preset, dtype, number):
     """Batch `number` of a preset's images, for minicnn and for PyTorch."""
     n = BATCH[preset]
     raw, labels = images.data.array[number * n :][:n], images.targets[number * n :][:n]
-    x = PRESETS[preset].transform(train=False).batch(raw, minicnn.Generator())
+    x = (
+        replace(PRESETS[preset], mean=0.286, std=0.353)
+        .transform(train=False)
+        .batch(raw, minicnn.Generator())
+    )
     x, labels = minicnn.tensor(x, dtype=dtype), minicnn.tensor(labels.array)
     return (x, labels), (to_torch(x), to_torch(labels))
 

@@ -49,7 +49,7 @@ def images(n, *shape, dtype="float32", seed=0):
 
 
 def preset(name):
-    size = PRESETS[name].image_size
+    size, _ = PRESETS[name].input_size()
     return lambda: (PRESETS[name].network_for(CLOTHES), (CLOTHES.channels, size, size))
 
 

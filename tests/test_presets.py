@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
 import minicnn
-from nin import config
+from minicnn.arguments import ArgumentError
+from nin import command_line, config
+from nin.kind import Kind
 from nin.presets import PRESETS, Preset
 
 from .arrays import array
@@ -62,7 +65,17 @@ def test_a_file_may_name_the_preset_it_starts_from(toml):
         ("milestones = 0.5", "milestones must be a list of numbers above 0 and at most 1"),
         ("milestones = [2]", "milestones must be a list of numbers above 0 and at most 1"),
         ("momentum = 0", "nesterov needs a momentum above 0"),
-        ("preset = 'resnet'", "preset must be one of article, d2l, paper, quick, got 'resnet'"),
+        (
+            "preset = 'resnet'",
+            "preset must be one of article, cifar, d2l, paper, quick, got 'resnet'",
+        ),
+        ("mean = 'x'", "mean must be measured, a number, or one for each channel, got 'x'"),
+        ("mean = [0.5, 0.5]", "mean must be measured, a number, or one for each channel"),
+        ("mean = [0.5, true, 1]", "mean must be measured, a number, or one for each channel"),
+        ("mean = true", "mean must be measured, a number, or one for each channel, got True"),
+        ("std = 0", "std must be measured, a number of at least 1e-06, or one for each channel"),
+        ("std = [1, 0, 1]", "std must be measured, a number of at least 1e-06, or one for each"),
+        ("dataset = ''", "dataset must be the name of a data set, or the path of a folder"),
         ("lr: 0.1", "is not TOML"),
     ],
 )
@@ -98,3 +111,42 @@ def test_lists_and_whole_numbers_become_the_settings_types():
     preset = Preset(lr=1, milestones=[1])
     assert (preset.lr, preset.milestones) == (1.0, (1.0,))
     assert isinstance(preset.lr, float)
+
+
+@pytest.mark.parametrize(
+    ("text", "mean"),
+    [
+        ("mean = 0.5", (0.5,)),
+        ("mean = 1", (1.0,)),
+        ("mean = [0.1, 0.2, 0.3]", (0.1, 0.2, 0.3)),
+        ("mean = 'measured'", ()),
+        ("mean = []", ()),
+    ],
+)
+def test_a_mean_is_a_number_one_for_each_channel_or_measured(toml, text, mean):
+    preset = toml(text)
+    assert preset.mean == mean
+    assert toml(config.render(preset)) == preset
+
+
+@pytest.mark.parametrize(
+    ("text", "mean"), [("0.5", (0.5,)), ("0.1,0.2,0.3", (0.1, 0.2, 0.3)), ("measured", ())]
+)
+def test_a_mean_on_the_command_line_is_written_as_it_is_shown(text, mean):
+    (setting,) = (each for each in fields(Preset) if each.name == "mean")
+    assert setting.metadata["check"].parse(text) == mean
+    assert command_line.shown_setting(mean, setting.metadata["check"].word) == text
+
+
+def test_what_is_still_to_be_measured_makes_no_transform():
+    with pytest.raises(ArgumentError, match="must be measured first"):
+        PRESETS["quick"].transform(train=True)
+
+
+@pytest.mark.cpu
+def test_the_papers_network_for_cifar_has_the_parameters_of_its_definition():
+    kind = Kind(tuple("abcdefghij"), 3, 32, 32)
+    sizes = [p.numel() for p in PRESETS["cifar"].build(kind).parameters()]
+    # 5×5×3×192, 192×160, 160×96; 5×5×96×192, 192×192 twice; 3×3×192×192, 192×192, 192×10; biases
+    weights = 14_400 + 30_720 + 15_360 + 460_800 + 36_864 * 2 + 331_776 + 36_864 + 1_920
+    assert sum(sizes) == weights + 192 * 6 + 160 + 96 + 10

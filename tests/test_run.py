@@ -266,6 +266,15 @@ def test_a_model_file_that_does_not_say_what_it_is(run, texts, message):
     refused(path, message)
 
 
+def test_settings_with_a_mean_that_was_not_measured_are_no_run_s(run):
+    path = run[0].parent / "mine.safetensors"
+    settings = config.render(Preset(mean="measured"))
+    minicnn.save(
+        run[1].state_dict(), path, {"settings": settings, "kind": json.dumps(CLOTHES_KIND)}
+    )
+    refused(path, "its settings leave mean or std to be measured")
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_takes_the_channels_and_classes_it_is_told(name):
     kind = Kind(("a", "b", "c"), channels=3, height=96, width=112)

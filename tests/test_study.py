@@ -305,7 +305,7 @@ def test_a_summary_fits_80_columns_and_its_totals_are_a_runs(capsys, tmp_path, o
 def test_what_the_layers_hold_is_what_a_run_allocates(name, n):
     preset = PRESETS[name]
     model = preset.build()
-    x = minicnn.randn(n, 1, preset.image_size, preset.image_size)
+    x = minicnn.randn(n, 1, *preset.input_size())
     y = minicnn.randint(0, 10, (n,))
     layers, loss = summary.measure(summary.stages(model), x, y, 1)
     kept = summary.allocated(model, x, y)[0]

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace, report: Report) -> None:
     preset = args.preset
     model = preset.build().to(args.device).eval()
     preset.try_network(model=model)
-    images, _ = drawn(1, preset.image_size, args.device)
+    images, _ = drawn(1, preset.input_size()[0], args.device)
     blocks = list(read(model, images))
     rows = [block._asdict() for block in blocks]
     report.table(COLUMNS, rows, NOTES)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import minicnn
@@ -17,6 +16,8 @@ from minicnn import nn
 from minicnn.backends import Array
 from minicnn.nn import functional as F
 from minicnn.utils.data import DataLoader, Dataset
+from minicnn.vision.datasets import ImageFolder
+from minicnn.vision.image_dataset import ImageDataset
 
 from .. import drawing, trained
 from ..command_line import Failure, UsageError, add_trained, argument
@@ -64,30 +65,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
-    model, preset, kind = trained.network(args.run, args.device, args.network)
-    body, head = split(model)
-    data, _ = trial.load(args, IMAGES, replace(preset, limit_train=1, validation=0))
-    data.must_be(kind, str(args.run))
-    seen = look(body, head, data.test, args.device)
+    network = trained.network(args.run, args.device, args.network)
+    classes = network.kind.classes
+    body, head = split(network.model)
+    images, name = trial.load_test(args, IMAGES, network)
+    seen = look(body, head, images, args.device)
     surest = sorted(seen, key=lambda s: -s.probability)
     right = [s for s in surest if s.guess == s.label]
-    print(f"{data.name}: {len(right):,} of {len(seen):,} test images right\n")
+    print(f"{name}: {len(right):,} of {len(seen):,} test images right\n")
     best = {s.label: s for s in reversed(right)}
     chosen = [best[label] for label in sorted(best)]
     mistakes = [s for s in surest if s.guess != s.label][: args.wrong]
     shown = [s._asdict() for s in [*chosen, *mistakes]]
-    report.table(columns(kind.classes), shown)
+    report.table(columns(classes), shown)
     if not right:
         raise Failure(f"{args.run}: not one test image is right, so there is nothing to see")
     own, other = contrast(right)
     print(f"\nOver images that are right, the map of the own class averages {own:.2f}, those of")
     print(f"the others {other:.2f}.")
     title = "the surest image of each class that is right"
-    pictures = data.test.data.numpy()
-    report.figure(lambda: draw(chosen, pictures, kind.classes, title), "right")
+    report.figure(lambda: draw(chosen, images, classes, title), "right")
     if mistakes:
         frames = "the surest mistakes: blue frame, the guess"
-        report.figure(lambda: draw(mistakes, pictures, kind.classes, frames), "wrong")
+        report.figure(lambda: draw(mistakes, images, classes, frames), "wrong")
     report.finish(
         {
             "images": len(seen),
@@ -136,16 +136,19 @@ def contrast(seen: list[Seen]) -> tuple[float, float]:
     return sum(own) / len(own), others / max(1, len(own) * (len(seen[0].maps) - 1))
 
 
-def draw(seen: list[Seen], images: Array, classes: Sequence[str], title: str) -> drawing.Figure:
-    """A row for each of the images (N, H, W) that were seen: it, and the maps of all classes.
+def draw(
+    seen: list[Seen], images: ImageDataset, classes: Sequence[str], title: str
+) -> drawing.Figure:
+    """A row for each of the images that were seen: it, and the maps of all classes.
 
     They are on one scale; the right one is framed.
     """
-    figure = drawing.figure(6.8, 0.63 * len(seen) + 0.9)
+    negative = not isinstance(images, ImageFolder)  # data sets with names have light on dark
+    figure = drawing.figure(max(6.8, 0.6 * len(classes)), 0.63 * len(seen) + 0.9)
     figure.suptitle(title)
     rows = figure.subplots(len(seen), 1 + len(classes), squeeze=False)
     for row, s in zip(rows, seen, strict=True):
-        row[0].imshow(images[s.image], cmap="gray_r", vmin=0, vmax=255)
+        drawing.image(row[0], images.picture(s.image).cpu().numpy(), negative)
         row[0].spines[:].set_visible(True)
         for label, (axes, class_map) in enumerate(zip(row[1:], s.maps, strict=True)):
             drawing.signed(axes, class_map, float(abs(s.maps).max()))

@@ -11,7 +11,6 @@ import argparse
 import base64
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,21 +64,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
-    model, preset, kind = trained.network(args.run, named=args.network)
+    run = trained.network(args.run, named=args.network)
+    model, preset, kind = run
     if kind.channels != 1:
         raise UsageError(f"{args.run} is for images in colour, and the page draws grey ones")
-    network = describe(model, preset.image_size, args.half)
-    data, _ = trial.load(args, IMAGES, replace(preset, limit_train=1, validation=0))
-    data.must_be(kind, str(args.run))
+    size, width = preset.input_size(kind)
+    if size != width:
+        raise UsageError(f"{args.run} is for images of {size}×{width}, and the page draws squares")
+    network = describe(model, size, args.half)
+    images, name = trial.load_test(args, IMAGES, run)
     parameters = sum(p.numel() for p in model.parameters())
     contents = {
         "about": f"This is {preset.name}, with the {parameters:,} weights that it has learnt from"
-        f" {data.name}. Draw a picture, or choose one, and see what every layer makes of it; then"
+        f" {name}. Draw a picture, or choose one, and see what every layer makes of it; then"
         " pick a label, and see the gradient of the loss come all the way back.",
         "kind": kind.as_json(),
-        "normalisation": {"size": preset.image_size, "mean": preset.mean, "std": preset.std},
+        "normalisation": {"size": size, "mean": preset.mean[0], "std": preset.std[0]},
         **network,
-        **pictures(data.test, kind, args.pictures),
+        **pictures(images, kind, args.pictures),
     }
     html = page(contents)
     report.table(COLUMNS, network["layers"])

@@ -38,13 +38,13 @@ def run(args: argparse.Namespace, report: Report) -> None:
     model, *_ = trained.network(args.run, args.device, args.network)
     layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
     name, first = next(iter(layers.items()))
-    filters = first.weight.detach().cpu().numpy()[:, 0]  # (O, kh, kw): of the one input channel
+    filters = first.weight.detach().cpu().numpy()  # (O, C, kh, kw)
     mixing = {
         name: layer.weight.detach().cpu().numpy()[:, :, 0, 0]  # (O, C)
         for name, layer in layers.items()
         if layer.kernel_size == (1, 1)
     }
-    print(f"{len(filters)} filters of {'×'.join(map(str, filters.shape[1:]))} in layer {name};")
+    print(f"{len(filters)} filters of {'×'.join(map(str, filters.shape[2:]))} in layer {name};")
     print("1×1 convolutions, a row of weights for each new channel:\n")
     rows = [{"layer": name, **figures(matrix)} for name, matrix in mixing.items()]
     report.table(COLUMNS, rows, NOTES)
@@ -81,15 +81,23 @@ def effective_rank(matrix: Array) -> float:
 
 
 def draw_filters(filters: Array) -> drawing.Figure:
-    """The filters (O, kh, kw), on one scale, strongest first."""
-    order = (-(filters**2).sum(axis=(1, 2))).argsort()
+    """The filters (O, C, kh, kw), on one scale, strongest first.
+
+    Those for colour images are drawn in colours, grey where they are 0; of other channels than one
+    or three, it is the mean.
+    """
+    order = (-(filters**2).sum(axis=(1, 2, 3))).argsort()
     columns = 8 if len(filters) <= 64 else 12
     rows = -(-len(filters) // columns)
     figure = drawing.figure(5.6, 0.7 * rows * 8 / columns + 0.2)
+    largest = float(abs(filters).max()) or 1.0
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.axis("off")
     for axes, k in zip(figure.axes, order, strict=False):
-        drawing.signed(axes, filters[k], float(abs(filters).max()))
+        if filters.shape[1] == 3:
+            axes.imshow(0.5 + filters[k].transpose(1, 2, 0) / (2 * largest))
+        else:
+            drawing.signed(axes, filters[k].mean(axis=0), largest)
     return figure
 
 

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace, report: Report) -> None:
     preset = args.preset
     model = preset.build().to(args.device)
     preset.try_network(model=model)
-    images, labels = drawn(args.batch_size, preset.image_size, args.device)
+    images, labels = drawn(args.batch_size, preset.input_size()[0], args.device)
     recorded = tape.read(nn.CrossEntropyLoss()(model(images), labels))
     held = tape.held(recorded, tape.blocks([*model.parameters(), images]))
     names = {id(p): name for name, p in model.named_parameters()}

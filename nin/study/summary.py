@@ -237,7 +237,7 @@ def measure(model: list[nn.Module], x: Tensor, y: Tensor, steps: int) -> tuple[l
 def seconds_an_image(model: nn.Module, preset: Preset, device: Any, steps: int) -> float:
     """Seconds for an image of a whole batch's forward and backward pass, as `nin.train` runs it."""
     n = preset.batch_size
-    x, y = drawn(n, preset.image_size, device)
+    x, y = drawn(n, preset.input_size()[0], device)
     executor = executor_for(model, preset)
     step, loss = executor.backward, nn.CrossEntropyLoss()
     taken = [timed(device, step, loss, x, y)[1] for _ in range(steps + 1)]
@@ -249,7 +249,7 @@ def run(args: argparse.Namespace, report: Report) -> None:
     model = preset.build().to(args.device)
     preset.try_network(model=model)
     n = preset.micro_batch
-    x, y = drawn(n, preset.image_size, args.device)
+    x, y = drawn(n, preset.input_size()[0], args.device)
     layers, loss_held = measure(stages(model), x, y, args.steps)
     model.zero_grad()
     kept, training, prediction = allocated(model, x, y)

@@ -18,11 +18,13 @@ from minicnn.utils.data import DataLoader, Subset
 from minicnn.vision.image_dataset import ImageDataset
 
 from .. import data as datasets
+from ..catalogue import AUTO, TEN_GREY
 from ..command_line import argument, path
 from ..data import Data
 from ..fit import Callback, Training, evaluate
-from ..presets import DATASETS, Preset
+from ..presets import Preset
 from ..schema import whole
+from ..trained import Trained
 
 SEEN = 5000  # training images on which a trained network is tested too
 
@@ -67,13 +69,14 @@ class _Count(Callback):
 def add_data(parser: argparse.ArgumentParser, images: Images, full: str) -> None:
     """The flags that say what is trained on, of which `load` makes data."""
     add = parser.add_argument
-    add(
-        "--dataset",
-        choices=DATASETS,
-        default="auto",
-        help="auto is fashion-mnist, or silhouettes if that can't be had (default: auto)",
-    )
-    add("--data-dir", type=path, default="data", help="where Fashion-MNIST is (default: data)")
+    if "train" in images:
+        text = "auto is fashion-mnist, or silhouettes if that can't be had (default: auto)"
+        add("--dataset", choices=(AUTO, *TEN_GREY), default=AUTO, help=text)
+    else:
+        text = "other images of the same classes, as nin.train takes them (default: the run's own)"
+        add("--dataset", metavar="NAME|PATH", help=text)
+    text = "where to look first for a data set that has a name (default: data)"
+    add("--data-dir", type=path, help=text)
     add("--full", action="store_true", help=full)
     for part, n in images.items():
         text = f"use the first N {part} images (default: {n}; --full: all)"
@@ -85,13 +88,26 @@ def add_data(parser: argparse.ArgumentParser, images: Images, full: str) -> None
 
 def load(args: argparse.Namespace, images: Images, preset: Preset) -> tuple[Data, Preset]:
     """The data that the flags ask for, and the preset with them. Raises UsageError."""
-    limits: dict[str, Any] = {
+    limits = _limits(args, images)
+    preset = replace(preset, dataset=args.dataset, validation=args.validation, **limits)
+    return datasets.load(preset, args.data_dir)
+
+
+def load_test(args: argparse.Namespace, images: Images, run: Trained) -> tuple[ImageDataset, str]:
+    """The test images that the flags ask for, for a network, and what to call them.
+
+    Raises UsageError, and Failure for those of another kind.
+    """
+    own = run.preset.dataset
+    preset = replace(run.preset, dataset=args.dataset or own, **_limits(args, images))
+    return datasets.load_test(preset, run.kind, args.data_dir, own=own)
+
+
+def _limits(args: argparse.Namespace, images: Images) -> dict[str, Any]:
+    return {
         f"limit_{part}": getattr(args, f"limit_{part}") or (0 if args.full else n)
         for part, n in images.items()
     }
-    if "train" in images:
-        limits["validation"] = args.validation
-    return datasets.load(replace(preset, dataset=args.dataset, **limits), args.data_dir)
 
 
 def train(

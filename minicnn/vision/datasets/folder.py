@@ -65,9 +65,10 @@ class ImageFolder(ImageDataset):
         memory: How many bytes of pixels may be kept.
         skip_broken: Whether what is no usable picture is left out.
 
-    `samples` has (path, label) of each sample, `others` counts files that are no pictures. Raises
-    FolderError, in one line, for a root that is no folder, has none in it, or has a class without
-    pictures, and ArgumentError for arguments that can't be used.
+    `samples` has (path, label) of each sample, `sizes` the (H, W) that there are, and `others` is
+    how many files are no pictures. Raises FolderError, in one line, for a root that is no folder,
+    has none in it, or has a class without pictures, and ArgumentError for arguments that can't be
+    used.
     """
 
     per_sample = (*ImageDataset.per_sample, "samples")
@@ -102,6 +103,7 @@ class ImageFolder(ImageDataset):
         self.classes = _classes(self.source)
         self.skipped: list[tuple[str, str]] = []
         self.others = 0
+        self.sizes: set[tuple[int, int]] = set()
         files = self._files(is_valid_file, extensions)
         if loader is None:
             any_name = is_valid_file is not None or extensions is not None
@@ -167,7 +169,7 @@ class ImageFolder(ImageDataset):
             self.mode = mode
             if mode == "auto":
                 self.mode = "L" if good and all(each.grey for each in good) else "RGB"
-            sizes = {self.size or each.size for each in good}
+            self.sizes = sizes = {self.size or each.size for each in good}
             shape = (*next(iter(sizes), (0, 0)), *([3] if self.mode == "RGB" else []))
             fits = len(sizes) == 1 and len(files) * int(np.prod(shape)) <= memory
             kept = np.empty((len(files) if fits else 0, *shape), uint8)

@@ -1,0 +1,86 @@
+"""The data sets that have a name, and how to have their images."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from minicnn.console import UsageError
+from minicnn.vision import datasets
+from minicnn.vision.image_dataset import ImageDataset
+
+from .silhouettes import SIZES, Silhouettes
+
+
+@dataclass(frozen=True)
+class Named:
+    """A data set: its title, and a function that makes its images.
+
+    The function takes the directory to look in first, whether they are for training, and how many
+    will be used at most, 0 for all.
+    """
+
+    title: str
+    make: Callable[[str, bool, int], ImageDataset]
+
+
+def _found(kind: Callable[..., ImageDataset], directory: str, train: bool, _: int) -> ImageDataset:
+    return kind(directory, train=train, download=True)
+
+
+def _drawn(_: str, train: bool, most: int) -> Silhouettes:
+    """Silhouettes, no more than will be used."""
+    drawn = Silhouettes(train, size=min(most or SIZES[train], SIZES[train]))
+    drawn.source = "drawn by this program"
+    return drawn
+
+
+def _known(kind: Any) -> Named:
+    return Named(kind.title, partial(_found, kind))
+
+
+def _emnist(split: str) -> Named:
+    return Named(f"EMNIST {split}", partial(_found, partial(datasets.EMNIST, split=split)))
+
+
+DATASETS: Mapping[str, Named] = {
+    "fashion-mnist": _known(datasets.FashionMNIST),
+    "silhouettes": Named("silhouettes", _drawn),
+    "mnist": _known(datasets.MNIST),
+    "kmnist": _known(datasets.KMNIST),
+    **{f"emnist-{split}": _emnist(split) for split in datasets.EMNIST.splits},
+    "cifar-10": _known(datasets.CIFAR10),
+    "cifar-100": _known(datasets.CIFAR100),
+}
+AUTO = "auto"  # Fashion-MNIST, or silhouettes if that can't be had
+TEN_GREY = ("fashion-mnist", "silhouettes", "mnist", "kmnist", "emnist-digits", "emnist-mnist")
+
+
+def is_name(dataset: str) -> bool:
+    """Whether this is the name of a data set, or else the path of a folder."""
+    return dataset == AUTO or dataset in DATASETS
+
+
+def title(dataset: str) -> str:
+    """What to call a data set, of this name or in this folder."""
+    return DATASETS[dataset].title if dataset in DATASETS else Path(dataset).name or dataset
+
+
+def refuse_unknown(dataset: str) -> None:
+    """Raise UsageError for what is neither the name of a data set nor the path of anything."""
+    if is_name(dataset) or Path(dataset).exists():
+        return
+    names = {_letters(name): name for name in (AUTO, *DATASETS)}
+    close = difflib.get_close_matches(_letters(Path(dataset).name), names, 1)
+    hint = f"did you mean {names[close[0]]}?" if close else f"there are {', '.join(names.values())}"
+    raise UsageError(
+        f"--dataset: there is no folder {dataset}, and no data set of this name; {hint}"
+    )
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
