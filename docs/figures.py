@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-PICTURE = re.compile(r"^( *)!\[([^\]]+)\]\(([^)]+)\)$", re.MULTILINE)
+PICTURE = re.compile(r"^( *)!\[([^\]]+)\]\(([^)]+)\)(\{[^}]*\})?$", re.MULTILINE)
 COMMAND = re.compile(r"^\(`(?:python -m|make) ", re.MULTILINE)
 
 
@@ -37,10 +37,10 @@ def set_small(markdown: str) -> str:
 
 
 def figure(picture: re.Match[str]) -> str:
-    indent, text, name = picture.groups()
+    indent, text, name, attributes = picture.groups("")
     lines = (
         '<figure markdown="1">',
-        f"[![{text}]({name})]({name}){{ .enlarge }}",
+        f"[![{text}]({name}){attributes}]({name}){{ .enlarge }}",
         f"<figcaption>{text}</figcaption>",
         "</figure>",
     )

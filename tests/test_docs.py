@@ -72,6 +72,23 @@ def test_the_examples_of_a_page_give_what_it_shows(page):
     assert runner.run(test).failed == 0
 
 
+ELSEWHERE = {  # code that needs what a test has not
+    "README": "a download; tests/test_readme.py runs it with other images",
+    "export": "a file that a command has written",
+    "gpu": "a GPU",
+}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT_PAGES[0]], ids=lambda p: p.stem)
+def test_the_code_of_a_page_runs_as_it_stands(page, monkeypatch, tmp_path):
+    blocks = re.findall(r"^```python\n(.+?)^```", page.read_text(), re.M | re.S)
+    if page.stem in ELSEWHERE:
+        del blocks[0]
+    monkeypatch.chdir(tmp_path)
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), {"__name__": "page"})
+
+
 def test_every_page_of_the_site_is_one_link_from_the_first():
     nav = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
     pages = set(re.findall(r"[\w./-]+\.md", nav)) - {"index.md"}

@@ -15,7 +15,7 @@ from nin.silhouettes import Silhouettes
 pytestmark = pytest.mark.cpu
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SLACK = 0.15  # by which a number of lines may have changed since it was written
+SLACK = 0.25  # by which a number of lines may have changed since it was written
 
 
 def figure(cell: str) -> float:

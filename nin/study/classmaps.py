@@ -81,8 +81,8 @@ def run(args: argparse.Namespace, report: Report) -> None:
     if not right:
         raise Failure(f"{args.run}: not one test image is right, so there is nothing to see")
     own, other = contrast(right)
-    print(f"\nOver images that are right, the map of the own class averages {own:.2f}, those of")
-    print(f"the others {other:.2f}.")
+    print("\nOver the images that are right, the map of an image's own class has a mean of")
+    print(f"{own:.2f}, and the maps of the other classes have a mean of {other:.2f}.")
     title = "the surest image of each class that is right"
     report.figure(lambda: draw(chosen, images, classes, title), "right")
     if mistakes:
