@@ -440,7 +440,9 @@ def test_a_wrong_file_in_a_folder_is_refused(root, cifar, fault):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("names", [b"one\ntwo\n", b"\n", b"\xff" * 10])
+@pytest.mark.parametrize(
+    "names", [b"one\ntwo\n", b"\n", b"\xff" * 10], ids=["two", "none", "no text"]
+)
 def test_a_list_of_other_classes_is_refused(root, cifar, names):
     kind, put = cifar
     list_name = next(reversed(kind.labels))
@@ -449,7 +451,11 @@ def test_a_list_of_other_classes_is_refused(root, cifar, names):
         kind(root)
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", gzip.compress(b"no tar" * 999)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no archive", gzip.compress(b"no tar" * 999)],
+    ids=["empty", "text", "no tar in it"],  # gzip writes the time
+)
 def test_what_is_no_archive_is_refused(root, cifar, content):
     kind, put = cifar
     put(content)

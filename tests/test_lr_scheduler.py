@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -49,7 +51,12 @@ SCHEDULES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "settings"), SCHEDULES, ids=str)
+def described(value):
+    """The same in every process: a function has an address."""
+    return re.sub(r" at 0x\w+", "", str(value))
+
+
+@pytest.mark.parametrize(("name", "settings"), SCHEDULES, ids=described)
 @pytest.mark.filterwarnings("ignore:Detected call of")  # there is no step of the optimiser here
 def test_rates_and_momentum_are_pytorchs(name, settings):
     mine, its = optimizers(momentum=0.9)
@@ -63,7 +70,7 @@ def test_rates_and_momentum_are_pytorchs(name, settings):
         theirs.step()
 
 
-@pytest.mark.parametrize(("name", "settings"), SCHEDULES, ids=str)
+@pytest.mark.parametrize(("name", "settings"), SCHEDULES, ids=described)
 def test_a_state_goes_on_in_another_scheduler(name, settings):
     (first, _), (second, _) = optimizers(momentum=0.9), optimizers(momentum=0.9)
     ours = getattr(lr_scheduler, name)(first, **settings)
