@@ -502,7 +502,7 @@ def test_a_worker_that_dies_ends_a_command_in_one_line():
 
 
 def test_a_run_whose_worker_died_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("nin.presets.Preset.build", lambda self: nn.Sequential(
+    monkeypatch.setattr("nin.presets.Preset.build", lambda self, kind: nn.Sequential(
         nn.Conv2d(1, 4, 3, stride=5), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 10)
     ))  # fmt: skip
     noise.install(monkeypatch.setattr)
