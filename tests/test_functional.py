@@ -51,6 +51,45 @@ def test_a_position_means_what_it_means_in_pytorch(name):
     assert positional == theirs[: len(positional)]
 
 
+WEIGHTED = [
+    ("binary_cross_entropy", "weight"),
+    ("binary_cross_entropy_with_logits", "weight"),
+    ("binary_cross_entropy_with_logits", "pos_weight"),
+]
+
+
+@pytest.mark.parametrize(("name", "argument"), WEIGHTED)
+@pytest.mark.parametrize("shape", [(), (3,), (2, 1), (2, 3), (1, 2, 3), (2,), (4, 1, 3)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_weights_are_repeated_over_the_numbers_or_refused_as_in_pytorch(
+    name, argument, shape, dtype
+):
+    weights = np.random.default_rng(0).random(shape)
+
+    def loss(L, functional):
+        x = L.tensor([[0.1, 0.2, 0.3], [0.7, 0.8, 0.9]])
+        given = {argument: L.tensor(weights).to(getattr(L, dtype)), "reduction": "none"}
+        return getattr(functional, name)(x, 1 - x, **given)
+
+    try:
+        want = loss(torch, TF)
+    except RuntimeError:
+        with pytest.raises(F.ShapeError, match=f"{name}: {argument} "):
+            loss(minicnn, F)
+        return
+    got = loss(minicnn, F)
+    assert got.dtype == minicnn.float32
+    np.testing.assert_allclose(array(got), array(want), rtol=1e-5)
+
+
+@pytest.mark.cpu
+def test_a_positive_weight_that_requires_grad_is_refused_as_in_pytorch():
+    for L, functional in ((minicnn, F), (torch, TF)):
+        weight = L.ones(3, requires_grad=True)
+        with pytest.raises(RuntimeError, match="pos_weight"):
+            functional.binary_cross_entropy_with_logits(L.ones(3), L.ones(3), pos_weight=weight)
+
+
 @pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])
 def test_deprecated_arguments_are_refused_by_name(name):
     x, y = minicnn.zeros(2, 3), minicnn.tensor([0, 1])

@@ -14,12 +14,12 @@ import numpy as np
 
 from .. import context, random
 from ..arguments import ArgumentError, Size2, conv_padding, nonzero, one_of, pair, real, whole
-from ..autograd import common_backend
+from ..autograd import broadcasts, common_backend
 from ..axes import axis_of
 from ..backends import Array, backend_of, constant
 from ..backends.windows import NO_PADS, Pads, Pair, Window
 from ..dtype import float32, int64, is_floating
-from ..elementwise import floating
+from ..elementwise import converted, floating
 from ..operations import arithmetic, convolution, matrix, pooling, winograd
 from ..operations import dropout as _dropout
 from ..operations import losses as _losses
@@ -460,19 +460,27 @@ def _one_hot(name: str, x: Tensor, target: Tensor, ignore_index: int) -> Array:
     return hot
 
 
-def _number_losses(
-    name: str, input: Any, target: Any, weight: Any = None, **deprecated: Any
-) -> tuple[Tensor, Tensor]:
-    """Numbers and their targets, brought to one shape as arithmetic brings them."""
+def _number_losses(name: str, input: Any, target: Any, **deprecated: Any) -> tuple[Tensor, Tensor]:
+    """Numbers and their targets, which must have one shape."""
     _refuse_deprecated(name, deprecated)
-    for argument, x in (("input", input), ("target", target), ("weight", weight)):
-        if x is not None:
-            _tensor(name, argument, x)
+    _tensor(name, "input", input)
+    _tensor(name, "target", target)
     if input.array.shape != target.array.shape:
         shapes = f"target {target.array.shape} for input {input.array.shape}"
         raise ShapeError(f"{name}: {shapes}: they must have one shape; see reshape")
     _same_type(name, input, target)
     return input, target
+
+
+def _weights(name: str, argument: str, weight: Any, x: Tensor) -> Tensor | None:
+    """Weights in the type of x, over whose shape they are repeated."""
+    if weight is None:
+        return None
+    _tensor(name, argument, weight)
+    common_backend(name, x, weight)
+    if not broadcasts(weight.shape, x.shape):
+        raise ShapeError(f"{name}: {argument} {weight.array.shape} for input {x.array.shape}")
+    return converted(weight, x.dtype)
 
 
 def _reduced(name: str, losses: Tensor, reduction: str, weight: Tensor | None = None) -> Tensor:
@@ -542,7 +550,8 @@ def binary_cross_entropy(
     """
     name = "binary_cross_entropy"
     old: Any = {"size_average": size_average, "reduce": reduce}
-    x, y = _number_losses(name, input, target, weight, **old)
+    x, y = _number_losses(name, input, target, **old)
+    weight = _weights(name, "weight", weight, x)
     if x.device.type == "cpu" and not ((x.array >= 0) & (x.array <= 1)).all():
         raise ArgumentError(f"{name}: input must be probabilities, from 0 to 1; see sigmoid")
     return _reduced(name, _losses.binary_cross_entropy(x, y), reduction, weight)
@@ -563,9 +572,13 @@ def binary_cross_entropy_with_logits(
     """
     name = "binary_cross_entropy_with_logits"
     old: Any = {"size_average": size_average, "reduce": reduce}
-    x, y = _number_losses(name, input, target, weight, **old)
-    positive = 1 if pos_weight is None else tensor_argument(name, "pos_weight", pos_weight).array
-    return _reduced(name, _losses.logistic_loss(x, y, positive), reduction, weight)
+    x, y = _number_losses(name, input, target, **old)
+    weight = _weights(name, "weight", weight, x)
+    positive = _weights(name, "pos_weight", pos_weight, x)
+    if positive is not None and positive.requires_grad:
+        raise ArgumentError(f"{name}: pos_weight requires grad, and has none")
+    losses = _losses.logistic_loss(x, y, 1 if positive is None else positive.array)
+    return _reduced(name, losses, reduction, weight)
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
