@@ -159,7 +159,17 @@ def test_an_option_that_there_is_not_is_no_argument():
 
 
 @pytest.mark.cpu
-@pytest.mark.parametrize("damage", [{"step": -1}, {"step": "x"}, {"exp_avg": 3}, {"other": 1}])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"step": -1},
+        {"step": "x"},
+        {"step": None},
+        {"exp_avg": 3},
+        {"exp_avg_sq": None},
+        {"other": 1},
+    ],
+)
 def test_a_damaged_state_is_refused_and_changes_nothing(damage):
     params, optimizer = problem(minicnn, "Adam")
     steps(minicnn, params, optimizer, 1)
@@ -171,3 +181,17 @@ def test_a_damaged_state_is_refused_and_changes_nothing(damage):
     after = optimizer.state_dict()["state"][0]
     assert after["step"] == 1
     np.testing.assert_array_equal(array(after["exp_avg"]), before)
+
+
+@pytest.mark.cpu
+def test_averages_of_another_shape_are_refused_and_nothing_changes():
+    params, optimizer = problem(minicnn, "Adam")
+    steps(minicnn, params, optimizer, 1)
+    last = params[-1]
+    last.data = minicnn.zeros(7, dtype=last.dtype)
+    last.grad = minicnn.ones(7, dtype=last.dtype)
+    params[0].grad = minicnn.ones_like(params[0])
+    before = array(params[0]).copy()
+    with pytest.raises(RuntimeError, match=r"Adam: a parameter of shape \(7,\) had .* before"):
+        optimizer.step()
+    np.testing.assert_array_equal(array(params[0]), before)

@@ -111,6 +111,9 @@ class Optimizer:
         work = [(options, p) for options, p in work if p.grad_array is not None]
         for _, p in work:
             self._refuse_misfit(p)
+            for name, value in self._kept.get(p, {}).items():
+                if name != "step":
+                    self._refuse_another_shape(p, name, value)
         for options, p in work:
             kept = self._kept.setdefault(p, {"step": 0})
             for name, value in kept.items():  # where the parameter has gone since
@@ -134,6 +137,13 @@ class Optimizer:
             raise ArgumentError(
                 f"{self._name}: a gradient of shape {g.shape} and {g.dtype} for a parameter of"
                 f" {p.array.shape} and {p.dtype}; zero_grad() forgets those from before a change"
+            )
+
+    def _refuse_another_shape(self, p: Tensor, name: str, kept: Array) -> None:
+        if kept.shape != p.array.shape:
+            raise ArgumentError(
+                f"{self._name}: a parameter of shape {p.array.shape} had {kept.shape} before, and"
+                f" has a {name} of that; a new optimiser begins anew"
             )
 
     # --- state -----------------------------------------------------------------------------------
@@ -184,11 +194,14 @@ class Optimizer:
         kept = {}
         for i in state:
             p, entry = numbered.get(i), self._part(state, i, dict)
-            if p is None or entry.keys() - set(self.keeps):
+            given = {n: v for n, v in entry.items() if v is not None}
+            needed = set(self.keeps) - {"momentum_buffer"}  # which only momentum has
+            if p is None or entry.keys() - set(self.keeps) or (given and needed - given.keys()):
                 raise ArgumentError(
-                    f"{name}: state {i!r} is of no parameter, or holds more: {[*entry]}"
+                    f"{name}: state {i!r} is of no parameter, or does not hold"
+                    f" {', '.join(self.keeps)}: {[*given]}"
                 )
-            kept[p] = {n: self._loaded(p, i, n, v) for n, v in entry.items() if v is not None}
+            kept[p] = {n: self._loaded(p, i, n, v) for n, v in given.items()}
         self._take_state({p: entry for p, entry in kept.items() if entry})
         for own, loaded, group in zip(self.param_groups, options, groups, strict=True):
             own.update({**group, **loaded, "params": own["params"]})
@@ -215,13 +228,13 @@ class Optimizer:
         self._kept = kept
 
     def __repr__(self) -> str:
-        lines = [f"{self._name} ("]
+        groups = []
         for number_of, group in enumerate(self.param_groups):
             shown = {**self.off, **group}
             del shown["params"]
-            lines.append(f"Parameter Group {number_of}")
-            lines += [f"    {option}: {shown[option]}" for option in sorted(shown)]
-        return "\n".join([*lines, ")"])
+            lines = [f"    {option}: {shown[option]}\n" for option in sorted(shown)]
+            groups.append("".join([f"Parameter Group {number_of}\n", *lines]))
+        return f"{self._name} (\n" + "\n".join(groups) + ")"
 
     # --- arguments -------------------------------------------------------------------------------
 

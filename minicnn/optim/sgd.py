@@ -159,11 +159,8 @@ class SGD(Optimizer):
             g: Array = p.grad_array
             v = self._momentum_buffers.get(p)
             self._refuse_misfit(p)
-            if v is not None and v.shape != p.shape:
-                raise ArgumentError(
-                    f"SGD: a parameter of shape {p.array.shape} had {v.shape} before, and has"
-                    " momentum of that; a new optimiser begins anew"
-                )
+            if v is not None:
+                self._refuse_another_shape(p, "momentum_buffer", v)
             if v is not None and (v.dtype, type(v)) != (p.dtype, type(p.array)):
                 self._momentum_buffers[p] = Tensor(v).to(p.device, p.dtype).array
             if g is not p.grad_home and id(owner(g)) in places:
