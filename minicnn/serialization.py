@@ -19,11 +19,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse
 
 from . import atomic, files
-from .arguments import type_name
+from .arguments import ArgumentError, type_name
 from .backends import Array
 from .device import device as Device
 from .tensor import Tensor
 
+METADATA = "__metadata__"  # the name of all the texts in the format
 SHA256 = "sha256"  # the checksum's name among the metadata
 STRUCTURE = "structure"  # the name of what `save` was given, if no mapping from names to Tensors
 KINDS = {"b": "BOOL", "u": "U", "i": "I", "f": "F"}
@@ -37,10 +38,15 @@ def save(
     `obj` may be a tensor, too, or a dict, list or tuple of tensors, numbers, texts, None and
     further ones: what they are made of goes into the texts, and `load` gives it back. The file
     appears whole or not at all (see minicnn/atomic.py), and the same tensors give the same file;
-    `f` may be a file that is open for writing bytes. Raises TypeError for anything else, and
-    OSError.
+    `f` may be a file that is open for writing bytes. Raises TypeError for anything else,
+    ArgumentError for a name that the format has for itself, and OSError.
     """
     tensors, texts = obj, dict(metadata or {})
+    for name, text in texts.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise TypeError(f"save: metadata must be texts by name, got {name!r}: {text!r}")
+        if name == STRUCTURE:
+            raise ArgumentError(f"save: metadata can't be called {name!r}, as the file's own is")
     if not isinstance(obj, Mapping) or not all(
         isinstance(k, str) and isinstance(v, Tensor) for k, v in obj.items()
     ):
@@ -126,10 +132,16 @@ def _described(path: str, thing: Any, tensors: dict[str, Tensor]) -> Any:
             " and texts, and no code; of a model, save its state_dict()"
         )
     pairs = list(thing.items()) if isinstance(thing, dict) else list(enumerate(thing))
+    in_keys: dict[str, Tensor] = {}
     inside = [
-        [_described("", key, {}), _described(f"{path}.{key}" if path else str(key), value, tensors)]
+        [
+            _described("", key, in_keys),
+            _described(f"{path}.{key}" if path else str(key), value, tensors),
+        ]
         for key, value in pairs
     ]
+    if in_keys:
+        raise TypeError("save: a Tensor can't be saved as the key of a dict, or in one")
     return {kind: inside if isinstance(thing, dict) else [value for _, value in inside]}
 
 
@@ -167,12 +179,14 @@ def pack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = Non
     for name, tensor in tensors.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise TypeError(f"save: {name!r} must be a Tensor, got {type(tensor).__name__}")
+        if name == METADATA:
+            raise ArgumentError(f"save: a tensor can't be called {name!r}, as the texts are")
         array = tensor.detach().cpu().array
         if array.dtype.kind not in KINDS:
             raise TypeError(f"save: {name!r} is {array.dtype}, which safetensors can't hold")
         arrays[name] = np.ascontiguousarray(array).reshape(tensor.shape)
     texts = {name: text for name, text in (metadata or {}).items() if name != SHA256}
-    header: dict[str, Any] = {"__metadata__": {**texts, SHA256: digest(arrays, texts)}}
+    header: dict[str, Any] = {METADATA: {**texts, SHA256: digest(arrays, texts)}}
     # The widest numbers first, so that each tensor begins at a multiple of what its numbers take.
     order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
     start = 0
@@ -209,7 +223,7 @@ def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"holds numbers of the type {error.args[0]}, which can't be read here; save them as F32"
         ) from None
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    texts = header.get("__metadata__") or {}
+    texts = header.get(METADATA) or {}
     rest = {name: text for name, text in texts.items() if name != SHA256}
     if SHA256 in texts and texts[SHA256] != digest(arrays, rest):
         raise ValueError(

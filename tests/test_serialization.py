@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import minicnn
 from minicnn import nn
+from minicnn.serialization import pack
 
 from .arrays import array
 
@@ -73,6 +74,7 @@ def test_a_file_that_is_not_there(path):
         ({"x": np.zeros(1)}, r"a numpy\.ndarray at x can't be saved"),
         ({"best": [1, {"model": print}]}, r"at best\.1\.model can't be saved"),
         ({1, 2}, "a set can't be saved"),
+        ({(1, minicnn.ones(1)): 2}, "as the key of a dict"),
     ],
 )
 def test_what_is_neither_tensors_nor_plain_is_refused(path, value, message):
@@ -151,10 +153,24 @@ def test_a_file_of_torch_save_is_told_from_a_broken_one(path):
 
 @pytest.mark.parametrize("structure", ["{", "[{}]", '{"tensor": "y", "requires_grad": false}'])
 def test_a_structure_that_is_none_is_one_line(path, structure):
-    minicnn.save({"x": minicnn.zeros(1)}, path, {"structure": structure})
+    path.write_bytes(pack({"x": minicnn.zeros(1)}, {"structure": structure}))
     with pytest.raises(RuntimeError, match="structure that can't be read") as caught:
         minicnn.load(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "texts", "message"),
+    [
+        (["x"], {"structure": "mine"}, "metadata can't be called 'structure'"),
+        (["x"], {"epoch": 3}, "metadata must be texts by name, got 'epoch': 3"),
+        (["x", "__metadata__"], {}, "a tensor can't be called '__metadata__'"),
+    ],
+)
+def test_names_that_the_format_has_for_itself_are_refused(path, tensors, texts, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        minicnn.save(dict.fromkeys(tensors, minicnn.ones(1)), path, texts)
+    assert not path.exists()
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(path, monkeypatch):
