@@ -245,6 +245,23 @@ def test_a_random_sampler_with_replacement_takes_as_many_as_asked_for():
     assert len(drawn) == 50 and set(drawn) == {0, 1, 2}
 
 
+@pytest.mark.parametrize("replacement", [False, True])
+def test_of_no_samples_none_are_taken(replacement):
+    with pytest.raises(ValueError, match="RandomSampler: there are no samples to take"):
+        iter(RandomSampler([], replacement, num_samples=3))
+
+
+def test_a_generator_of_another_kind_is_refused():
+    with pytest.raises(TypeError, match=r"RandomSampler: generator must be a minicnn\.Generator"):
+        iter(RandomSampler(range(3), generator=np.random.default_rng()))
+
+
+@pytest.mark.parametrize("options", [{"sampler": [1.7]}, {"batch_sampler": [[0, True]]}], ids=str)
+def test_a_sampler_gives_whole_numbers_or_is_named(options):
+    with pytest.raises(TypeError, match=r"DataLoader: a number from the .*sampler must be an int"):
+        batches(**options)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -38,7 +38,7 @@ def make_grid(
         images = images.unsqueeze(0)
     if images.ndim == 3:
         images = images.unsqueeze(0)
-    if images.ndim != 4:
+    if images.ndim != 4 or not len(images):
         shape = images.array.shape
         raise ArgumentError(f"make_grid: expected images (N, C, H, W), got shape {shape}")
     if images.shape[1] == 1:

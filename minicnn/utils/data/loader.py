@@ -131,9 +131,9 @@ class DataLoader:
     def _indices(self, generator: Generator) -> list[Any]:
         """The numbers of the samples of each batch."""
         if self.batch_sampler is not None:
-            return [np.asarray(batch, "int64") for batch in self.batch_sampler]
+            return [_numbers("batch_sampler", batch) for batch in self.batch_sampler]
         if self.sampler is not None:
-            order = np.fromiter(map(int, self.sampler), "int64")
+            order = _numbers("sampler", self.sampler)
         elif self.shuffle:
             order = permutation(generator.next_key(), len(self.dataset))
         else:
@@ -154,3 +154,9 @@ class DataLoader:
                 yield waiting.popleft().result()
         finally:  # also when the loop over the batches is left early
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _numbers(argument: str, given: Iterable[Any]) -> Any:
+    """The numbers of samples, as an array. Raises ArgumentTypeError for what is no whole number."""
+    name = f"a number from the {argument}"
+    return np.fromiter((whole("DataLoader", name, number) for number in given), "int64")

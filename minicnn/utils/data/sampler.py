@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Sized
 from typing import Any
 
-from ...arguments import whole
-from ...random import Generator, default_generator, integers, permutation
+from ...arguments import ArgumentError, whole
+from ...random import Generator, integers, next_key, permutation
 
 
 class Sampler:
@@ -21,7 +21,7 @@ class Sampler:
         raise NotImplementedError(f"{type(self).__name__} defines no __iter__")
 
     def _key(self) -> Any:
-        return (self.generator or default_generator).next_key()
+        return next_key(type(self).__name__, self.generator)
 
 
 class SequentialSampler(Sampler):
@@ -53,6 +53,8 @@ class RandomSampler(Sampler):
 
     def __iter__(self) -> Iterator[int]:
         n = len(self.data_source)
+        if not n:
+            raise ArgumentError("RandomSampler: there are no samples to take")
         if self.replacement:
             return iter(integers(self._key(), 0, n, (self.num_samples,)).tolist())
         drawn: list[int] = []
