@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from math import isfinite
+from math import ceil, isfinite
 from numbers import Integral
 from typing import Any
 
@@ -123,7 +123,8 @@ def from_numpy(array: Any) -> Tensor:
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}")
-    return Tensor(array)
+    result: Tensor = Tensor(array)._known_to_lie_so()
+    return result
 
 
 def as_tensor(data: Any, dtype: DType = None, device: DeviceLike = None) -> Tensor:
@@ -318,8 +319,10 @@ def arange(
     if dtype.kind in "iu":
         numbers = [whole("arange", "of whole numbers, start, end and step", v) for v in numbers]
         array = _backend(device).xp.arange(*numbers, dtype=int64).astype(dtype)
-    else:
-        array = _backend(device).xp.arange(*numbers, dtype=dtype)
+    else:  # each by itself, in float64: added up step by step, the last digits would go
+        first, last, by = numbers
+        places = _backend(device).xp.arange(ceil((last - first) / by), dtype=float64)
+        array = (first + by * places).astype(dtype)
     return Tensor(array, requires_grad=requires_grad)
 
 
@@ -335,6 +338,8 @@ def linspace(
     """`steps` numbers from start to end, both included, as far from one another."""
     first, last = real("linspace", "start", start), real("linspace", "end", end)
     count, dtype = whole("linspace", "steps", steps, 0), _dtype("linspace", dtype)
+    for limit in (first, last):
+        fitting("linspace", limit, dtype)
     numbers = np.linspace(first, last, count).astype(dtype)
     return Tensor(_backend(device).from_host(numbers), requires_grad=requires_grad)
 
@@ -351,10 +356,18 @@ def normal(
 ) -> Tensor:
     """Normally distributed numbers with this mean and standard deviation.
 
-    Of numbers with a `size`, or of tensors, of whose shape the result then is.
+    Of numbers with a `size`, or of tensors, of whose shape and type the result then is. No gradient
+    goes back to these.
     """
+    mean, std = (x.detach() if isinstance(x, Tensor) else x for x in (mean, std))
     given = [x for x in (mean, std) if isinstance(x, Tensor)]
     if given:
+        if size is not None:
+            raise ArgumentTypeError("normal: size goes with numbers; tensors have one")
+        if not isinstance(std, Tensor):
+            real("normal", "std", std, least=0)
+        elif std.device.type == "cpu" and (std.array < 0).any():  # a GPU would be waited for
+            raise ArgumentError("normal: no element of std may be below 0")
         drawn = randn_like(
             given[0] if len(given) == 1 else given[0] + given[1], generator=generator
         )
@@ -411,8 +424,8 @@ def randint(
     device: DeviceLike = None,
 ) -> Tensor:
     """A tensor of this size, uniform on low … high-1; `randint(high, size)` is from 0 on."""
-    if size is None or high is None:
-        low, high, size = 0, low, size or high
+    if high is None or size is None:
+        low, high, size = 0, low, high if size is None else size
     if not isinstance(size, (tuple, list)):
         raise ArgumentTypeError(f"randint: size must be a tuple or a list, got {size!r}")
     low, high = whole("randint", "low", low, -(2**63)), whole("randint", "high", high)

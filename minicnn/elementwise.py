@@ -106,10 +106,10 @@ def select(condition: Variable, x: Any, y: Any) -> Any:
     operands, dtype = [operand("where", v) for v in (x, y)], common_type(x, y)
     like = condition.array
     x, y = [
-        converted(v, dtype)
+        v
         if isinstance(v, Variable)
         else condition.from_operation(backend_of(like).xp.asarray(v, dtype), None)
-        for v in operands
+        for v in (_of_type("where", v, dtype) for v in operands)
     ]
     common_backend("where", condition, x, y)
     try:

@@ -11,6 +11,7 @@ from .arguments import ArgumentError, ArgumentTypeError
 from .autograd import Variable, note_reading
 from .axes import axis_of
 from .backends import Array, backend_of, host, is_array, refuse_capture
+from .dtype import int32, int64
 
 
 def steps(x: Array, index: Any) -> list[Any]:
@@ -112,16 +113,33 @@ def _listed(part: list[Any]) -> Array:
 def along(name: str, x: Variable, dim: Any, index: Variable) -> tuple[Any, ...]:
     """The index of the elements at `index` along one axis, and at their own places along others.
 
-    Raises ArgumentError for an index that has not x's axes, or is longer along others.
+    Raises ArgumentError for an index that has not x's axes, or is longer along others, and what
+    `check_places` raises.
     """
     axis, place = axis_of(name, x, dim), index.array
     fits = zip(place.shape, x.array.shape, strict=False)
     if place.ndim != x.array.ndim or any(n > m for i, (n, m) in enumerate(fits) if i != axis):
         raise ArgumentError(f"{name}: index {place.shape} does not fit {x.array.shape}")
-    if place.dtype.kind not in "iu":
-        raise ArgumentTypeError(f"{name}: index must hold whole numbers, got {place.dtype}")
+    check_places(name, index, x, axis)
+    if not place.ndim:
+        return ()
     xp = backend_of(place).xp
     places = [
         xp.arange(n).reshape(-1, *[1] * (place.ndim - i - 1)) for i, n in enumerate(place.shape)
     ]
     return (*places[:axis], place, *places[axis + 1 :])
+
+
+def check_places(name: str, index: Variable, x: Variable, axis: int) -> None:
+    """Refuse places that x has not along an axis. Unlike those in brackets, none is negative.
+
+    Raises ArgumentTypeError for an index of another type than int32 and int64, and IndexError for a
+    place that there is not; on a GPU, where it would have to be waited for, the places are not
+    looked at.
+    """
+    place, length = index.array, x.array.shape[axis] if x.array.ndim else 1
+    if place.dtype not in (int32, int64):
+        raise ArgumentTypeError(f"{name}: index must be int64 or int32, got {place.dtype}")
+    if backend_of(place) is host and place.size and not 0 <= place.min() <= place.max() < length:
+        wrong = place.min() if place.min() < 0 else place.max()
+        raise IndexError(f"{name}: index {wrong} is out of range for a length of {length}")

@@ -141,4 +141,9 @@ def allclose(
     """Whether |input - other| ≤ atol + rtol·|other| for all elements; NaN is far from NaN."""
     x, y = tensor_argument("allclose", "input", input), tensor_argument("allclose", "other", other)
     common_backend("allclose", x, y)
-    return builtins.bool(backend_of(x.array).xp.allclose(x.array, y.array, rtol, atol, equal_nan))
+    arrays = x.array, y.array
+    try:
+        return builtins.bool(backend_of(x.array).xp.allclose(*arrays, rtol, atol, equal_nan))
+    except ValueError:
+        shapes = f"{x.array.shape} and {y.array.shape}"
+        raise ArgumentError(f"allclose: shapes {shapes} do not fit") from None

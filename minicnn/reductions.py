@@ -30,14 +30,15 @@ class Reductions(Stored):
     def sum(self, dim: Dim = None, keepdim: bool = False, *, dtype: DType = None) -> Any:
         """The sum over all axes or over `dim`. Sums of bools and whole numbers are int64."""
         x = _counted(self, "sum", dtype)
-        return shape.sum(x, axes_of("sum", self, dim), keepdim)
+        return _asked_for(shape.sum(x, axes_of("sum", self, dim), keepdim), dtype)
 
     @numpy_names
     def cumsum(self, dim: int, *, dtype: DType = None) -> Any:
         """The sums of the elements along an axis up to each. Of whole numbers they are int64."""
         axis = axis_of("cumsum", self, dim)
         x = _counted(self, "cumsum", dtype)
-        return shape.cumsum(x, axis) if self.array.ndim else arithmetic.copy(x)
+        sums = shape.cumsum(x, axis) if self.array.ndim else arithmetic.copy(x)
+        return _asked_for(sums, dtype)
 
     @numpy_names
     def mean(self, dim: Dim = None, keepdim: bool = False, *, dtype: DType = None) -> Any:
@@ -163,6 +164,11 @@ def _counted(x: Variable, name: str, dtype: DType) -> Any:
     if dtype is not None:
         x = converted(x, as_dtype(name, dtype))
     return x if is_floating(x.array.dtype) else converted(x, int64)
+
+
+def _asked_for(sums: Variable, dtype: DType) -> Any:
+    """Sums in the type asked for, as those of small whole numbers are int64."""
+    return sums if dtype is None else converted(sums, as_dtype("sum", dtype))
 
 
 def _refuse_whole(x: Variable, name: str) -> None:

@@ -64,6 +64,17 @@ class Stored(Variable):
         same._stand_in, same._apart = self._stand_in, self._apart
         return same
 
+    def _known_to_lie_so(self) -> Any:
+        """This variable, which the program itself has permuted, if it is, into the engine's order.
+
+        It knows how that lies, and expects a copy of `contiguous`, for one.
+        """
+        if self._channels_last() and not self.array.flags.c_contiguous:
+            order, back = memory_order(self.array)
+            lying = [self.array.shape[axis] for axis in order]
+            self._stand_in = host.xp.empty(lying, "int8").transpose(back)
+        return self
+
     def _derived(self, result: Any, way: Callable[[Array], Array]) -> Any:
         """`result`, which may be a view of this variable, seen as `way` shows what this one is.
 
@@ -74,7 +85,7 @@ class Stored(Variable):
         if shared:
             result._apart = self._apart
         if seen is None:
-            return result
+            return result._known_to_lie_so() if shared and self.array.ndim == 4 else result
         shown = way(seen)
         if owner(shown) is owner(seen):
             result._stand_in = shown if shared else None

@@ -29,7 +29,7 @@ from .dtype import (
 )
 from .elementwise import compare, converted, floating, not_bool, operand
 from .grad_mode import is_grad_enabled, no_grad
-from .indexing import along, steps
+from .indexing import along, check_places, steps
 from .operations import arithmetic, matrix, shape
 from .random import Generator
 from .reductions import Reductions
@@ -565,7 +565,7 @@ class Tensor(Reductions):
 
     def round(self) -> Tensor:
         """The whole number next to each element, of two the even one. The derivative is 0."""
-        return arithmetic.stepwise(self, "round")
+        return arithmetic.stepwise(not_bool("round", self), "round")
 
     def sign(self) -> Tensor:
         """-1, 0 or 1 as each element is. The derivative is 0."""
@@ -694,10 +694,18 @@ class Tensor(Reductions):
     def scatter_(self, dim: int, index: Tensor, value: Any = None, *, src: Any = None) -> Tensor:
         """self[index[i, j, …], j, …] = value[i, j, …] for dim 0, and so for other axes.
 
-        The value is a number, or a tensor (`src`) of the shape of `index`.
+        The value is a number, or a tensor (`src`) at least as long as `index` along each axis.
         """
         at = along("scatter_", self, dim, tensor_argument("scatter_", "index", index))
-        self[at] = src if value is None else value
+        value = src if value is None else value
+        if value is None:
+            raise TypeError("scatter_: value, or src, must be given")
+        if isinstance(value, Tensor) and value.ndim:
+            size = index.array.shape
+            if value.ndim != len(size) or any(map(operator.lt, value.shape, size)):
+                raise ArgumentError(f"scatter_: src {value.array.shape} for index {size}")
+            value = value[tuple(map(slice, size))]
+        self[at] = value
         return self
 
     def copy_(self, other: Tensor, non_blocking: bool = False) -> Tensor:
@@ -825,8 +833,11 @@ class Tensor(Reductions):
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         """The elements at places `index`, whole numbers (K,), along an axis."""
-        tensor_argument("index_select", "index", index)
-        return self[(slice(None),) * axis_of("index_select", self, dim) + (index,)]
+        axis = axis_of("index_select", self, dim)
+        check_places("index_select", tensor_argument("index_select", "index", index), self, axis)
+        if index.ndim > 1:
+            raise IndexError(f"index_select: index must be a vector, got {index.array.shape}")
+        return self[(slice(None),) * axis + (index.reshape(-1),)]
 
     def gather(self, dim: int, index: Tensor) -> Tensor:
         """result[i, j, …] = self[index[i, j, …], j, …] for dim 0, and so for other axes."""

@@ -91,6 +91,24 @@ def test_arange_is_pytorchs(start, end, step):
         assert_alike(lambda L: L.arange(start, end, step))
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "step"), [(1000, 1001, 0.1), (0, 1e5, 0.1), (7, -2, -0.3)]
+)
+def test_arange_has_all_digits_far_from_where_it_began(start, end, step):
+    got = minicnn.arange(start, end, step)
+    want = start + step * np.arange(len(got))  # PyTorch's own are off by a digit at 10⁵
+    np.testing.assert_array_equal(array(got), want.astype("float32"))
+
+
+def test_no_gradient_goes_back_to_what_numbers_are_drawn_about():
+    mean = minicnn.zeros(3, requires_grad=True)
+    assert not minicnn.normal(mean, 1.0).requires_grad
+
+
+def test_one_whole_number_is_drawn_for_an_empty_size():
+    assert minicnn.randint(5, size=()).shape == ()
+
+
 @pytest.mark.parametrize("value", [1, 1.5, True, np.float64(1.5), np.int64(3), np.float32(2)])
 def test_full_has_pytorchs_type(value):
     assert_alike(lambda L: L.full((2, 3), value))
@@ -115,6 +133,10 @@ BAD = {
     "no dtype": lambda L: L.zeros(2, dtype="float33"),
     "a step of 0": lambda L: L.arange(0, 5, 0),
     "a step the wrong way": lambda L: L.arange(5, 0),
+    "an end beyond the type": lambda L: L.linspace(0, 300, 4, dtype=L.uint8),
+    "a negative deviation": lambda L: L.normal(0.0, -1.0, (2,)),
+    "a negative deviation among several": lambda L: L.normal(L.zeros(2), L.tensor([1.0, -1.0])),
+    "a size beside tensors": lambda L: L.normal(L.zeros(2), 1.0, (3,)),
 }
 
 

@@ -48,6 +48,10 @@ COPIES = {
     "x[mask]": lambda L, x: x[x > 0],
     "x[tensor([1])]": lambda L, x: x[L.tensor([1])],
     "t().contiguous()": lambda L, x: x.transpose(0, 1).contiguous(),
+    "permute, contiguous": lambda L, x: x.permute(0, 3, 1, 2).contiguous(),
+    "from_numpy, contiguous": lambda L, x: L.from_numpy(
+        x.numpy().transpose(0, 3, 1, 2)
+    ).contiguous(),
     "transpose, reshape": lambda L, x: x.transpose(0, 1).reshape(-1),
     "tensor": lambda L, x: L.tensor(x.tolist()),
     "double": lambda L, x: x.double(),
@@ -193,6 +197,20 @@ DEGENERATE = {
     "view that does not fit": lambda L, F: L.zeros(2).view(3),
     "item of two": lambda L, F: L.zeros(2).item(),
     "a truth value of two": lambda L, F: L.tensor(float(bool(L.zeros(2)))),
+    "gather of a number": lambda L, F: L.tensor(3.0).gather(0, L.tensor(0)),
+    "gather by bytes": lambda L, F: L.ones(3).gather(0, L.tensor([1, 0, 1], dtype=L.uint8)),
+    "index_select by a number": lambda L, F: L.arange(3).index_select(0, L.tensor(1)),
+    "index_select by a mask": lambda L, F: L.ones(2).index_select(0, L.tensor([True, False])),
+    "index_select by a matrix": lambda L, F: L.ones(3).index_select(0, L.tensor([[1]])),
+    "scatter_ of more": lambda L, F: L.ones(3).scatter_(0, L.tensor([1]), L.tensor([7.0, 8.0])),
+    "scatter_ of fewer": lambda L, F: L.ones(3).scatter_(0, L.tensor([1, 2]), L.tensor([7.0])),
+    "scatter_ of nothing": lambda L, F: L.ones(3).scatter_(0, L.tensor([1, 2])),
+    "sum in int32": lambda L, F: L.tensor([1.7, 1.7]).sum(dtype=L.int32),
+    "cumsum in uint8": lambda L, F: L.tensor([200, 100]).cumsum(0, dtype=L.uint8),
+    "where with -1 and bytes": lambda L, F: L.where(
+        L.tensor([True, False]), L.tensor([1, 2], dtype=L.uint8), -1
+    ),
+    "allclose of shapes": lambda L, F: L.tensor(L.allclose(L.ones(2), L.ones(3))),
     "None in ==": lambda L, F: L.tensor(1 if L.zeros(2) == None else 0),  # noqa: E711
     "a text in ==": lambda L, F: L.tensor(1 if L.zeros(2) == "same" else 0),
 }
@@ -215,6 +233,21 @@ def test_degenerate_cases_are_pytorchs(name):
         assert not isinstance(ours, Exception), ours
         assert ours[:2] == theirs[:2]
         np.testing.assert_allclose(ours[2], theirs[2], rtol=1e-6)
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("place", [-1, 3])
+@pytest.mark.parametrize("name", ["gather", "index_select", "scatter_"])
+def test_a_place_that_there_is_not_is_refused_as_in_pytorch(name, place):
+    for L in (minicnn, torch):
+        more = [7.0] if name == "scatter_" else []
+        with pytest.raises((IndexError, RuntimeError), match=r"out of (range|bounds)"):
+            getattr(L.ones(3), name)(0, L.tensor([place]), *more)
+
+
+def test_bools_are_not_rounded():
+    with pytest.raises(RuntimeError, match="round: of bools is not supported"):
+        minicnn.tensor([True]).round()
 
 
 # --- what indexing sends back --------------------------------------------------------------------
