@@ -123,8 +123,8 @@ def _introduce(run: Run, training: Training, data: Data) -> None:
         lr += f" ({preset.lr_scheduler})"
     _say(
         f"Data     {data.name}: {data.sizes}",
-        f"         {data.kind}, normalised with mean {shown_setting(preset.mean)}"
-        f" and std {shown_setting(preset.std)}",
+        f"         {data.kind}",
+        f"         mean {shown_setting(preset.mean)}, deviation {shown_setting(preset.std)}",
         *(f"         {line}" for line in [data.source, *data.notes]),
         f"Backend  {environment['library']}",
     )
