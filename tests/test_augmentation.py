@@ -327,6 +327,16 @@ def test_what_cannot_be_done_is_refused_by_name(make, message):
         make()
 
 
+@pytest.mark.parametrize("value", [300, 256.0, float("nan")])
+@pytest.mark.parametrize("kind", ["RandomErasing", "RandomCrop"])
+def test_a_value_that_is_no_byte_is_refused_by_name(kind, value):
+    paint = (
+        T.RandomCrop(3, 1, fill=value) if kind == "RandomCrop" else T.RandomErasing(1, value=value)
+    )
+    with pytest.raises(RuntimeError, match=f"^{kind}: .* does not fit into uint8"):
+        paint(pixels(5, 6))
+
+
 # --- tensors, and how transforms are printed -----------------------------------------------------
 
 

@@ -166,6 +166,7 @@ def test_images_are_not_changed_in_place(transform):
         (lambda: T.Normalize(0, 1)(np.zeros((4, 4))), r"\(C, H, W\), got \(4, 4\)"),
         (lambda: T.Resize(2.7), "size"),
         (lambda: T.Resize("28"), "size"),
+        (lambda: T.Resize(3, max_size=5)(pixels(2, 40)), "2×40 has no pixels at max_size 5"),
         (lambda: T.RandomCrop(np.float64(3)), "size"),
         (lambda: T.RandomCrop(3, padding=1.5), "padding"),
         (lambda: T.RandomHorizontalFlip(float("nan")), "p must be a number"),

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...arguments import ArgumentError, number, one_of, whole
 from ...backends import Array, backend_of, host
+from ...dtype import fitting
 from ...random import Generator, uniform_by_image
 from .resampling import InterpolationMode, interpolation_mode, resampled
 from .resize import antialiased, check_pixels
@@ -92,7 +93,9 @@ class RandomCrop(Planar):
             return images
         left, top, right, bottom = self.sides
         around = [(0, 0)] * (images.ndim - 2) + [(top, bottom), (left, right)]
-        fill = {"constant_values": self.fill} if self.padding_mode == "constant" else {}
+        fill = {}
+        if self.padding_mode == "constant":
+            fill = {"constant_values": fitting("RandomCrop", self.fill, images.dtype)}
         return backend_of(images).xp.pad(images, around, mode=self.padding_mode, **fill)
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...arguments import ArgumentError, number, real
 from ...backends import Array, backend_of, host
-from ...dtype import is_floating
+from ...dtype import fitting, is_floating
 from ...random import Generator, normal_by_image, uniform_by_image
 from .crop import rectangles
 from .sizes import interval
@@ -67,7 +67,8 @@ class RandomErasing(Planar):
                 f"RandomErasing: value has {len(self.value)} numbers for {channels} channels"
             )
         shape = (-1, 1, 1) if images.ndim > 3 else ()
-        return backend.from_host(host.xp.array(self.value).reshape(shape).astype(images.dtype))
+        value = [fitting("RandomErasing", v, images.dtype) for v in self.value]
+        return backend.from_host(host.xp.array(value, images.dtype).reshape(shape))
 
     def __repr__(self) -> str:
         value = self.value[0] if len(self.value) == 1 else self.value

@@ -48,6 +48,8 @@ class Resize(Planar):
         long = int(short * max(h, w) / min(h, w))
         if self.max_size is not None and long > self.max_size:
             short, long = int(self.max_size * short / long), self.max_size
+        if not short:
+            raise ArgumentError(f"Resize: an image of {h}×{w} has no pixels at max_size {long}")
         return (short, long) if h <= w else (long, short)
 
     def planes(self, images: Array, rng: Generator) -> Array:
