@@ -505,6 +505,9 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     """
     given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
     found = _tensors("meshgrid", given)
+    for t in found:
+        if t.ndim > 1:
+            raise ArgumentError(f"meshgrid: expected vectors, got shape {t.array.shape}")
     size = tuple([t.numel() for t in found])
     grids = [
         t.reshape([-1 if j == i else 1 for j in range(len(found))]).expand(size)

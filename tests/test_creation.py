@@ -136,6 +136,7 @@ BAD = {
     "an end beyond the type": lambda L: L.linspace(0, 300, 4, dtype=L.uint8),
     "a negative deviation": lambda L: L.normal(0.0, -1.0, (2,)),
     "a negative deviation among several": lambda L: L.normal(L.zeros(2), L.tensor([1.0, -1.0])),
+    "a matrix among coordinates": lambda L: L.meshgrid(L.ones(2), L.ones(2, 2), indexing="ij"),
     "a size beside tensors": lambda L: L.normal(L.zeros(2), 1.0, (3,)),
 }
 

@@ -236,6 +236,18 @@ def test_degenerate_cases_are_pytorchs(name):
 
 
 @pytest.mark.cpu
+@pytest.mark.parametrize("place", [0, slice(1, 3), [0, 1]], ids=str)
+def test_axes_of_length_1_in_front_of_what_is_assigned_get_their_gradient(place):
+    def sent(L):
+        x, w = L.ones(4, 3, requires_grad=True) * 2, L.ones(1, 1, 3, requires_grad=True)
+        x[place] = w * 3
+        (x * x).sum().backward()
+        return array(w.grad)
+
+    np.testing.assert_array_equal(sent(minicnn), sent(torch))
+
+
+@pytest.mark.cpu
 @pytest.mark.parametrize("place", [-1, 3])
 @pytest.mark.parametrize("name", ["gather", "index_select", "scatter_"])
 def test_a_place_that_there_is_not_is_refused_as_in_pytorch(name, place):

@@ -66,7 +66,11 @@ def put(x: Array, value: Any, index: Any) -> Any:
         dx[index] = 0
         return dx
 
-    return y, vjp_x, lambda g: sum_copies(g[index], value.shape)
+    def vjp_value(g: Array) -> Array:
+        part = g[index]  # value may have axes of length 1 more, in front
+        return sum_copies(part.reshape(*[1] * (value.ndim - part.ndim), *part.shape), value.shape)
+
+    return y, vjp_x, vjp_value
 
 
 def _takes_each_once(index: Any) -> bool:
