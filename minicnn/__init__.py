@@ -8,7 +8,7 @@ from __future__ import annotations
 __version__ = "0.1.0"
 
 from . import accelerator, backends, context, creation, cuda, methods, nn, onnx, optim, utils
-from .absent import leave_out
+from .absent import leave_out as _leave_out
 from .creation import *  # noqa: F403
 from .device import device, get_default_device, set_default_device
 from .dtype import bool_ as bool
@@ -37,4 +37,4 @@ __all__ += ["softmax", "uint8", "utils"]
 __all__ += creation.__all__
 __all__ += methods.__all__
 
-leave_out(__name__)
+_leave_out(__name__)

@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, NamedTuple, Protocol
 
-from .absent import leave_out
+from .absent import leave_out as _leave_out
 from .backends import Array, Backend, as_array, backend_of, is_array
 from .grad_mode import is_grad_enabled
 from .versions import Version, alone, change_since, changed_in_place, version, versions
@@ -484,4 +484,4 @@ def _from_last_to_first(last: Node) -> list[Node]:
     return order
 
 
-leave_out(__name__)
+_leave_out(__name__)

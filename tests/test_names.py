@@ -54,7 +54,10 @@ SAME = {
     "type of a dtype": lambda L: x(L).type(L.long),
     "type of FloatTensor": lambda L: k(L).type(L.FloatTensor),
     "type of a text": lambda L: k(L).type("torch.DoubleTensor"),
-    "type of none": lambda L: [t.type() for t in (x(L), k(L), x(L) > 0, x(L).double(), k(L).int())],
+    "type of none": lambda L: [
+        t.type().replace("cuda.", "")
+        for t in (x(L), k(L), x(L) > 0, x(L).double(), k(L).int(), k(L).type(L.ByteTensor))
+    ],
     "float, long, int, bool": lambda L: [
         str(t.dtype).rpartition(".")[2]
         for t in (k(L).float(), x(L).long(), k(L).int(), x(L).bool())

@@ -152,7 +152,8 @@ NOT_OPERATIONS = set(
     """tensor as_tensor from_numpy full zeros ones empty eye full_like zeros_like ones_like
     empty_like arange linspace rand randn randint randperm normal rand_like randn_like manual_seed
     is_grad_enabled save load all any argmax argmin allclose equal eq ne lt le gt ge numel gradcheck
-    set_default_device get_default_device show_config""".split()  # noqa: SIM905
+    set_default_device get_default_device set_default_dtype get_default_dtype
+    set_default_tensor_type show_config""".split()  # noqa: SIM905
 )
 
 

@@ -1,6 +1,6 @@
 """Modules, layers and initialisers under the names of `torch.nn`."""
 
-from ..absent import leave_out
+from ..absent import leave_out as _leave_out
 from . import functional as functional
 from . import init as init
 from . import utils as utils
@@ -36,4 +36,4 @@ from .losses import SmoothL1Loss as SmoothL1Loss
 from .module import Module as Module
 from .module import Parameter as Parameter
 
-leave_out(__name__)
+_leave_out(__name__)
