@@ -9,7 +9,13 @@ from cupy.cuda import nccl
 
 from .protocol import Array
 
-TYPES = {"float32": "NCCL_FLOAT32", "float64": "NCCL_FLOAT64"}
+TYPES = {
+    "float32": "NCCL_FLOAT32",
+    "float64": "NCCL_FLOAT64",
+    "int32": "NCCL_INT32",
+    "int64": "NCCL_INT64",
+    "uint8": "NCCL_UINT8",
+}
 
 
 def unique_id() -> Any:
@@ -33,6 +39,9 @@ class Communicator:
 
     def all_reduce(self, array: Array) -> None:
         """Replace a contiguous array by the sum of all processes'."""
-        kind, address = getattr(nccl, TYPES[str(array.dtype)]), array.data.ptr
+        name = TYPES.get(str(array.dtype))
+        if name is None:
+            raise TypeError(f"all_reduce: NCCL adds up no {array.dtype}; convert it first")
+        kind, address = getattr(nccl, name), array.data.ptr
         stream = cuda.get_current_stream().ptr
         self._communicator.allReduce(address, address, array.size, kind, nccl.NCCL_SUM, stream)
