@@ -83,7 +83,7 @@ def backward(model, criterion, x, y, mask_seed):
     return loss.item(), array(logits)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", BATCH)
 @pytest.mark.parametrize(("dtype", "limit"), PRECISIONS, ids=["float64", "float32"])
 def test_logits_loss_and_every_gradient(images, preset, dtype, limit):
     model, other = models(preset, dtype)
@@ -96,7 +96,7 @@ def test_logits_loss_and_every_gradient(images, preset, dtype, limit):
     assert distance(dtype, [(array(p.grad), array(q.grad)) for p, q in gradients]) <= limit
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", BATCH)
 @pytest.mark.parametrize(("dtype", "limit"), PRECISIONS, ids=["float64", "float32"])
 def test_steps_of_sgd(images, preset, dtype, limit):
     model, other = models(preset, dtype)
@@ -119,7 +119,7 @@ def test_steps_of_sgd(images, preset, dtype, limit):
     assert distance(dtype, pairs) <= limit
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", BATCH)
 def test_dropout_is_off_in_evaluation(images, preset):
     model, other = models(preset, minicnn.float64)
     (x, _), (tx, _) = batch(images, preset, minicnn.float64, 0)

@@ -146,7 +146,7 @@ def test_without_a_run_it_is_the_newest_whose_model_is_there(capsys, tmp_path, m
     assert newest() == Path("runs/a")
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", networks.NETWORKS)
 def test_the_networks_that_the_pages_show_are_drawn_as_they_are(capsys, tmp_path, name):
     status, out, _, numbers = study(capsys, tmp_path, "architecture", name)
     assert status == 0
@@ -458,7 +458,7 @@ def test_one_seed_says_nothing_of_chance():
 def test_filters_of_a_run(capsys, tmp_path, run, on):
     status, _, _, numbers = study(capsys, tmp_path, "filters", str(run), *on)
     assert status == 0
-    assert np.array(numbers["first"]["filters"]).shape == (32, 5, 5)
+    assert np.array(numbers["first"]["filters"]).shape == (32, 1, 5, 5)
     assert [m["shape"] for m in numbers["mixing"]] == [[32, 32], [64, 64], [96, 96], [10, 96]]
 
 

@@ -70,8 +70,10 @@ def add_data(parser: argparse.ArgumentParser, images: Images, full: str) -> None
     """The flags that say what is trained on, of which `load` makes data."""
     add = parser.add_argument
     if "train" in images:
-        text = "auto is fashion-mnist, or silhouettes if that can't be had (default: auto)"
-        add("--dataset", choices=(AUTO, *TEN_GREY), default=AUTO, help=text)
+        names = ", ".join(TEN_GREY)
+        text = f"one of {names}; auto is the first, or else the second (default: auto)"
+        choices = (AUTO, *TEN_GREY)
+        add("--dataset", choices=choices, default=AUTO, metavar="NAME", help=text)
     else:
         text = "other images of the same classes, as nin.train takes them (default: the run's own)"
         add("--dataset", metavar="NAME|PATH", help=text)
