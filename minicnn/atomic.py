@@ -14,9 +14,16 @@ def write(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
     """Put a content into a file: beside its place first, onto the disk, and then under its name.
 
     A file that is there keeps its mode, and a symbolic link stays and leads to the new content.
-    Raises OSError, with everything as it was, if that can't be done, also for what is no regular
-    file (a device, a FIFO, a directory) and for a file that may not be written.
+    Raises OSError that names the path, with everything as it was, if that can't be done, also for
+    what is no regular file (a device, a FIFO, a directory) and for a file that may not be written.
     """
+    try:
+        _write(path, content)
+    except OSError as error:  # it may name the file beside, or none, as of a full disk
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+
+
+def _write(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
     target = Path(os.path.realpath(path))
     mode = _mode(path)
     beside, descriptor = _create_beside(target)

@@ -52,6 +52,12 @@ class Failure(Exception):
     """Something that went wrong although the command was right: one line, and exit status 1."""
 
 
+def described(error: OSError) -> str:
+    """What the system has refused, and which file it is about."""
+    where = "" if error.filename is None else f"{error.filename}: "
+    return f"{where}{error.strerror or error}"
+
+
 def printable(text: object) -> str:
     """The text in one line, with escapes for what a terminal would obey, hide or not know.
 
@@ -109,8 +115,7 @@ def run(prog: str, command: Callable[[], int]) -> int:
         except BrokenPipeError:
             return FAILED
         except OSError as error:
-            where = "" if error.filename is None else f"{error.filename}: "
-            return _end(FAILED, f"{prog}: {printable(where)}{printable(error.strerror or error)}")
+            return _end(FAILED, f"{prog}: {printable(described(error))}")
         except MemoryError as error:  # a GPU's, too
             return _end(FAILED, f"{prog}: {printable(f'out of memory: {error}'.rstrip(': '))}")
         except RecursionError:

@@ -87,7 +87,7 @@ def load(
         found, texts = unpack(content)
     except ValueError as error:
         raise RuntimeError(f"load: {_named(f)} {error}") from None
-    tensors = OrderedDict((name, tensor.to(device)) for name, tensor in sorted(found.items()))
+    tensors = OrderedDict((name, tensor.to(device)) for name, tensor in found.items())
     if STRUCTURE not in texts:
         return tensors
     try:
@@ -205,7 +205,7 @@ def pack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = Non
 
 
 def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """What `pack` was given, and its checksum among the texts.
+    """What `pack` was given, in the order of the names, and its checksum among the texts.
 
     Raises ValueError, which says what is wrong in words that follow a file's name.
     """
@@ -229,7 +229,8 @@ def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ValueError(
             "does not have the checksum it was written with: it was damaged, or edited"
         )
-    return {name: Tensor(array) for name, array in arrays.items()}, texts
+    # The library's reader has the tensors in another order each time.
+    return {name: Tensor(arrays[name]) for name in sorted(arrays)}, texts
 
 
 def digest(arrays: Mapping[str, Array], texts: Mapping[str, str]) -> str:

@@ -83,7 +83,7 @@ def new_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data]
     try:
         return afterwards.enter_context(Run.create(args.out, preset, environment)), data
     except OSError as error:
-        raise UsageError(f"--out: {error}") from None
+        raise UsageError(f"--out: {command_line.described(error)}") from None
 
 
 def _tried(preset: Preset, kind: Kind) -> tuple[str, dict[str, Any]]:

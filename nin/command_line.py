@@ -20,6 +20,7 @@ from minicnn.console import FAILED as FAILED
 from minicnn.console import WRONG_USE as WRONG_USE
 from minicnn.console import Failure as Failure
 from minicnn.console import UsageError as UsageError
+from minicnn.console import described as described
 from minicnn.console import printable as printable
 from minicnn.console import run as run
 from minicnn.invocation import command
@@ -130,6 +131,14 @@ def path(text: str) -> Path:
     if not text or "\0" in text:
         raise argparse.ArgumentTypeError(f"must be a path, got {text!r}")
     return Path(text)
+
+
+def directory(text: str) -> Path:
+    """An argument type: the path of a directory, which may not be there yet."""
+    found = path(text)
+    if found.exists() and not found.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a file, where a directory is expected")
+    return found
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

@@ -81,10 +81,7 @@ def write(path: Path, draw: Callable[[], Figure]) -> bool:
         what = str(error) or type(error).__name__
         warnings.warn(f"{path.name} can't be drawn: {what}", stacklevel=2)
         return False
-    try:
-        atomic.write(path, content.getvalue())
-    except OSError as error:  # of a full disk it does not say where
-        raise OSError(error.errno, error.strerror, str(path)) from None
+    atomic.write(path, content.getvalue())
     return True
 
 

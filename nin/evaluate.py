@@ -18,7 +18,7 @@ from minicnn.vision.image_dataset import ImageDataset
 
 from . import command_line, drawing, table, trained
 from . import data as datasets
-from .command_line import Failure, UsageError, argument, path, printable
+from .command_line import Failure, UsageError, argument, directory, path, printable
 from .executors import Executor, executor_for
 from .kind import Kind
 from .presets import Preset
@@ -56,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     text = "directory of a training, or its model.safetensors alone"
     add("run", type=path, metavar="RUN|FILE", help=text)
     add("--json", action="store_true", help="print JSON and no tables")
-    add("--out", type=path, help="directory for the pictures (default: RUN, or where FILE is)")
+    text = "directory for the pictures (default: RUN, or where FILE is)"
+    add("--out", type=directory, metavar="DIR", help=text)
     which = parser.add_mutually_exclusive_group().add_argument
     text = "measure on the training images that the run held back, not on the test images"
     which("--validation", action="store_true", help=text)
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "leave out pictures that can't be used (default: as in the training)"
     add("--skip-broken", action="store_true", help=text)
     text = "where to look first for a data set that has a name (default: data)"
-    add("--data-dir", type=path, help=text)
+    add("--data-dir", type=path, metavar="DIR", help=text)
     command_line.add_own_network(parser)
     parser.add_backend()
     return parser
@@ -217,7 +218,10 @@ def evaluate(args: argparse.Namespace) -> int:
         raise Failure(f"{args.run} has no validation images: it was trained without --validation")
     images, name = _images(args, preset, kind)
     negative = not isinstance(images, ImageFolder)  # data sets with names have light on dark
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out: {command_line.described(error)}") from None
     logp, truth = probabilities(executor_for(model, preset), images)
     if xp.isnan(logp).any():
         raise Failure(f"{args.run}: its network's answers are NaN; the training diverged")

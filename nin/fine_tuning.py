@@ -32,7 +32,12 @@ def begin(model: nn.Module, preset: Preset) -> dict[str, Any]:
     if not preset.init_from:
         return NOTHING
     path = Path(preset.init_from)
-    path = path / MODEL if path.is_dir() else path
+    if path.is_dir():
+        path = path / MODEL
+        if not path.exists():
+            raise ArgumentError(
+                f"{path} is missing: no epoch of that run has finished, if it is one"
+            )
     weights, sha256 = read(path)
     said = take_over(model, weights, str(path), reset_head=preset.reset_head)
     return {"sha256": sha256, "said": said}

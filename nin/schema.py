@@ -56,7 +56,7 @@ class ValueCheck:
             if self.word and text == self.word:
                 value = ()
             elif self.kind is tuple:
-                value = tuple(self.item(part) for part in text.split(",") if part)
+                value = tuple(map(self.item, text.split(","))) if text else ()
             elif self.kind in (int, float):
                 value = self.kind(text)
         except ValueError:

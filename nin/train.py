@@ -21,7 +21,7 @@ from minicnn.invocation import command, quoted
 
 from . import begin, command_line, config, fine_tuning, memory, own_network, ranks
 from .checkpoint import State
-from .command_line import Failure, UsageError, argument, path, printable, shown_setting
+from .command_line import Failure, UsageError, argument, directory, path, printable, shown_setting
 from .data import Data
 from .executors import executor_for
 from .fit import Training
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--config", type=path, metavar="FILE", help="change settings as this TOML file says")
     add("--print-config", action="store_true", help="print all settings as TOML and stop")
     text = "put the results into this directory (default: runs/<preset>-<time>)"
-    add("--out", type=path, metavar="DIR", help=text)
+    add("--out", type=directory, metavar="DIR", help=text)
     text = "go on with this run, to its end or to that which --epochs sets"
     add("--resume", type=path, metavar="RUN", help=text)
     text = "take one step, test on one batch, write no files"

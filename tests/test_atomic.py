@@ -94,6 +94,13 @@ def test_a_planted_link_is_not_followed(write, tmp_path, monkeypatch):
     assert (tmp_path / "victim").read_bytes() == b"mine"
 
 
+def test_a_directory_that_is_not_there_is_said_of_the_file_that_was_asked_for(write, tmp_path):
+    path = tmp_path / "nosuch" / "x"
+    with pytest.raises(FileNotFoundError) as found:
+        write(path, b"new")
+    assert found.value.filename == str(path)
+
+
 def test_many_writers_of_one_file_leave_the_whole_of_one(tmp_path):
     path, faults = tmp_path / "x", []
 
@@ -138,7 +145,7 @@ def test_a_failure_at_any_step_leaves_everything_as_it_was(write, tmp_path, monk
         monkeypatch.setattr(atomic, "open", Full, raising=False)
     else:
         monkeypatch.setattr(os, step, full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match=r"No space.*/x'$"):
         write(path, b"new")
     monkeypatch.undo()
     assert path.read_bytes() == b"old"

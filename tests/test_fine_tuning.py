@@ -266,6 +266,18 @@ def test_a_head_is_drawn_anew(on_noise, source, tmp_path):
 
 
 @pytest.mark.cpu
+def test_what_is_said_of_a_source_is_the_same_each_time(source):
+    """A run compares it with what it has recorded."""
+    model = PRESETS["quick"].build(replace(CLOTHES, channels=3, classes=("a", "b")))
+    said = []
+    for _ in range(8):
+        weights, _ = fine_tuning.read(source / "model.safetensors")
+        said.append(fine_tuning.take_over(model, weights, "x", reset_head=True))
+    assert said == said[:1] * 8
+    assert len(said[0]) == 2
+
+
+@pytest.mark.cpu
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -275,13 +287,15 @@ def test_a_head_is_drawn_anew(on_noise, source, tmp_path):
         ),
         (["--init-from", "{source}/nosuch"], "nosuch can't be read: No such file"),
         (["--init-from", "{source}/config.toml"], "is not a whole safetensors file"),
-        (["--init-from", "{empty}"], "model.safetensors can't be read: No such file"),
+        (["--init-from", "{empty}"], "model.safetensors is missing: no epoch"),
         (["--reset-head"], "reset_head needs init_from"),
         (["--freeze", "4"], "--freeze: there is no block 4; the network has 0 to 3"),
         (["--freeze", "0,1,2,3"], "--freeze: 0,1,2,3 leaves nothing to train"),
         (["--freeze", "0,0"], "freeze names a block twice: 0,0"),
         (["--freeze", "-1"], "must be a list of whole numbers of at least 0 and at most 999"),
         (["--freeze", "x"], "must be a list of whole numbers"),
+        (["--freeze", "0,,1"], "must be a list of whole numbers"),
+        (["--freeze", "0,"], "must be a list of whole numbers"),
         (["--freeze", "1.5"], "must be a list of whole numbers"),
     ],
 )

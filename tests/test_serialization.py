@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import minicnn
 from minicnn import nn
-from minicnn.serialization import pack
+from minicnn.serialization import pack, unpack
 
 from .arrays import array
 
@@ -31,6 +31,12 @@ def test_a_state_dict_comes_back_as_it_was(path):
     loaded = minicnn.load(path)
     assert list(loaded) == ["bias", "weight"]
     assert np.array_equal(array(loaded["weight"]), array(layer.weight))
+
+
+def test_what_is_read_is_in_the_order_of_the_names_each_time():
+    names = [f"{i:02}" for i in range(20)]
+    content = pack({name: minicnn.zeros(1) for name in reversed(names)})
+    assert [[*unpack(content)[0]] for _ in range(3)] == [names] * 3
 
 
 @pytest.mark.parametrize("value", [minicnn.tensor(1.5), minicnn.zeros(0, 3), minicnn.tensor([1])])
@@ -178,7 +184,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(path, monkeypatch):
     before = path.read_bytes()
 
     def full(*args):
-        raise OSError("no space left on device")
+        raise OSError(28, "no space left on device")
 
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(OSError, match="no space"):

@@ -14,7 +14,7 @@ from minicnn.invocation import command
 from minicnn.parallel import available_cores
 
 from .. import command_line
-from ..command_line import UsageError, argument, path, printable
+from ..command_line import UsageError, argument, directory, printable
 from ..run import newest
 from ..schema import whole
 from .report import Report
@@ -56,7 +56,7 @@ def _parser(name: str, study: Any) -> command_line.Parser:
     )
     parser.add_argument(
         "--out",
-        type=path,
+        type=directory,
         metavar="DIR",
         help=f"put the results into this directory (default: runs/{name}-<time>)",
     )
@@ -78,7 +78,7 @@ def _run(name: str, study: Any, args: argparse.Namespace) -> int:
     try:
         report = Report(args.out, name, settings)
     except OSError as error:
-        raise UsageError(f"--out: {error}") from None
+        raise UsageError(f"--out: {command_line.described(error)}") from None
     try:
         minicnn.manual_seed(args.seed)
         with context.using(conv_algorithm="auto"):  # as nin.train does

@@ -78,7 +78,7 @@ def add_data(parser: argparse.ArgumentParser, images: Images, full: str) -> None
         text = "other images of the same classes, as nin.train takes them (default: the run's own)"
         add("--dataset", metavar="NAME|PATH", help=text)
     text = "where to look first for a data set that has a name (default: data)"
-    add("--data-dir", type=path, help=text)
+    add("--data-dir", type=path, metavar="DIR", help=text)
     add("--full", action="store_true", help=full)
     for part, n in images.items():
         text = f"use the first N {part} images (default: {n}; --full: all)"
