@@ -164,7 +164,7 @@ def drawn(draw):
 @pytest.mark.usefixtures("small")
 def test_any_settings_train_or_are_refused_in_one_line(capsys, tmp_path):
     draw, trained = random.Random(0), 0
-    for i in range(60):
+    for i in range(80):
         flags, out = drawn(draw), tmp_path / str(i)
         try:
             status = train.main([*flags, "--out", str(out)])
