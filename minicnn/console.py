@@ -58,6 +58,11 @@ def described(error: OSError) -> str:
     return f"{where}{error.strerror or error}"
 
 
+def counted(n: int, thing: str) -> str:
+    """So many things, in words."""
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
+
+
 def printable(text: object) -> str:
     """The text in one line, with escapes for what a terminal would obey, hide or not know.
 

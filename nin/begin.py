@@ -18,7 +18,7 @@ from minicnn.arguments import ArgumentError
 from . import command_line, config, fine_tuning, length, own_network
 from . import data as datasets
 from .checkpoint import MOST, MOST_TEXT, CheckpointError, State
-from .command_line import DEVICES, Failure, UsageError
+from .command_line import DEVICES, Failure, UsageError, counted
 from .data import Data
 from .kind import Kind
 from .presets import PRESETS, Preset
@@ -181,12 +181,12 @@ def change_epochs(saver: Saver, epochs: int) -> str:
         raise UsageError(f"--epochs {epochs}: the run has begun epoch {begun} already")
     rate = training.optimizer.param_groups[0]["lr"]
     length.change(training, epochs)
-    text = f"{epochs} epochs in place of {before}, from step {training.steps:,} on."
+    text = f"{counted(epochs, 'epoch')} in place of {before:,}, from step {training.steps:,} on."
     if training.preset.lr_scheduler != "constant" and training.steps and not training.done:
         now = training.optimizer.param_groups[0]["lr"]
         text += (
-            f" The learning rate is that of {training.preset.lr_scheduler} over {epochs} epochs:"
-            f" {now:.3g} next, where it was {rate:.3g}."
+            f" The learning rate is that of {training.preset.lr_scheduler} over"
+            f" {counted(epochs, 'epoch')}: {now:.3g} next, where it was {rate:.3g}."
         )
     run.preset = training.preset
     run.events.append({"kind": "epochs", "step": training.steps, "text": text})

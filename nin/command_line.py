@@ -20,6 +20,7 @@ from minicnn.console import FAILED as FAILED
 from minicnn.console import WRONG_USE as WRONG_USE
 from minicnn.console import Failure as Failure
 from minicnn.console import UsageError as UsageError
+from minicnn.console import counted as counted
 from minicnn.console import described as described
 from minicnn.console import printable as printable
 from minicnn.console import run as run

@@ -80,13 +80,13 @@ def take_over(
             misfits[name] = f"{name} is {_shape(value)} there and {_shape(own[name])} here"
     if misfits and not reset_head:
         raise ArgumentError(
-            f"{source} does not fit: {_listed(misfits.values())}; --reset-head draws the last layer"
+            f"{source} does not fit: {listed(misfits.values())}; --reset-head draws the last layer"
             " anew, and what does not fit"
         )
     head = [name for name in _last_layer(model) if name not in misfits] if reset_head else []
     fitting = {n: value for n, value in weights.items() if n not in misfits and n not in head}
     if not fitting:
-        raise ArgumentError(f"{source}: none of its weights fits: {_listed(misfits.values())}")
+        raise ArgumentError(f"{source}: none of its weights fits: {listed(misfits.values())}")
     try:
         model.load_state_dict(fitting, strict=False)
     except ArgumentError as error:
@@ -96,8 +96,8 @@ def take_over(
     unused = [name for name in weights if name not in own]
     return [
         f"{len(fitting)} of {len(own)} arrays are those of {source}",
-        *([f"the rest drawn anew: {_listed(anew)}"] if anew else []),
-        *([f"not used: {_listed(unused)}"] if unused else []),
+        *([f"the rest drawn anew: {listed(anew)}"] if anew else []),
+        *([f"not used: {listed(unused)}"] if unused else []),
     ]
 
 
@@ -112,7 +112,8 @@ def _shape(value: Tensor) -> str:
     return "×".join(map(str, value.shape)) or "a number"
 
 
-def _listed(what: Iterable[str]) -> str:
+def listed(what: Iterable[str]) -> str:
+    """The first few, and how many more there are."""
     each = list(what)
     rest = f" and {len(each) - NAMED} more" if len(each) > NAMED else ""
     return ", ".join(each[:NAMED]) + rest

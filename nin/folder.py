@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minicnn.backends import host
-from minicnn.console import UsageError
+from minicnn.console import UsageError, counted
 from minicnn.random import Generator, permutation
 from minicnn.vision.datasets import DatasetError, ImageFolder
 
@@ -172,15 +172,11 @@ def _notes(pictures: ImageFolder) -> list[str]:
     """What was left out."""
     notes = []
     if pictures.skipped:
-        names = [f"{os.path.basename(path)} {why}" for path, why in pictures.skipped]
-        notes.append(f"skipped {_count(len(names), 'picture')}: {_some(names, '; ')}")
+        names = [f"{os.sep.join(Path(path).parts[-2:])} {why}" for path, why in pictures.skipped]
+        notes.append(f"skipped {counted(len(names), 'picture')}: {_some(names, '; ')}")
     if pictures.others:
-        notes.append(f"passed over {_count(pictures.others, 'file')}, no pictures by their names")
+        notes.append(f"passed over {counted(pictures.others, 'file')}, no pictures by their names")
     return notes
-
-
-def _count(n: int, thing: str) -> str:
-    return f"{n:,} {thing}{'' if n == 1 else 's'}"
 
 
 def _some(texts: Sequence[str], between: str = ", ") -> str:

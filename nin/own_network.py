@@ -203,6 +203,15 @@ def blaming(text: str) -> Iterator[None]:
         raise ArgumentError(said.removesuffix(": ")) from None
 
 
+def said(error: Exception, text: str) -> str | None:
+    """What went wrong in the file of a FILE.py:function, with its line; None if it was not there.
+
+    The text may name another network, which has no file.
+    """
+    line = line_of(error, text) if names_one(text) else None
+    return None if line is None else f"{line}: {type(error).__name__}: {error}"
+
+
 def line_of(error: BaseException, text: str) -> str | None:
     """FILE:LINE of the innermost frame of an exception that is in the file; None without one."""
     file = str(file_of(text))

@@ -254,6 +254,11 @@ def follow(start: Callable[[Preset], Training], data: Data, signals: Signals) ->
                 training.test(data.test.to(training.device))
         except (Interrupted, Stuck):
             pass
+        except Exception as error:
+            said = own_network.said(error, preset.network)
+            if said is None or training.device.backend.out_of_memory(error):
+                raise
+            raise Failure(said) from None
         status = told(None, training)
         if status is not None:
             return status

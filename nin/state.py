@@ -52,8 +52,8 @@ def check(training: Training, state: State) -> None:
     """Raise Misfit, which names the field, if this is not `take()` of such a training."""
     arrays, rest = state
     _check_fields(training, rest)
-    _check_progress(training, rest)
     _check_arrays(training, arrays, rest)
+    _check_progress(training, rest)
 
 
 def restore(training: Training, state: State) -> None:

@@ -16,12 +16,21 @@ from functools import partial
 from typing import Any
 
 import minicnn
-from minicnn import context, distributed, installing
+from minicnn import context, distributed, installing, nn
 from minicnn.invocation import command, quoted
 
 from . import begin, command_line, config, fine_tuning, memory, own_network, ranks
 from .checkpoint import State
-from .command_line import Failure, UsageError, argument, directory, path, printable, shown_setting
+from .command_line import (
+    Failure,
+    UsageError,
+    argument,
+    counted,
+    directory,
+    path,
+    printable,
+    shown_setting,
+)
 from .data import Data
 from .executors import executor_for
 from .fit import Training
@@ -142,12 +151,12 @@ def _introduce(run: Run, training: Training, data: Data) -> None:
             if preset.freeze
             else []
         ),
-        f"Training {preset.epochs} epochs, batches of {preset.batch_size}",
+        f"Training {counted(preset.epochs, 'epoch')}, batches of {preset.batch_size}",
         f"         SGD: lr {lr}, momentum {preset.momentum:g},"
         f" weight decay {preset.weight_decay:g}",
     )
     if training.steps:
-        _say(f"Resuming in epoch {training.epoch}, after {training.steps:,} steps")
+        _say(f"Resuming in epoch {training.epoch}, after {counted(training.steps, 'step')}")
 
 
 def _training(
@@ -294,10 +303,8 @@ def _fit(args: argparse.Namespace, saver: Saver, data: Data, signals: Signals) -
     except Exception as error:
         if not training.device.backend.out_of_memory(error):
             saver.save()  # whatever it is, the steps that are done are not lost
-            network = run.preset.network
-            line = own_network.line_of(error, network) if run.preset.own_network else None
-            if line is not None:
-                raise Failure(f"{line}: {type(error).__name__}: {error}") from None
+            if said := own_network.said(error, run.preset.network):
+                raise Failure(said) from None
             raise
     else:
         return _done(args, saver)
@@ -323,12 +330,18 @@ def _done(args: argparse.Namespace, saver: Saver) -> int:
     if not saver.written:
         raise Failure(f"the training is done, but {directory} could not be written")
     if not args.dry_run:
-        _say(
-            f"Done: model, metrics and curves are in {directory}",
-            f"Next:    {command('nin.evaluate')} {quoted(directory)}",
-            f"         {command('nin.study')} explore {quoted(directory)}",
-        )
+        _say(f"Done: model, metrics and curves are in {directory}", *_next(saver))
     return command_line.DONE
+
+
+def _next(saver: Saver) -> list[str]:
+    """Commands to go on with."""
+    directory, (h, w) = quoted(saver.run.directory), saver.run.preset.input_size(saver.run.kind)
+    lines = [f"Next:    {command('nin.evaluate')} {directory}"]
+    # The explorer's page knows no colours, no rectangles, and nothing but nn.Sequential.
+    if saver.run.kind.channels == 1 and h == w and isinstance(saver.training.model, nn.Sequential):
+        lines.append(f"         {command('nin.study')} explore {directory}")
+    return lines
 
 
 def _interrupted(args: argparse.Namespace, saver: Saver, signals: Signals) -> int:
@@ -356,6 +369,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if ranks.asked_for(flags):
         return ranks.run(PROG, flags, work)
+    started, number = distributed.launched()
+    if started > 1 and number == 0:
+        _say(
+            f"Warning: {started:,} processes were started together, and each trains by itself;"
+            " --distributed makes them train one network"
+        )
     return command_line.run(PROG, work)
 
 

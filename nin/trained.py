@@ -20,6 +20,7 @@ from minicnn.serialization import unpack
 from . import config, own_network
 from .checkpoint import MOST
 from .command_line import printable
+from .fine_tuning import listed
 from .kind import KIND, Kind
 from .presets import Preset
 from .run import CONFIG, MODEL, RunError, read_environment, read_preset
@@ -73,7 +74,7 @@ def network(where: Path, device: Any = "cpu", named: str | None = None) -> Train
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        what = str(error).partition(": ")[2].partition(": ")[2]
+        what = listed(str(error).partition(": ")[2].partition(": ")[2].split("; "))
         raise RunError(f"{path} is not the network {preset.name!r} {_OF[alone]}: {what}") from None
     for name, weights in model.named_parameters():
         if not np.isfinite(weights.detach().cpu().numpy()).all():

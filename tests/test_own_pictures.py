@@ -6,11 +6,13 @@ import json
 import os
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from minicnn import nn
 from minicnn.console import Failure, UsageError
 from minicnn.vision.datasets import CIFAR10, ImageFolder
 from nin import data as datasets
@@ -120,7 +122,9 @@ def test_broken_pictures_are_refused_or_skipped_and_counted(tmp_path):
     data, _ = load(tmp_path, skip_broken=True)
     assert len(data.train) + len(data.test) == 10
     text = "\n".join(data.notes)
-    assert "skipped 2 pictures" in text and "bad.png" in text and "passed over 1 file" in text
+    assert (
+        "skipped 2 pictures" in text and "cat/bad.png is" in text and "passed over 1 file" in text
+    )
 
 
 # --- what is refused -----------------------------------------------------------------------------
@@ -305,6 +309,23 @@ def test_a_run_keeps_its_kind_and_what_was_measured(trained):
     config = (out / "config.toml").read_text()
     assert re.search(r"mean = \[0\.\d+, 0\.\d+, 0\.\d+\]", config)
     assert f'dataset = "{root}"' in config
+
+
+@pytest.mark.parametrize(
+    ("channels", "height", "model", "explored"),
+    [
+        (1, 28, nn.Sequential(), True),
+        (3, 28, nn.Sequential(), False),
+        (1, 20, nn.Sequential(), False),
+        (1, 28, nn.Module(), False),
+    ],
+)
+def test_what_a_run_names_to_go_on_with_takes_it(channels, height, model, explored):
+    kind = Kind(("a", "b"), channels, height, 28)
+    run = SimpleNamespace(directory="runs/a b", preset=Preset(), kind=kind)
+    lines = train._next(SimpleNamespace(run=run, training=SimpleNamespace(model=model)))
+    assert "evaluate 'runs/a b'" in lines[0]
+    assert ["explore" in line for line in lines[1:]] == [True] * explored
 
 
 def test_a_run_on_pictures_goes_on(trained, capsys):

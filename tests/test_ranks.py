@@ -18,6 +18,7 @@ import pytest
 import minicnn
 from minicnn import float64
 from minicnn.vision.transforms import Compose, Transform
+from nin import train as nin_train
 from nin.checkpoint import Checkpoints
 from nin.executors import executor_for
 from nin.fit import Training
@@ -154,6 +155,27 @@ def test_an_exception_on_one_rank_ends_all_in_one_line(also, status, line, tmp_p
     assert Checkpoints(tmp_path / "run").newest() is not None
 
 
+def test_what_goes_wrong_in_a_network_s_own_code_is_one_line_of_each_rank_that_has_it(tmp_path):
+    text = """
+import minicnn
+from minicnn import nn
+class Net(nn.Sequential):
+    def forward(self, x):
+        if minicnn.is_grad_enabled():
+            raise ValueError("in a step")
+        return super().forward(x)
+def net():
+    return Net(nn.Flatten(), nn.Linear(784, 10))
+"""
+    (tmp_path / "nets.py").write_text(text)
+    flags = [*SMALL, "--network", f"{tmp_path / 'nets.py'}:net", "--out", tmp_path / "run"]
+    status, _, err = mpi.run(2, "-m", "nin.train", *flags)
+    assert status == 1
+    said = [each for each in err.splitlines() if "nets.py:7: ValueError: in a step" in each]
+    assert said and all(" of 2: " in each for each in said)
+    assert "Traceback" not in err
+
+
 def test_a_network_that_diverges_ends_all_when_asked_to(tmp_path):
     bad = "rank == 1 and once(4, lambda t: next(t.model.parameters()).data.fill_(float('nan')))"
     flags = ["--epochs", "9", "--on-stuck", "stop", "--out", tmp_path / "run"]
@@ -264,6 +286,15 @@ def test_a_checkpoint_that_fits_no_more_is_said_once(tmp_path):
     assert status == 1
     (only,) = err.splitlines()
     assert "does not fit the run" in only
+
+
+@pytest.mark.parametrize("number", ["0", "1"])
+def test_processes_that_know_nothing_of_one_another_are_warned_once(number, capsys, monkeypatch):
+    monkeypatch.setenv("PMI_SIZE", "2")
+    monkeypatch.setenv("MPI_LOCALRANKID", number)
+    assert nin_train.main(["--print-config"]) == 0
+    warned = "2 processes were started together, and each trains by itself; --distributed"
+    assert (warned in capsys.readouterr().err) == (number == "0")
 
 
 def test_without_mpiexec_there_is_one_rank(tmp_path):
