@@ -43,7 +43,7 @@ class Reductions(Stored):
     @numpy_names
     def mean(self, dim: Dim = None, keepdim: bool = False, *, dtype: DType = None) -> Any:
         """The mean over all axes or over `dim`."""
-        x = self if dtype is None else converted(self, as_dtype("mean", dtype))
+        x = _of_type(self, "mean", dtype)
         _refuse_whole(x, "mean")
         return shape.mean(x, axes_of("mean", self, dim), keepdim)
 
@@ -161,14 +161,19 @@ class Reductions(Stored):
 
 def _counted(x: Variable, name: str, dtype: DType) -> Any:
     """x of the type asked for, and as int64 if it would be bools or smaller whole numbers."""
-    if dtype is not None:
-        x = converted(x, as_dtype(name, dtype))
+    x = _of_type(x, name, dtype)
     return x if is_floating(x.array.dtype) else converted(x, int64)
+
+
+def _of_type(x: Variable, name: str, dtype: DType) -> Any:
+    """x, of this type if one is asked for; its own may be complex, in a complex step."""
+    same = dtype is None or dtype is x.array.dtype
+    return x if same else converted(x, as_dtype(name, dtype))
 
 
 def _asked_for(sums: Variable, dtype: DType) -> Any:
     """Sums in the type asked for, as those of small whole numbers are int64."""
-    return sums if dtype is None else converted(sums, as_dtype("sum", dtype))
+    return _of_type(sums, "sum", dtype)
 
 
 def _refuse_whole(x: Variable, name: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nin.kind import Kind
 from nin.presets import PRESETS
 from nin.study import summary
 from nin.study.__main__ import main
@@ -98,9 +99,13 @@ def test_what_a_nin_needs(summaries):
 
 def test_the_presets_parameters():
     said = table("README.md", " preset | parameters")
-    there = {
-        name: f"{sum(p.numel() for p in each.build().parameters()):,}"
+    grey, colour = (Kind(tuple("abcdefghij"), channels, 32, 32) for channels in (1, 3))
+    models = {
+        name: each.build(colour if each.dataset == "cifar-10" else grey)
         for name, each in PRESETS.items()
+    }
+    there = {
+        name: f"{sum(p.numel() for p in model.parameters()):,}" for name, model in models.items()
     }
     assert {row[0]: row[1] for row in said} == there
 

@@ -22,7 +22,7 @@ def unique_id() -> Any:
     """What the processes of one group find each other by. Raises RuntimeError without NCCL."""
     if not getattr(nccl, "available", False):
         raise RuntimeError(
-            "CuPy finds no NCCL on this machine: pip install nvidia-nccl-cu12, or -cu13, brings it"
+            "CuPy finds no NCCL on this machine; the package nvidia-nccl-cu12, or -cu13, brings it"
         )
     return nccl.get_unique_id()
 

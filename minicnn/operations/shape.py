@@ -68,7 +68,8 @@ def put(x: Array, value: Any, index: Any) -> Any:
 
     def vjp_value(g: Array) -> Array:
         part = g[index]  # value may have axes of length 1 more, in front
-        return sum_copies(part.reshape(*[1] * (value.ndim - part.ndim), *part.shape), value.shape)
+        leading = (1,) * (value.ndim - part.ndim)
+        return sum_copies(part.reshape(leading + part.shape), value.shape)
 
     return y, vjp_x, vjp_value
 
