@@ -7,8 +7,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from minicnn import distributed
+
 from . import state as training_state
 from .checkpoint import State
+from .command_line import Failure
 from .fit import Callback, Training
 from .health import FINDINGS, Monitor
 from .progress import Progress
@@ -22,6 +25,8 @@ EVENT = record(
 
 class Saver(Callback):
     """Writes what a run keeps; where that can't be done, it warns, and the training goes on.
+
+    A training on several ranks ends there, as it would go on on machines that nobody looks at.
 
     A checkpoint holds the state of the training, of its monitor, and of the run: the setup that
     decides its numbers, and what happened. `written` is whether the results are up to date.
@@ -73,7 +78,10 @@ class Saver(Callback):
             write()
         except (OSError, MemoryError) as error:
             self.progress.close()
-            warnings.warn(f"{failure}: {str(error) or 'out of memory'}", stacklevel=3)
+            said = f"{failure}: {str(error) or 'out of memory'}"
+            if self.training.steps and distributed.get_world_size() > 1:
+                raise Failure(f"{said}; make room, and --resume goes on from the last") from None
+            warnings.warn(said, stacklevel=3)
             return False
         return True
 

@@ -206,6 +206,20 @@ def test_a_disk_that_is_full_from_the_beginning_ends_all(tmp_path):
     assert "rank 0 of 2" in err.splitlines()[-1] and "can't be written" in err.splitlines()[-1]
 
 
+def test_a_disk_that_fills_up_ends_all(tmp_path):
+    full = (
+        "from nin.saving import Saver\n"
+        "def no(self): raise OSError(28, 'No space left on device')\n"
+        "rank == 0 and once(4, lambda t: setattr(Saver, '_save', no))"
+    )
+    status, _, err, seconds = train(2, "--epochs", "99", "--out", tmp_path / "run", also=full)
+    assert status == 1
+    line = "rank 0 of 2: no checkpoint could be written: [Errno 28] No space left on device; "
+    assert line in err.splitlines()[-1]
+    assert seconds < 30
+    assert Checkpoints(tmp_path / "run").newest() is not None
+
+
 def test_ctrl_c_ends_all_after_one_step_with_a_checkpoint(tmp_path):
     job = mpi.start(
         2, "-c", PROGRAM.format(""), *SMALL, "--epochs", "10000", "--out", tmp_path / "run"
