@@ -26,6 +26,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import threadpoolctl
 
+import minicnn
+
 from .machine import describe
 from .network import IMAGE_SIZE
 
@@ -179,8 +181,9 @@ def measure(preset: str, what: str, rounds: int, entries: dict[str, Entry]) -> d
         }
         for name, given in answers.items()
     }
-    libraries = sorted({competitor.library for competitor in COMPETITORS.values()})
-    versions = {library: version(library) for library in libraries if find_spec(library)}
+    others = sorted({each.library for each in COMPETITORS.values()} - {"minicnn"})
+    versions = {"minicnn": minicnn.__version__}  # what is installed has another name
+    versions |= {library: version(library) for library in others if find_spec(library)}
     settings = {"preset": preset, "what": what, "rounds": rounds, "versions": versions}
     return {**settings, "gemm_gflops": statistics.median(peaks), "rows": rows}
 
