@@ -17,6 +17,7 @@ from minicnn.arguments import ArgumentError
 
 from . import command_line, config, fine_tuning, length, own_network
 from . import data as datasets
+from .catalogue import is_name, title
 from .checkpoint import MOST, MOST_TEXT, CheckpointError, State
 from .command_line import DEVICES, Failure, UsageError, counted
 from .data import Data
@@ -34,6 +35,8 @@ def settings(args: argparse.Namespace) -> Preset:
         _refuse_settings(args)
         if "network" in given:
             given["network"] = own_network.absolute(given["network"])
+        if "dataset" in given:
+            given["dataset"] = datasets.settled(given["dataset"])
         return replace(read_preset(args.resume), **given)
     try:
         preset = PRESETS[args.preset or "quick"]
@@ -76,6 +79,7 @@ def new_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data]
         "kind": data.kind.as_json(),
         "network_sha256": network_sha256,
         "beginning": beginning,
+        "data_sha256": data.sha256(),
         "training_images": len(data.train),
         "test_images": len(data.test),
         "minicnn": minicnn.__version__,
@@ -130,10 +134,29 @@ def _network_found_again(run: Run, state: State | None, named: str | None) -> No
         network = own_network.found_again(before, run.directory, recorded, named)
     except ArgumentError as error:
         raise Failure(f"--resume: {run.directory}: {error}") from None
-    run.preset = replace(run.preset, network=network)
+    _moved(run, state, "network", network)
+
+
+def _data_found_again(run: Run, state: State | None, named: str | None) -> None:
+    """See to it that a run's pictures are where its settings say, or where the user says now."""
+    if named is not None:
+        if is_name(run.preset.dataset) or is_name(named):
+            raise UsageError(
+                f"--resume: {run.directory} is of {title(run.preset.dataset)}; --dataset says where"
+                " a folder of pictures is now"
+            )
+        _moved(run, state, "dataset", named)
+    datasets.refuse_missing(run.preset.dataset, run.directory)
+
+
+def _moved(run: Run, state: State | None, name: str, where: str) -> None:
+    """Have what a setting names elsewhere from now on; its checkpoint then says so, too."""
+    before = getattr(run.preset, name)
+    change: dict[str, Any] = {name: where}
+    run.preset = replace(run.preset, **change)
     settings = state[1].get("settings") if state is not None else None
-    if type(settings) is dict and settings.get("network") == before:
-        settings["network"] = network
+    if type(settings) is dict and settings.get(name) == before:
+        settings[name] = where
 
 
 def old_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data, State | None]:
@@ -147,6 +170,7 @@ def old_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data,
     if state is not None:
         run.restarted(state[1])
     _network_found_again(run, state, getattr(args, "network", None))
+    _data_found_again(run, state, settings(args).dataset if "dataset" in args else None)
     data, _ = datasets.load(run.preset, args.data_dir, run.kind)
     for name, images in (("training_images", data.train), ("test_images", data.test)):
         if run.environment[name] != len(images):
@@ -154,6 +178,11 @@ def old_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data,
                 f"--resume: {run.directory / 'environment.json'}: {name} is"
                 f" {run.environment[name]:,}, but there are {len(images):,}"
             )
+    if run.environment["data_sha256"] != data.sha256():
+        raise Failure(
+            f"--resume: {run.directory}: {data.source}: these are as many images as the run was"
+            " begun with, but not the same"
+        )
     return run, data, state
 
 
@@ -162,7 +191,7 @@ def _refuse_settings(args: argparse.Namespace) -> None:
     fixed = ["preset", "config", "out", "dry_run", "backend", "conv", "threads", "blas_threads"]
     given = [name for name in (*fixed, "tf32", "no_graph") if getattr(args, name)]
     given += [each.name for each in fields(Preset) if each.name in args]
-    possible = ["epochs"]
+    possible = ["epochs", "dataset"]  # the second says where pictures are now
     if own_network.names_one(getattr(args, "network", "")):
         possible.append("network")  # where its code is now
     for name in [name for name in given if name not in possible]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -9,8 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import minicnn
-from minicnn.console import UsageError, printable
+from minicnn.console import Failure, UsageError, printable
+from minicnn.invocation import command, quoted
 from minicnn.random import Generator, permutation
 from minicnn.vision import datasets
 from minicnn.vision.image_dataset import ImageDataset
@@ -54,6 +58,20 @@ class Data:
             return f"{train} and {test}"
         return f"{train}, {len(self.validation):,} validation, {test}"
 
+    def sha256(self) -> str:
+        """A hash of all images and labels, in their order.
+
+        Pictures that do not fit into the memory go by their names.
+        """
+        digest = hashlib.sha256()
+        for images in (self.train, self.evaluation, self.test):
+            if not images.in_memory:
+                names = [Path(path).name for path, _ in images.samples]  # type: ignore[attr-defined]
+                digest.update(repr(names).encode())
+            for tensor in (*([images.data] if images.in_memory else []), images.targets):
+                digest.update(np.ascontiguousarray(tensor.numpy()).data)
+        return digest.hexdigest()
+
     def to(self, device: minicnn.device) -> Data:
         """With all sets on a device, where their batches are then made."""
         train, test, validation = self.train.to(device), self.test.to(device), self.validation
@@ -75,7 +93,7 @@ def load(
     Raises UsageError if what was asked for can't be had, or is broken, if nothing is left to train
     on, and for settings that the images can't have; Failure for data of another kind.
     """
-    preset = replace(preset, dataset=_settled(preset.dataset))
+    preset = replace(preset, dataset=settled(preset.dataset))
     notes: list[str] = []
     train: ImageDataset
     test: ImageDataset
@@ -114,7 +132,7 @@ def load_test(
     `own` is the data set that it was trained on, if that is known. Of another folder of classes
     alone, all pictures are for testing. Raises UsageError, and Failure for data of another kind.
     """
-    preset = replace(preset, dataset=_settled(preset.dataset))
+    preset = replace(preset, dataset=settled(preset.dataset))
     whole = own is not None and preset.dataset != own
     test: ImageDataset
     if catalogue.is_name(preset.dataset):
@@ -130,7 +148,17 @@ def load_test(
     return test, name
 
 
-def _settled(dataset: str) -> str:
+def refuse_missing(dataset: str, run: Path) -> None:
+    """Raise Failure if the pictures that a run, or its model alone, is of are there no more."""
+    if not catalogue.is_name(dataset) and not Path(dataset).is_dir():
+        directory = quoted(run if run.is_dir() else run.parent)
+        raise Failure(
+            f"{run}: its pictures were in {dataset}, and that is no folder now;"
+            f" {command('nin.train')} --resume {directory} --dataset PATH says where they are"
+        )
+
+
+def settled(dataset: str) -> str:
     """The name of a data set, or the whole path of a folder. Raises UsageError for neither."""
     dataset = os.path.expanduser(dataset)
     catalogue.refuse_unknown(dataset)

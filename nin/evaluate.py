@@ -198,9 +198,12 @@ def _images(args: argparse.Namespace, preset: Preset, kind: Kind) -> tuple[Image
     """What to evaluate on, and what to call it."""
     preset = replace(preset, skip_broken=preset.skip_broken or args.skip_broken)
     if args.validation:
+        datasets.refuse_missing(preset.dataset, args.run)
         data, _ = datasets.load(preset, args.data_dir, kind)
         return data.evaluation, f"validation images of {data.name}"
     own = preset.dataset
+    if not args.dataset:
+        datasets.refuse_missing(own, args.run)
     preset = replace(preset, dataset=args.dataset or own)
     return datasets.load_test(preset, kind, args.data_dir, own=own)
 

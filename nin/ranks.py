@@ -8,7 +8,6 @@ by MPI's Abort.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import sys
@@ -152,7 +151,7 @@ def begun(
     preset, environment = distributed.collect(first and (first.preset, first.environment))[0]
     kind = Kind.of_json(environment["kind"])
     data = together(lambda: first.data if first else datasets.load(preset, data_dir, kind)[0])
-    compare("data", _digest(data))
+    compare("data", f"of SHA-256 {data.sha256()[:16]}…")
     if preset.own_network:
         compare("a network", f"of SHA-256 {together(partial(_code, preset))[:16]}…")
     if environment["backend"] == "cupy":
@@ -172,18 +171,6 @@ def _code(preset: Preset) -> str:
         return own_network.digest(preset.network)
     except ArgumentError as error:
         raise Failure(f"--network: {error}") from None
-
-
-def _digest(data: Data) -> str:
-    """A hash of all images and labels, in their order."""
-    digest = hashlib.sha256()
-    for images in (data.train, data.evaluation, data.test):
-        if not images.in_memory:  # pictures that are read when they are needed go by their names
-            names = [Path(path).name for path, _ in images.samples]  # type: ignore[attr-defined]
-            digest.update(repr(names).encode())
-        for tensor in (*([images.data] if images.in_memory else []), images.targets):
-            digest.update(np.ascontiguousarray(tensor.numpy()).data)
-    return f"of SHA-256 {digest.hexdigest()[:16]}…"
 
 
 def threads(environment: dict[str, Any]) -> int:

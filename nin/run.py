@@ -49,6 +49,7 @@ ENVIRONMENT_SCHEMA = record(
     {
         **SETUP,
         "kind": KIND,
+        "data_sha256": text(64),
         "network_sha256": text(64),
         "beginning": BEGINNING,
         "ranks": whole(1, 10**6),

@@ -29,6 +29,7 @@ ENVIRONMENT = {  # of a run on clothes
     "training_images": 40,
     "test_images": 16,
     "kind": CLOTHES.as_json(),
+    "data_sha256": "",
     "network_sha256": "",
     "beginning": NOTHING,
     "minicnn": "0.1",

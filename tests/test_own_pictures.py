@@ -332,6 +332,43 @@ def test_a_run_on_pictures_goes_on(trained, capsys):
     assert outcome(capsys, train.main, "--resume", trained[1])[0] == 0
 
 
+def test_pictures_that_have_moved_are_named_anew(trained, capsys, tmp_path):
+    root, out = trained
+    moved, where = tmp_path / "moved", ("--limit-test", "5", "--out", tmp_path / "look")
+    root.rename(moved)
+    try:
+        for main, *flags in ([train.main, "--resume", out], [evaluate.main, out, *where]):
+            status, _, err = outcome(capsys, main, *flags)
+            assert (status, err.count("\n")) == (1, 1)
+            assert f"were in {root}, and that is no folder now" in err
+        assert outcome(capsys, train.main, "--resume", out, "--dataset", moved)[0] == 0
+        assert f'dataset = "{moved}"' in (out / "config.toml").read_text()
+        assert outcome(capsys, evaluate.main, out, *where)[0] == 0
+    finally:
+        moved.rename(root)
+    assert outcome(capsys, train.main, "--resume", out, "--dataset", root)[0] == 0
+
+
+@pytest.mark.parametrize("dataset", ["silhouettes", "nosuch"])
+def test_a_run_on_pictures_does_not_go_on_with_something_else(trained, capsys, dataset):
+    status, _, err = outcome(capsys, train.main, "--resume", trained[1], "--dataset", dataset)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "where a folder of pictures is now" in err or "there is no folder" in err
+
+
+def test_a_run_does_not_go_on_with_a_picture_that_was_changed(trained, capsys):
+    root, out = trained
+    path = root / "cat" / "cat3.png"
+    before = path.read_bytes()
+    path.write_bytes((root / "cat" / "cat4.png").read_bytes())
+    try:
+        status, _, err = outcome(capsys, train.main, "--resume", out)
+    finally:
+        path.write_bytes(before)
+    assert (status, err.count("\n")) == (1, 1)
+    assert "as many images as the run was begun with, but not the same" in err
+
+
 def test_a_run_does_not_go_on_with_other_classes(trained, capsys, tmp_path):
     root, out = trained
     (root / "cat").rename(root / "cow")
