@@ -59,7 +59,9 @@ def parse_whole(text: str, where: str) -> Preset:
 def _whole(settings: dict[str, Any], where: str) -> Preset:
     for each in fields(Preset):
         if each.name not in settings and each.name != BLOCKS:
-            raise ConfigError(f"{where}: {each.name} is missing")
+            raise ConfigError(
+                f"{where}: {each.name} is missing; another version wrote this, or it was edited"
+            )
     return _changed(where, Preset(), settings, Path("/"))
 
 
