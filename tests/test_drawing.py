@@ -55,7 +55,7 @@ def test_a_picture_that_cannot_be_written_is_an_error_that_names_it(tmp_path, mo
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(drawing.atomic, "write", full)
+    monkeypatch.setattr(drawing.atomic, "_write", full)
     with pytest.raises(OSError, match="No space left") as caught:
         drawing.write(tmp_path / "a.png", line)
     assert caught.value.filename == str(tmp_path / "a.png")
