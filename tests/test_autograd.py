@@ -398,6 +398,7 @@ class Listener:
         self.heard.append(by)
 
 
+@pytest.mark.cpu  # from a GPU, values are read by way of the host
 def test_a_listener_hears_operations_that_the_tape_does_not_record_and_values_that_are_read():
     with minicnn.no_grad(), listening(listener := Listener()):
         x = minicnn.tensor([3, -1])

@@ -70,7 +70,8 @@ def figures(preset, device, dtype=minicnn.float32, graph=True):
 )
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_step_has_numpys_loss(name, dtype, slower, tolerance):
-    preset = replace(SETTINGS[name], lr=SETTINGS[name].lr / slower)
+    # Fashion-MNIST's normalisation: that of the few images here makes float32's roundings larger.
+    preset = replace(SETTINGS[name], lr=SETTINGS[name].lr / slower, mean=0.286, std=0.353)
     (losses, tests), (others, other_tests) = (
         figures(preset, device, dtype) for device in ("cuda", "cpu")
     )

@@ -18,7 +18,7 @@ KERNEL = re.compile(
     r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\('
 )
 DYNAMIC = re.compile(
-    r"extern\s+__shared__\s+(?:__align__\s*\(\s*\d+\s*\)\s*)?([\w\s]+?)\s*(\w+)\s*\[\s*\]\s*;"
+    r"extern\s+__shared__\s+(?:__align__\s*\(\s*\d+\s*\)\s*)?([\w\s:<>]+?)\s*(\w+)\s*\[\s*\]\s*;"
 )
 OUR_OWN = "minicnn_"  # begins the names of minicnn's kernels
 ARCHITECTURES = (70, 80, 90)  # V100, A100, H100 and H200; of those the ones that NVRTC knows
