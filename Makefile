@@ -1,5 +1,5 @@
 # make train       train the default network on Fashion-MNIST
-# make test        the whole test suite, on NumPy and on CuPy with a pretend GPU (six minutes)
+# make test        the whole test suite, on NumPy and on CuPy with a pretend GPU (a quarter of an hour)
 # make check       ruff, mypy and the tests of the engine's core, on NumPy (one minute)
 # make check-python PYTHON=python3.12   the tests that need neither PyTorch nor CuPy, with another Python
 # make gradcheck   every operation's gradients against three other ways to compute them

@@ -19,7 +19,7 @@ from minicnn.backends import Array, host
 from minicnn.console import Failure
 from minicnn.files import open_regular
 from minicnn.vision.datasets.picture import PictureError as UnusablePicture
-from minicnn.vision.datasets.picture import read_picture
+from minicnn.vision.datasets.picture import TURNS, read_picture
 
 from .catalogue import DATASETS
 from .folder import MODES
@@ -35,15 +35,6 @@ BOXES = {
 }
 LARGE = 1024  # pixels a side that are enough: larger pictures are first made smaller
 WIDEST = 56  # characters of a picture as text
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # by the orientation of EXIF
 FAINT = 0.1  # of the contrast: what differs less from the background is taken for it
 
 
