@@ -18,8 +18,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from minicnn.backends import Array, host
 from minicnn.console import Failure
 from minicnn.files import open_regular
-from minicnn.vision.datasets.picture import PictureError as UnusablePicture
 from minicnn.vision.datasets.picture import TURNS, read_picture
+from minicnn.vision.datasets.picture import PictureError as UnusablePicture
 
 from .catalogue import DATASETS
 from .folder import MODES
