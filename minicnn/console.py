@@ -142,7 +142,8 @@ def _flush_output() -> None:
 
 def _end(status: int, text: str) -> int:
     with suppress(OSError, ValueError):  # a stderr that is full or gone
-        print(text, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{text}\n")  # at once, as another process may write to it, too
+        sys.stderr.flush()
     return status
 
 

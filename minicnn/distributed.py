@@ -209,8 +209,9 @@ def launched() -> tuple[int, int]:
 
 def _end_all(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
     """Instead of waiting for ever for a rank that has failed, all end."""
-    traceback.print_exception(kind, error, where)
-    print(f"rank {get_rank()} of {get_world_size()} failed, so all end", file=sys.stderr)
+    lines = traceback.format_exception(kind, error, where)
+    lines.append(f"rank {get_rank()} of {get_world_size()} failed, so all end\n")
+    sys.stderr.write("".join(lines))  # at once, as other ranks may write, too
     abort(1)
 
 

@@ -561,3 +561,21 @@ def test_a_stream_is_left_as_it_was(capsys):
     before = sys.stdout.errors
     assert console.run("prog", lambda: 0) == 0
     assert sys.stdout.errors == before
+
+
+def test_an_end_is_written_at_once_as_other_ranks_write_to_the_same_console(monkeypatch):
+    class Writes(io.StringIO):
+        def __init__(self):
+            super().__init__()
+            self.each = []
+
+        def write(self, text):
+            self.each.append(text)
+            return super().write(text)
+
+    def fails():
+        raise Failure("no more")
+
+    monkeypatch.setattr(sys, "stderr", stream := Writes())
+    assert console.run("nin", fails) == console.FAILED
+    assert stream.each == ["nin: no more\n"]

@@ -221,12 +221,13 @@ def test_cores_are_shared_and_a_pinning_is_obeyed():
         "import os; from minicnn import distributed as d;"
         " cores = sorted(os.sched_getaffinity(0)); rank = int(os.environ['PMI_RANK']);"
         " {} and os.sched_setaffinity(0, {{cores[rank % len(cores)]}});"
-        " d.init_process_group(); print(d.available_cores())"
+        " d.init_process_group(); found = d.collect(d.available_cores());"
+        " d.get_rank() == 0 and print(found)"
     )
-    shared = mpi.run(2, "-c", code.format("0"))[1].split()
-    pinned = mpi.run(2, "-c", code.format("1"))[1].split()
-    assert shared == [str(max(1, available_cores() // 2))] * 2
-    assert pinned == ["1", "1"]
+    shared = mpi.run(2, "-c", code.format("0"))[1]
+    pinned = mpi.run(2, "-c", code.format("1"))[1]
+    assert shared == f"{[max(1, available_cores() // 2)] * 2}\n"
+    assert pinned == "[1, 1]\n"
 
 
 @pytest.mark.cpu
