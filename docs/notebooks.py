@@ -73,7 +73,7 @@ def page(notebook: Any, stem: str) -> tuple[str, dict[str, bytes]]:
             parts.append(cell.source)
             continue
         code, shown = f"``` python\n{cell.source}\n```", []
-        for output in cell.outputs:
+        for output in joined(cell.outputs):
             data = output.get("data", {})
             if "image/png" in data:
                 name = f"{stem}-{len(pictures) + 1}.png"
@@ -87,6 +87,17 @@ def page(notebook: Any, stem: str) -> tuple[str, dict[str, bytes]]:
         else:
             parts += [folded("The code", [code]) if tag(cell) else code, *shown]
     return "\n\n".join(parts), pictures
+
+
+def joined(outputs: list[Any]) -> list[Any]:
+    """What a cell printed, in one piece: a kernel sends it as it comes."""
+    whole: list[Any] = []
+    for output in outputs:
+        if whole and output.output_type == whole[-1].output_type == "stream":
+            whole[-1] = nbformat.v4.new_output("stream", text=whole[-1].text + output.text)
+        else:
+            whole.append(output)
+    return whole
 
 
 def folded(title: str, parts: list[str]) -> str:
