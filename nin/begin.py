@@ -85,9 +85,11 @@ def new_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data]
         "minicnn": minicnn.__version__,
     }
     try:
-        return afterwards.enter_context(Run.create(args.out, preset, environment)), data
+        run = afterwards.enter_context(Run.create(args.out, preset, environment))
     except OSError as error:
         raise UsageError(f"--out: {command_line.described(error)}") from None
+    run.split = data.split
+    return run, data
 
 
 def _tried(preset: Preset, kind: Kind) -> tuple[str, dict[str, Any]]:
@@ -183,6 +185,7 @@ def old_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data,
             f"--resume: {run.directory}: {data.source}: these are as many images as the run was"
             " begun with, but not the same"
         )
+    run.split = data.split
     return run, data, state
 
 

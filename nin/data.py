@@ -17,12 +17,14 @@ from minicnn.console import Failure, UsageError, printable
 from minicnn.invocation import command, quoted
 from minicnn.random import Generator, permutation
 from minicnn.vision import datasets
+from minicnn.vision.datasets import ImageFolder
 from minicnn.vision.image_dataset import ImageDataset
 
 from . import catalogue, folder, normalisation
 from .folder import SPLIT_SEED
 from .kind import Kind
 from .presets import Preset
+from .split import Split, marks
 
 Transform = Callable[[Any], Any]
 
@@ -41,6 +43,7 @@ class Data:
     test: ImageDataset
     validation: ImageDataset | None = None  # training images that are held back
     notes: list[str] = field(default_factory=list)  # lines on what was done to have them
+    split: Split = field(default_factory=Split)  # of a folder of pictures
 
     @property
     def evaluation(self) -> ImageDataset:
@@ -95,6 +98,7 @@ def load(
     """
     preset = replace(preset, dataset=settled(preset.dataset))
     notes: list[str] = []
+    split = Split()
     train: ImageDataset
     test: ImageDataset
     if catalogue.is_name(preset.dataset):
@@ -105,6 +109,7 @@ def load(
         _refuse_directory(directory, preset.dataset)
         pictures = folder.read(Path(preset.dataset), _form(preset, kind))
         train, test, found, notes = pictures.train, pictures.test, pictures.kind, pictures.notes
+        split = Split(marks(pictures.train), marks(pictures.test))
     name, source = catalogue.title(preset.dataset), train.source
     if kind is not None:
         found.must_be(kind, "the network", name)
@@ -117,7 +122,7 @@ def load(
     train.transform, test.transform = (preset.transform(t, found) for t in (True, False))
     if validation is not None:
         validation.transform = test.transform
-    return Data(name, source, found, train, test, validation, notes), preset
+    return Data(name, source, found, train, test, validation, notes, split), preset
 
 
 def load_test(
@@ -125,27 +130,46 @@ def load_test(
     kind: Kind,
     directory: str | os.PathLike[str] | None = None,
     *,
-    own: str | None = None,
+    split: Split | None = None,
 ) -> tuple[ImageDataset, str]:
     """The test images alone, for a network that was trained on this kind, and what they are called.
 
-    `own` is the data set that it was trained on, if that is known. Of another folder of classes
-    alone, all pictures are for testing. Raises UsageError, and Failure for data of another kind.
+    Of a folder, wherever it lies now, no picture is tested on that was for training, as the
+    network's `split` says. Raises UsageError, and Failure for data of another kind, and for a
+    folder of classes alone if the split is not known.
     """
     preset = replace(preset, dataset=settled(preset.dataset))
-    whole = own is not None and preset.dataset != own
     test: ImageDataset
     if catalogue.is_name(preset.dataset):
         preset, test = _named(preset, directory, train=False)
-        found = _kind(test)
+        name = catalogue.title(preset.dataset)
+        _kind(test).must_be(kind, "the network", name)
     else:
         _refuse_directory(directory, preset.dataset)
-        test = folder.read_test(Path(preset.dataset), _form(preset, kind), whole)
-        found = replace(kind, classes=tuple(test.classes))
-    name = catalogue.title(preset.dataset)
-    found.must_be(kind, "the network", name)
-    test = test.part(slice(preset.limit_test or None), preset.transform(train=False, kind=found))
+        pictures, alone = folder.read_test(Path(preset.dataset), _form(preset, kind))
+        name = catalogue.title(preset.dataset)
+        replace(kind, classes=tuple(pictures.classes)).must_be(kind, "the network", name)
+        test = _untrained(pictures, preset.dataset, split, alone)
+    test = test.part(slice(preset.limit_test or None), preset.transform(train=False, kind=kind))
     return test, name
+
+
+def _untrained(pictures: ImageFolder, where: str, split: Split | None, alone: bool) -> ImageFolder:
+    """Those pictures that a network was not trained on; a line on stderr says what was left out."""
+    if split is None:
+        if alone:
+            raise Failure(
+                f"{where}: the model does not say which of these pictures it was trained on;"
+                f" put those to test on into {Path(where) / 'test'}, and the others into"
+                f" {Path(where) / 'train'}"
+            )
+        return pictures
+    kept, said = split.untrained(pictures)
+    if not kept:
+        raise Failure(f"{where}: the network was trained on all of these pictures")
+    if said:
+        print(f"{printable(where)}: {said}", file=sys.stderr)
+    return pictures.part(kept, None)
 
 
 def refuse_missing(dataset: str, run: Path) -> None:

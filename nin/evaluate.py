@@ -20,7 +20,6 @@ from . import command_line, drawing, table, trained
 from . import data as datasets
 from .command_line import Failure, UsageError, argument, directory, path, printable
 from .executors import Executor, executor_for
-from .kind import Kind
 from .presets import Preset
 from .schema import whole
 from .table import Column
@@ -194,24 +193,30 @@ def report(result: dict[str, Any]) -> str:
     return f"{first}\n\n{table.text(COLUMNS, rows)}"
 
 
-def _images(args: argparse.Namespace, preset: Preset, kind: Kind) -> tuple[ImageDataset, str]:
+def _images(
+    args: argparse.Namespace, preset: Preset, network: trained.Trained
+) -> tuple[ImageDataset, str]:
     """What to evaluate on, and what to call it."""
     preset = replace(preset, skip_broken=preset.skip_broken or args.skip_broken)
-    if args.validation:
-        datasets.refuse_missing(preset.dataset, args.run)
-        data, _ = datasets.load(preset, args.data_dir, kind)
-        return data.evaluation, f"validation images of {data.name}"
-    own = preset.dataset
     if not args.dataset:
-        datasets.refuse_missing(own, args.run)
-    preset = replace(preset, dataset=args.dataset or own)
-    return datasets.load_test(preset, kind, args.data_dir, own=own)
+        datasets.refuse_missing(preset.dataset, args.run)
+    if args.validation:
+        data, _ = datasets.load(preset, args.data_dir, network.kind)
+        if data.sha256() != network.data_sha256:
+            raise Failure(
+                f"{args.run}: which images it held back can't be told: those of {data.source} are"
+                " not all the ones that it was trained with"
+            )
+        return data.evaluation, f"validation images of {data.name}"
+    preset = replace(preset, dataset=args.dataset or preset.dataset)
+    return datasets.load_test(preset, network.kind, args.data_dir, split=network.split)
 
 
 def evaluate(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     device = command_line.device_of(args.backend or "numpy")
-    model, preset, kind = trained.network(args.run, device, args.network)
+    network = trained.network(args.run, device, args.network)
+    model, preset, kind = network.model, network.preset, network.kind
     out = args.out or (args.run if args.run.is_dir() else args.run.parent)
     if args.limit_test:
         preset = replace(preset, limit_test=args.limit_test)
@@ -219,7 +224,7 @@ def evaluate(args: argparse.Namespace) -> int:
         raise UsageError("--validation is of the run's own images, so it goes without --dataset")
     if args.validation and not preset.validation:
         raise Failure(f"{args.run} has no validation images: it was trained without --validation")
-    images, name = _images(args, preset, kind)
+    images, name = _images(args, preset, network)
     negative = not isinstance(images, ImageFolder)  # data sets with names have light on dark
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -105,7 +105,7 @@ def _resized(x: Tensor, resize: transforms.Resize) -> Tensor:
 
 def metadata(network: Trained, with_preprocessing: bool) -> dict[str, str]:
     """What a file says of itself: the classes, what it takes, and how that is prepared."""
-    _, preset, kind = network
+    preset, kind = network.preset, network.kind
     h, w = preset.input_size(kind)
     several = f", {kind.channels}" if kind.channels > 1 else ""
     pictures = f"pictures: uint8 (N, {kind.height}, {kind.width}{several})"
@@ -126,7 +126,7 @@ def metadata(network: Trained, with_preprocessing: bool) -> dict[str, str]:
 
 def model_proto(network: Trained, with_preprocessing: bool) -> Any:
     """The network as an `onnx.ModelProto`, perhaps behind its preprocessing."""
-    model, preset, kind = network
+    model, preset, kind, *_ = network
     if with_preprocessing:
         channels = (kind.channels,) if kind.channels > 1 else ()
         shape: tuple[int, ...] = (1, kind.height, kind.width, *channels)

@@ -81,16 +81,13 @@ def read(root: Path, form: Form) -> Pictures:
     return Pictures(kind, _mixed(train), _mixed(test), notes)
 
 
-def read_test(root: Path, form: Form, whole: bool) -> ImageFolder:
-    """The pictures for testing alone: those in `root`/test/CLASS, or of those in `root`/CLASS.
+def read_test(root: Path, form: Form) -> tuple[ImageFolder, bool]:
+    """The pictures in `root`/test/CLASS, or all of those in `root`/CLASS, and whether it is these.
 
-    Of these it is all of them if `whole`, as a network that was not trained on any can be tested on
-    them, and otherwise what `read` says. Raises UsageError.
+    They are in the order that `read` has them in. Raises UsageError.
     """
-    if _has_parts(root):
-        return _mixed(_read(root / "test", form))
-    pictures = _read(root, form)
-    return _mixed(pictures) if whole else _split(pictures)[1]
+    alone = not _has_parts(root)
+    return _mixed(_read(root if alone else root / "test", form)), alone
 
 
 def _has_parts(root: Path) -> bool:

@@ -56,7 +56,7 @@ def report(prediction: dict[str, Any], image: Any) -> str:
 def predict(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     device = command_line.device_of(args.backend or "numpy")
-    model, preset, kind = trained.network(args.run, device, args.network)
+    model, preset, kind, *_ = trained.network(args.run, device, args.network)
     reading = preparation(preset.dataset, kind)
     images = [reading.read(image) for image in args.images]
     x = preset.transform(train=False, kind=kind).batch(host.xp.stack(images), Generator())

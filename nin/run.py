@@ -16,8 +16,10 @@ from typing import Any
 import minicnn
 from minicnn import atomic, files, nn
 from minicnn.invocation import command
+from minicnn.serialization import unpack
 
 from . import catalogue, config, curves, drawing, lock
+from .checkpoint import MOST as MOST_MODEL
 from .checkpoint import Checkpoints
 from .command_line import DEVICES, Failure, as_json
 from .fine_tuning import BEGINNING
@@ -26,6 +28,7 @@ from .health import Look
 from .kind import KIND, Kind
 from .presets import Preset
 from .schema import Check, Misfit, choice, exactly, maybe, number, record, text, truth, whole
+from .split import Split
 from .state import FIGURES
 
 CONFIG, ENVIRONMENT, MODEL = "config.toml", "environment.json", "model.safetensors"
@@ -104,7 +107,7 @@ class Run:
     metrics.csv        a row for each epoch, metrics.jsonl the same and what happened in between
     curves.png, health.png
     test.json          the test's loss and accuracy at the end, if epochs have a validation set
-    model.safetensors  the weights after the last epoch
+    model.safetensors  the weights after the last finished epoch
     checkpoint-*       what --resume goes on from
 
     Every file is written beside its place and renamed, so that an interruption leaves those of the
@@ -116,6 +119,7 @@ class Run:
     ) -> None:
         self.directory, self.preset, self.environment = directory, preset, environment
         self.checkpoints = Checkpoints(directory)
+        self.split = Split()  # of its pictures, if they are a folder's
         self.events: list[dict[str, Any]] = []  # what happened between the epochs
         self._held: int | None = held
 
@@ -249,15 +253,32 @@ class Run:
     def write_model(self, model: nn.Module) -> None:
         """The weights, and what it takes to use them without the run. Raises OSError.
 
-        That is the settings, with the network and the normalisation among them, and the kind of
-        images, with the names of the classes.
+        That is the settings, with the network and the normalisation among them, the kind of images,
+        with the names of the classes, and which pictures they have learned from.
         """
-        texts = {
+        minicnn.save(model.state_dict(), self.directory / MODEL, self._texts())
+
+    def describe_model(self) -> None:
+        """Have the model say what is so now: its pictures may have moved. Raises OSError.
+
+        Its weights stay. One that is missing or broken is left to the next epoch's end.
+        """
+        path = self.directory / MODEL
+        with suppress(FileNotFoundError, ValueError):
+            state, texts = unpack(files.read_bytes(path, MOST_MODEL))
+            own = self._texts()
+            same_data = texts.get("data_sha256") == own["data_sha256"]
+            if same_data and {**texts, **own} != texts:
+                minicnn.save(state, path, own)
+
+    def _texts(self) -> dict[str, str]:
+        return {
             "settings": config.render(self.preset),
             "kind": as_json(self.kind.as_json()),
             "network_sha256": self.environment["network_sha256"],
+            "data_sha256": self.environment["data_sha256"],
+            **self.split.texts(),
         }
-        minicnn.save(model.state_dict(), self.directory / MODEL, texts)
 
 
 def claim(name: str) -> Path:

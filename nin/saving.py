@@ -64,7 +64,9 @@ class Saver(Callback):
         return self.written
 
     def _write(self) -> None:
-        if self.training.history:
+        if self.training.batch:  # in mid-epoch, as after a resume: the model is an epoch's end
+            self.run.describe_model()
+        elif self.training.history:
             self.run.write_model(self.training.model)
         self.run.write_metrics(self.monitor.rows(), self.monitor.looks)
 

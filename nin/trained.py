@@ -24,14 +24,21 @@ from .fine_tuning import listed
 from .kind import KIND, Kind
 from .presets import Preset
 from .run import CONFIG, MODEL, RunError, read_environment, read_preset
+from .split import Split
 
 
 class Trained(NamedTuple):
-    """A network that has learned, the settings that it learned with, and its kind of images."""
+    """A network that has learned, the settings that it learned with, and its kind of images.
+
+    Which pictures it has learned from is in `split`, and `data_sha256` is the hash of all its data
+    (nin/data.py). Both are None if the model was saved by another program.
+    """
 
     model: nn.Module
     preset: Preset
     kind: Kind
+    split: Split | None = None
+    data_sha256: str | None = None
 
 
 def network(where: Path, device: Any = "cpu", named: str | None = None) -> Trained:
@@ -67,6 +74,10 @@ def network(where: Path, device: Any = "cpu", named: str | None = None) -> Train
         kind = Kind.of_json(read_environment(where)["kind"])
     sha256 = texts.get("network_sha256", "")
     try:
+        split = Split.of_texts(texts)
+    except ValueError as error:
+        raise RunError(f"{path}: its metadata: {error}") from None
+    try:
         preset = _found_again(preset, where, alone, sha256, named)
         model = preset.build(kind).to(device).eval()
     except ArgumentError as error:
@@ -86,7 +97,7 @@ def network(where: Path, device: Any = "cpu", named: str | None = None) -> Train
         preset.try_network(kind, model)
     except ArgumentError as error:
         raise RunError(f"{where}: {error}") from None
-    return Trained(model, preset, kind)
+    return Trained(model, preset, kind, split, texts.get("data_sha256"))
 
 
 def _found_again(

@@ -53,7 +53,7 @@ def load(preset, directory=None, kind=None):
     return data, replace(preset, dataset="silhouettes")
 
 
-def load_test(preset, kind, directory=None, *, own=None):
+def load_test(preset, kind, directory=None, *, split=None):
     """The same test images alone."""
     return _noise(preset.limit_test, preset.transform(train=False)), "noise"
 

@@ -203,7 +203,7 @@ def test_values_gradients_and_a_step_are_minicnns(scripts, layers):
 
 
 def test_so_they_are_for_a_trained_network(scripts, run):
-    model, preset, kind = trained.network(run / "quick")
+    model, preset, kind, *_ = trained.network(run / "quick")
     contents = json.loads((run / "explore.json").read_text())
     grey = np.frombuffer(base64.b64decode(contents["pictures"]), "uint8").reshape(-1, 28, 28)
     x = preset.transform(False, kind).batch(grey[7:8], minicnn.Generator())
@@ -387,7 +387,7 @@ def painted(page):
 
 
 def test_the_page_opens_with_the_networks_answer(page, run):
-    model, preset, kind = trained.network(run / "quick")
+    model, preset, kind, *_ = trained.network(run / "quick")
     contents = json.loads((run / "explore.json").read_text())
     grey = np.frombuffer(base64.b64decode(contents["pictures"]), "uint8").reshape(-1, 28, 28)
     x = minicnn.tensor(preset.transform(False, kind).batch(grey[:1], minicnn.Generator()))
@@ -492,7 +492,7 @@ def test_a_step_after_which_the_loss_is_higher_is_said(page):
 
 def test_dead_relus_are_counted_for_the_picture(page, run):
     click(page, "#clear")
-    model, preset, kind = trained.network(run / "quick")
+    model, preset, kind, *_ = trained.network(run / "quick")
     empty = np.zeros((1, 28, 28), "uint8")
     outputs, *_ = passes(model, preset.transform(False, kind).batch(empty, minicnn.Generator()), 0)
     layers = named_layers(model).values()

@@ -54,7 +54,7 @@ def texts(proto):
 
 def test_pictures_in_probabilities_out_as_evaluation_has_them(run, exported):
     proto, _ = exported(run, "--with-preprocessing")
-    model, preset, _ = trained.network(run)
+    model, preset, *_ = trained.network(run)
     images = data.load(preset)[0].test
     logp, _ = evaluate.probabilities(executor_for(model, preset), images)
     got = runner(proto)(array(images.data))

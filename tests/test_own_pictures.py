@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import minicnn
 from minicnn import nn
 from minicnn.console import Failure, UsageError
 from minicnn.vision.datasets import CIFAR10, ImageFolder
@@ -398,6 +401,151 @@ def test_all_pictures_of_another_folder_are_for_testing(trained, capsys, tmp_pat
         capsys, evaluate.main, out, "--dataset", other, "--json", "--out", tmp_path / "look"
     )
     assert (status, json.loads(text)["images"]) == (0, 12)
+
+
+@pytest.fixture
+def evaluated(trained, capsys, tmp_path):
+    """What an evaluation of the run says of a folder, a copy of its own that `change` was made to.
+
+    That is the status, the figures as JSON, and stderr but for the line on pictures that are drawn.
+    """
+    root, out = trained
+
+    def call(change=None, *flags, run=out):
+        copied = tmp_path / "copied"
+        shutil.copytree(root, copied, dirs_exist_ok=True)
+        if change is not None:
+            change(copied)
+        flags = (*(flags or ("--dataset", copied)), "--json", "--out", tmp_path / "look")
+        status, text, err = outcome(capsys, evaluate.main, run, *flags)
+        said = [line for line in err.splitlines() if not line.startswith("Pictures: ")]
+        return status, json.loads(text) if text else None, "\n".join(said)
+
+    return call
+
+
+def held_out(root):
+    """The pictures of a folder of classes alone that are for testing there."""
+    return [path for path, _ in load(root)[0].test.samples]
+
+
+def renamed(root):
+    for i, path in enumerate(sorted(root.glob("*/*.png"))):
+        path.rename(path.with_name(f"{'zyxw'[i % 4]}{i}.png"))
+
+
+def sorted_out(root):
+    """The same pictures in folders for training and for testing."""
+    test = held_out(root)
+    for path in root.glob("*/*.png"):
+        part = "test" if str(path) in test else "train"
+        (root / part / path.parent.name).mkdir(parents=True, exist_ok=True)
+        path.rename(root / part / path.parent.name / path.name)
+    for path in root.iterdir():
+        if path.name not in ("train", "test"):
+            path.rmdir()
+
+
+@pytest.mark.parametrize("change", [None, renamed, sorted_out])
+def test_pictures_that_were_trained_on_are_no_test_wherever_they_lie_now(
+    trained, evaluated, capsys, tmp_path, change
+):
+    status, expected, _ = evaluated(None, "--dataset", trained[0])
+    assert (status, expected["images"]) == (0, len(held_out(trained[0]))), expected
+    status, got, said = evaluated(change)
+    assert (status, said) == (0, "")
+    assert (got["accuracy"], got["images"]) == (expected["accuracy"], expected["images"])
+    assert got["loss"] == pytest.approx(expected["loss"], rel=1e-6)
+
+
+def test_a_limit_takes_the_same_first_pictures_where_they_have_moved(trained, evaluated):
+    flags = ("--limit-test", "3", "--dataset")
+    assert evaluated(None, *flags, trained[0]) == evaluated(None, *flags, trained[0])
+    copied = Path(trained[0]).parent / "elsewhere"
+    shutil.copytree(trained[0], copied)
+    assert evaluated(None, *flags, copied) == evaluated(None, *flags, trained[0])
+
+
+def gets_more(root):
+    for i in range(7):
+        draw(root / "cat" / f"new{i}.png", seed=9000 + i)
+
+
+def loses_a_test(root):
+    os.remove(held_out(root)[0])
+
+
+def loses_a_training(root):
+    path, *_ = (p for p in sorted(root.glob("cat/*")) if str(p) not in held_out(root))
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "tested", "said"),
+    [
+        (gets_more, 12, "5 of the 5 for testing are there, and 7 new ones; 22 that were for"),
+        (loses_a_test, 4, "4 of the 5 for testing are there, and 0 new ones; 22 that were for"),
+        (loses_a_training, 5, ""),
+    ],
+)
+def test_a_folder_that_has_changed_is_tested_without_what_was_trained_on(
+    evaluated, change, tested, said
+):
+    status, got, err = evaluated(change)
+    assert (status, got["images"]) == (0, tested)
+    assert said in err and err.count("\n") == 0 and bool(err) == bool(said)
+
+
+def test_the_run_s_own_folder_is_no_other_if_it_has_changed(trained, evaluated):
+    root, _ = trained
+    added = [root / "dog" / f"added{i}.png" for i in range(9)]
+    for i, path in enumerate(added):
+        draw(path, seed=8000 + i)
+    try:
+        status, got, said = evaluated(None, "--skip-broken")
+    finally:
+        for path in added:
+            path.unlink()
+    assert (status, got["images"]) == (0, 14)
+    assert "and 9 new ones; 22 that were for training are left out" in said
+
+
+def test_a_folder_of_nothing_but_what_was_trained_on_is_refused(evaluated):
+    def without_tests(root):
+        for path in held_out(root):
+            os.remove(path)
+
+    status, _, said = evaluated(without_tests)
+    assert status == 1 and "the network was trained on all of these pictures" in said
+
+
+def test_a_model_that_does_not_say_what_it_was_trained_on_is_tested_on_test_folders_alone(
+    trained, evaluated, tmp_path
+):
+    run = tmp_path / "run"
+    shutil.copytree(trained[1], run)
+    model = run / "model.safetensors"
+    minicnn.save(minicnn.load(model), model)  # as another program would
+    status, _, said = evaluated(run=run)
+    assert status == 1 and "does not say which of these pictures it was trained on" in said
+    assert evaluated(sorted_out, run=run)[0] == 0
+
+
+def test_images_held_back_are_those_of_the_training_or_refused(trained, capsys, tmp_path):
+    root, run = tmp_path / "pictures", tmp_path / "run"
+    shutil.copytree(trained[0], root)
+    flags = ("--dataset", root, "--epochs", "1", "--threads", "1", "--validation", "6")
+    with pytest.MonkeyPatch.context() as patch:
+        noise.without_pictures(patch.setattr)
+        assert outcome(capsys, train.main, *flags, "--out", run)[0] == 0
+    look = ("--validation", "--json", "--out", tmp_path / "look")
+    assert outcome(capsys, evaluate.main, run, *look)[0] == 0
+    for change in (lambda: gets_more(root), lambda: [p.unlink() for p in root.glob("*/new*")]):
+        change()
+        loses_a_training(root)
+        status, _, err = outcome(capsys, evaluate.main, run, *look)
+        assert (status, err.count("\n")) == (1, 1)
+        assert "which images it held back can't be told" in err
 
 
 def test_a_folder_of_other_classes_is_refused(trained, capsys, tmp_path):

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 import minicnn
 from minicnn import atomic, nn
 from minicnn.optim import SGD
-from nin import train
+from nin import train, trained
 from nin.checkpoint import CheckpointError, Checkpoints, load, save
 from nin.run import MODEL
 
@@ -130,6 +130,22 @@ def test_killed_at_twenty_random_moments_it_ends_the_same(left_alone, tmp_path):
     ended(process)
     assert process.exitcode == 0
     assert_the_same(out, left_alone)
+
+
+@pytest.mark.parametrize("flags", [(), ("--epochs", "5")])
+def test_a_model_is_that_of_the_last_finished_epoch_also_after_a_resume_within_one(tmp_path, flags):
+    out = tmp_path / "run"
+    process = start(killed, "a step", 31, *FLAGS, "--out", str(out))  # 20 are an epoch
+    ended(process)
+    assert [row["epoch"] for row in metrics(out) if row["kind"] == "epoch"] == [1]
+    before = load_file(out / MODEL)
+    newest = load_file(checkpoints(out)[-1])
+    assert (newest["model.0.0.weight"] != before["0.0.weight"]).any()
+    process = start(killed, "a step", 2, "--resume", str(out), *flags)
+    ended(process)
+    after = load_file(out / MODEL)
+    assert {k: v.tobytes() for k, v in after.items()} == {k: v.tobytes() for k, v in before.items()}
+    assert trained.network(out).preset.epochs == (int(flags[1]) if flags else 3)
 
 
 @pytest.fixture

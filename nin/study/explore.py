@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, report: Report) -> None:
     run = trained.network(args.run, named=args.network)
-    model, preset, kind = run
+    model, preset, kind, *_ = run
     if kind.channels != 1:
         raise UsageError(f"{args.run} is for images in colour, and the page draws grey ones")
     size, width = preset.input_size(kind)

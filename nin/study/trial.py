@@ -100,11 +100,11 @@ def load_test(args: argparse.Namespace, images: Images, run: Trained) -> tuple[I
 
     Raises UsageError, and Failure for those of another kind.
     """
-    own = run.preset.dataset
     if not args.dataset:
-        datasets.refuse_missing(own, args.run)
-    preset = replace(run.preset, dataset=args.dataset or own, **_limits(args, images))
-    return datasets.load_test(preset, run.kind, args.data_dir, own=own)
+        datasets.refuse_missing(run.preset.dataset, args.run)
+    dataset = args.dataset or run.preset.dataset
+    preset = replace(run.preset, dataset=dataset, **_limits(args, images))
+    return datasets.load_test(preset, run.kind, args.data_dir, split=run.split)
 
 
 def _limits(args: argparse.Namespace, images: Images) -> dict[str, Any]:
