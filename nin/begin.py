@@ -228,6 +228,31 @@ def change_epochs(saver: Saver, epochs: int) -> str:
     return text
 
 
+def note_software(saver: Saver) -> str:
+    """Keep which versions a run goes on with; return what is to be said of that, "" for nothing.
+
+    Raises OSError.
+    """
+    environment = saver.run.environment
+    now = {"minicnn": minicnn.__version__, "library": _library(environment["backend"])}
+    names = {"minicnn": "minicnn ", "library": ""}
+    changes = [
+        f"{names[key]}{value} in place of {environment[key]}"
+        for key, value in now.items()
+        if value != environment[key]
+    ]
+    if not changes or saver.training.done:  # nothing more is computed
+        return ""
+    text = (
+        f"From step {saver.training.steps:,} on it is {' and '.join(changes)}, which may round"
+        " otherwise: the run will not be, bit for bit, one that was never stopped."
+    )
+    saver.run.events.append({"kind": "software", "step": saver.training.steps, "text": text})
+    environment |= now
+    saver.run.write_environment()
+    return text
+
+
 def _library(name: str) -> str:
     """The array library and the code that multiplies its matrices."""
     libraries = [lib for lib in threadpoolctl.threadpool_info() if lib["user_api"] == "blas"]

@@ -144,10 +144,7 @@ class Run:
         try:
             _refuse_contents(directory)  # what another has put there and left since
             run.forget_leftovers()
-            text = json.dumps(environment, indent=2, ensure_ascii=False)
-            # What stands for a byte of a file name that is not UTF-8 is escaped as JSON's are.
-            content = f"{text}\n".encode(errors="backslashreplace")
-            atomic.write(directory / ENVIRONMENT, content)
+            run.write_environment()
             run.write_config(preset)
         except BaseException:
             run.close()
@@ -207,12 +204,20 @@ class Run:
         """
         events, settings = rest.get("events"), rest.get("settings")
         kinds = [e.get("kind") for e in events if type(e) is dict] if type(events) is list else []
+        kinds = [kind for kind in kinds if kind != "software"]
         settings = settings if type(settings) is dict else {}
         seed, epochs = self.preset.seed + 1, settings.get("epochs")
         if "reinit" in kinds and settings.get("seed") == seed:
             self.preset = replace(self.preset, seed=seed)
         if kinds[-1:] == ["epochs"] and type(epochs) is int and epochs > 0:
             self.preset = replace(self.preset, epochs=epochs)
+
+    def write_environment(self) -> None:
+        """What it runs on. Raises OSError."""
+        text = json.dumps(self.environment, indent=2, ensure_ascii=False)
+        # What stands for a byte of a file name that is not UTF-8 is escaped as JSON's are.
+        content = f"{text}\n".encode(errors="backslashreplace")
+        atomic.write(self.directory / ENVIRONMENT, content)
 
     def write_config(self, preset: Preset) -> None:
         """The settings, from now on these. Raises OSError."""

@@ -19,7 +19,11 @@ from .run import SETUP, Run
 from .schema import Misfit, choice, exactly, items, record, text, whole
 
 EVENT = record(
-    {"kind": choice(*FINDINGS, "reinit", "epochs"), "step": whole(0, 10**15), "text": text(10_000)}
+    {
+        "kind": choice(*FINDINGS, "reinit", "epochs", "software"),
+        "step": whole(0, 10**15),
+        "text": text(10_000),
+    }
 )
 
 

@@ -215,8 +215,11 @@ def _first(
 ) -> Saver:
     """The training that the command line asks for, with the epochs that it asks for."""
     saver = _start(args, run, data, signals, state)
-    if args.resume and getattr(args, "epochs", run.preset.epochs) != run.preset.epochs:
-        saver.progress.say(begin.change_epochs(saver, args.epochs))
+    if args.resume:
+        if getattr(args, "epochs", run.preset.epochs) != run.preset.epochs:
+            saver.progress.say(begin.change_epochs(saver, args.epochs))
+        if text := begin.note_software(saver):
+            saver.progress.say(text)
     return saver
 
 

@@ -285,6 +285,23 @@ def test_a_directory_without_a_run_is_an_error(tmp_path, here):
     refused(here, tmp_path, "holds no run")
 
 
+@pytest.mark.parametrize(
+    ("name", "before"), [("minicnn", "0.0.7"), ("library", "numpy 1.2.3, openblas 0.1 (Zen)")]
+)
+def test_a_run_of_other_versions_goes_on_and_says_so_once(run, here, name, before):
+    path = run / "environment.json"
+    environment = json.loads(path.read_text())
+    path.write_text(json.dumps({**environment, name: before}))
+    assert "in place of" not in here("--resume", str(run))[1]  # nothing is left to be computed
+    status, err = here("--resume", str(run), "--epochs", "4")
+    said = " ".join(err.split())
+    assert status == 0
+    assert f"{environment[name]} in place of {before}, which may round" in said
+    assert json.loads(path.read_text()) == environment
+    assert [row["step"] for row in metrics(run) if row["kind"] == "software"] == [60]
+    assert "which may round" not in here("--resume", str(run), "--epochs", "5")[1]
+
+
 def test_settings_can_not_change_on_the_way(run, here):
     status, err = here("--resume", str(run), "--lr", "0.5")
     assert (status, err.count("\n")) == (2, 1)
