@@ -231,6 +231,20 @@ def test_the_command_fails_on_a_wrong_derivative(capsys, monkeypatch, backend_na
     assert re.search(r"^relu .*FAIL$", capsys.readouterr().out, re.MULTILINE)
 
 
+def test_the_command_says_which_rule_can_not_be_computed_and_checks_the_rest(
+    capsys, monkeypatch, backend_name
+):
+    @operation
+    def relu(x):
+        return x, lambda g: g @ g  # of 3×5 by 3×5
+
+    monkeypatch.setattr("minicnn.operations.arithmetic.relu", relu)
+    assert main(["relu", "exp", "--backend", backend_name]) == 1
+    out = capsys.readouterr().out
+    assert re.search(r"^relu +FAIL: relu: the VJP of argument 0: ", out, re.MULTILINE)
+    assert re.search(r"^exp .*pass$", out, re.MULTILINE)
+
+
 def test_the_command_refuses_an_unknown_operation(capsys):
     assert main(["no_such"]) == 2
     assert "no_such" in capsys.readouterr().err
