@@ -7,6 +7,9 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
+from . import interruption as interruption  # first, as the others take their time
+
+# isort: split
 from . import accelerator, backends, context, creation, cuda, methods, nn, onnx, optim, utils
 from .absent import leave_out as _leave_out
 from .creation import *  # noqa: F403

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any, NoReturn
 
-from . import invocation
+from . import interruption, invocation
 from .arguments import ArgumentError
 
-DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, interruption.STATUS
 
 LONGEST = 500  # characters of what is wrong with a command line, which may quote all of it
 REPORT = "this is a fault of the program's own; please report it, with the lines above and what"
@@ -107,7 +107,8 @@ def run(prog: str, command: Callable[[], int]) -> int:
     """
     with _streams():
         try:
-            status = command()
+            with interruption.raised():
+                status = command()
             _flush_output()
             return status
         except UsageError as error:
@@ -115,8 +116,7 @@ def run(prog: str, command: Callable[[], int]) -> int:
         except (Failure, ArgumentError) as error:
             return _end(FAILED, f"{prog}: {printable(error)}")
         except KeyboardInterrupt:
-            # A terminal has just shown ^C.
-            return _end(INTERRUPTED, "\nInterrupted." if sys.stderr.isatty() else "Interrupted.")
+            return _end(INTERRUPTED, interruption.line())
         except BrokenPipeError:
             return FAILED
         except OSError as error:

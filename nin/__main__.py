@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     module = f"{__package__}.{name}"
     if name == "study":  # a package
         module += ".__main__"
-    # Ctrl-C may come while it is imported, which takes its time.
-    return console.run(PROG, lambda: import_module(module).main(flags))
+    status: int = import_module(module).main(flags)
+    return status
 
 
 if __name__ == "__main__":

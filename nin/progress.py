@@ -103,5 +103,7 @@ class Progress(Callback):
     def say(self, text: str) -> None:
         """A message on stderr, in lines that a terminal holds, and not through the bar."""
         self.close()
-        lines = textwrap.wrap(text, 79, subsequent_indent="  ", break_on_hyphens=False)
+        lines = textwrap.wrap(
+            text, 79, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+        )
         print(*map(printable, lines), sep="\n", file=sys.stderr, flush=True)

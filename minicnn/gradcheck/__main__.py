@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import backends, console
+from .. import backends, console, interruption
 from ..backends import host
 from ..device import device
 from ..dtype import float32, float64
@@ -133,7 +133,8 @@ def gradients(argv: Sequence[str] | None) -> int:
     except backends.BackendError as error:
         raise console.UsageError(f"--backend {args.backend}: {error}") from None
     try:
-        import torch
+        with interruption.at_once():
+            import torch
     except (ImportError, OSError):  # OSError: it lacks a library of its own
         torch = None  # type: ignore[assignment]
     return console.DONE if check(args.operation, where, torch, print) else console.FAILED

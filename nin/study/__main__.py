@@ -88,22 +88,23 @@ def _run(name: str, study: Any, args: argparse.Namespace) -> int:
     return command_line.DONE
 
 
-def _study(name: str, flags: Sequence[str]) -> int:
-    if name in ("-h", "--help"):
-        print(_overview())
-        return command_line.DONE
-    if name not in STUDIES:
+def _other(name: str) -> int:
+    """What there is beside the studies."""
+    if name not in ("-h", "--help"):
         raise UsageError(f"there is no study {name!r} ({PROG} lists them)")
-    study = import_module(f"{__package__}.{name}")
-    args = _parser(name, study).parse_args(flags)
-    return _run(name, study, args)
+    print(_overview())
+    return command_line.DONE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status (nin/command_line.py)."""
     name, *flags = (list(sys.argv[1:]) if argv is None else list(argv)) or ["--help"]
-    prog = f"{PROG} {name}" if name in STUDIES else PROG
-    return command_line.run(prog, lambda: _study(name, flags))
+    if name not in STUDIES:
+        return command_line.run(PROG, lambda: _other(name))
+    study = import_module(f"{__package__}.{name}")
+    return command_line.run(
+        f"{PROG} {name}", lambda: _run(name, study, _parser(name, study).parse_args(flags))
+    )
 
 
 if __name__ == "__main__":
