@@ -12,12 +12,12 @@ from minicnn.invocation import command
 
 PROG = command("nin")
 COMMANDS = {
-    "train": "train a network on Fashion-MNIST, or go on with a run",
+    "train": "train a network on Fashion-MNIST or other pictures, or resume a run",
     "evaluate": "loss, accuracy, confusion matrix and mistakes of a run",
-    "predict": "what a run's network takes pictures for",
-    "compare": "runs beside one another",
-    "export": "a run's network as an ONNX file, which other programs compute",
-    "study": "what 1×1 convolutions and NiN do, shown by running them",
+    "predict": "say what is on a picture, with the network of a run",
+    "compare": "runs side by side: a table, and their curves in one picture",
+    "export": "write the network of a run as an ONNX file, for other programs",
+    "study": "what 1×1 convolutions and NiN do, shown by experiments",
 }
 
 

@@ -34,6 +34,15 @@ STUCK = 3
 WIDTH = 78  # argparse's own lines are as long, on a terminal of 80 columns
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Breaks no line within a default, nor within a name at its hyphen."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        text = re.sub(r"\(default: [^)]*\)", lambda m: m[0].replace(" ", "\0"), text)
+        lines = textwrap.wrap(text, width, break_on_hyphens=False)
+        return [line.replace("\0", " ") for line in lines]
+
+
 class Parser(console.Parser):
     """A parser that says what is wrong in one line; `examples` stand at the end of --help.
 
@@ -50,7 +59,7 @@ class Parser(console.Parser):
             usage=f"{command(module)} {arguments}",
             description=_filled(description),
             epilog=f"{_filled(epilog)}\n\n{text}".strip(),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Help,
             allow_abbrev=False,
         )
 
@@ -73,13 +82,13 @@ def add_own_network(parser: argparse.ArgumentParser) -> None:
         "--network",
         type=own_network_argument,
         metavar=own_network.HOW,
-        help="run this for a network of your own (default: the file that it was made with)",
+        help="where the code of your own network is now (default: where it was)",
     )
 
 
 def add_trained(parser: argparse.ArgumentParser) -> None:
     """The argument RUN of a study of a trained network, and the flag that names its code."""
-    text = "directory of a training (default: the newest in runs/)"
+    text = "the directory of a run (default: the newest in runs/)"
     parser.add_argument("run", type=path, nargs="?", metavar="RUN", help=text)
     add_own_network(parser)
 

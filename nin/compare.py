@@ -25,15 +25,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(
         "nin.compare",
         "RUN RUN... [flags]",
-        "Draw runs over one another, and print what differs.",
+        "Print runs side by side, with the settings in which they differ, and draw their curves.",
         """
         nin compare runs/a runs/b
         nin compare runs/quick-* --out quick.png
         """,
     )
     add = parser.add_argument
-    add("runs", type=path, nargs="+", metavar="RUN", help="directory of a training")
-    add("--json", action="store_true", help="print JSON and no table")
+    add("runs", type=path, nargs="+", metavar="RUN", help="the directory of a run")
+    add("--json", action="store_true", help="print JSON in place of a table")
     text = "draw the curves into this file (default: compare.png)"
     add("--out", type=path, default=Path("compare.png"), metavar="PICTURE", help=text)
     return parser

@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(
         "nin.evaluate",
         "RUN|FILE [flags]",
-        "Measure a run's network on the test images, or on those that it held back.",
+        "Measure the network of a run on the test images, or on those that the run held back.",
         """
         nin evaluate runs/RUN
         nin evaluate runs/RUN --json | jq .accuracy
@@ -49,13 +49,13 @@ def _parser() -> argparse.ArgumentParser:
         nin evaluate runs/RUN --validation
         nin evaluate model.safetensors --dataset other-pictures
         """,
-        "Writes confusion.png and mistakes.png. Any backend will do, whichever trained it.",
+        "Writes confusion.png and mistakes.png. The backend need not be that of the training.",
     )
     add = parser.add_argument
-    text = "directory of a training, or its model.safetensors alone"
+    text = "the directory of a run, or its model.safetensors alone"
     add("run", type=path, metavar="RUN|FILE", help=text)
-    add("--json", action="store_true", help="print JSON and no tables")
-    text = "directory for the pictures (default: RUN, or where FILE is)"
+    add("--json", action="store_true", help="print JSON in place of tables")
+    text = "put the pictures into this directory (default: RUN, or where FILE is)"
     add("--out", type=directory, metavar="DIR", help=text)
     which = parser.add_mutually_exclusive_group().add_argument
     text = "measure on the training images that the run held back, not on the test images"
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dataset", metavar="NAME|PATH", help=text)
     text = "leave out pictures that can't be used (default: as in the training)"
     add("--skip-broken", action="store_true", help=text)
-    text = "where to look first for a data set that has a name (default: data)"
+    text = "look here first for a data set with a name (default: data)"
     add("--data-dir", type=path, metavar="DIR", help=text)
     command_line.add_own_network(parser)
     parser.add_backend()

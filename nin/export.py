@@ -27,22 +27,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(
         "nin.export",
         "RUN --onnx FILE [flags]",
-        "Write a run's network to an ONNX file, which ONNX Runtime and many others compute.",
+        "Write the network of a run to an ONNX file, for ONNX Runtime and many other programs.",
         """
         nin export runs/RUN --onnx model.onnx
         nin export runs/RUN --onnx model.onnx --with-preprocessing
         """,
-        "As it is, the file takes images as the network does, float32 (N, channels, H, W),"
-        "\nnormalised, and gives logits. With its preprocessing it takes pictures as the"
-        "\ndata set has them, uint8 (N, H, W) grey or (N, H, W, 3) colour, and gives"
-        "\nprobabilities. N is any number. The file's metadata has the names of the"
-        "\nclasses, and how images are prepared.",
+        "The file takes what the network takes, normalised images as float32 (N, channels, H, W),"
+        " and gives logits. With --with-preprocessing it takes pictures as the data set has them,"
+        " uint8 (N, H, W) grey or (N, H, W, 3) colour, and gives probabilities. N is any number."
+        " The metadata of the file has the names of the classes, and how images are prepared.",
     )
     add = parser.add_argument
-    add("run", type=path, metavar="RUN", help="directory of a training, or its model.safetensors")
-    text = "the file to be written; one that is there is replaced"
+    add("run", type=path, metavar="RUN", help="the directory of a run, or its model.safetensors")
+    text = "write this file, or replace it"
     add("--onnx", type=path, metavar="FILE", required=True, help=text)
-    text = "take uint8 pictures and give probabilities (default: images and logits)"
+    text = "let the file take uint8 pictures and give probabilities"
     add("--with-preprocessing", action="store_true", help=text)
     command_line.add_own_network(parser)
     return parser

@@ -24,21 +24,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(
         "nin.predict",
         "RUN|FILE IMAGE... [flags]",
-        "Say what a run's network takes pictures for: grey or colour, any size.",
+        "Say what is on a picture of any size, grey or colour, with the network of a run.",
         """
         nin predict runs/RUN shirt.jpg
         nin predict runs/RUN *.png --json | jq '.[].class'
         nin predict model.safetensors cat.jpg
         """,
-        "Pictures are made like those that the network has learned from: for Fashion-MNIST trimmed,"
-        " grey and 28 pixels high or wide, light on dark; for a folder of one's own, scaled and"
-        " cut as that was. What it saw is printed too.",
+        "Pictures are prepared like those that the network was trained on. For Fashion-MNIST they"
+        " are trimmed, grey, light on dark, and 28 pixels high or wide; for your own folder they"
+        " are scaled and cut as its pictures were. The prepared picture is printed, too.",
     )
     add = parser.add_argument
-    text = "directory of a training, or its model.safetensors alone"
+    text = "the directory of a run, or its model.safetensors alone"
     add("run", type=path, metavar="RUN|FILE", help=text)
     add("images", type=path, nargs="+", metavar="IMAGE", help="a file, such as a PNG or JPEG")
-    add("--json", action="store_true", help="print JSON, without the pictures")
+    add("--json", action="store_true", help="print JSON in place of text, without the pictures")
     command_line.add_own_network(parser)
     parser.add_backend()
     return parser

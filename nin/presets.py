@@ -51,74 +51,83 @@ class Preset:
 
     network: str = setting(
         "quick",
-        f"{', '.join(NETWORKS)}, or {own_network.HOW} of your own, called with those of channels=,"
-        " classes= and image_size= that it has parameters for",
+        f"{', '.join(NETWORKS)}, or {own_network.HOW}, a function of yours that makes a network; it"
+        " is called with channels=, classes= and image_size=, as far as it takes them",
         NETWORK,
     )
     blocks: tuple[Block, ...] = ()  # in a TOML file alone
-    init: str = setting("default", "initial weights", choice(*INITS))
+    init: str = setting("default", "how the initial weights are drawn", choice(*INITS))
     last_bias: float = setting(
-        0.0, "the classes' biases start at this; 0 for as init says", number(-LARGE, LARGE)
+        0.0,
+        "let the biases of the class maps start at N; 0 leaves them to --init",
+        number(-LARGE, LARGE),
     )
-    init_from: str = setting(
-        "", "a run, or a file of weights, that the network begins with", text(900)
-    )
+    init_from: str = setting("", "begin with the weights of this run, or of this file", text(900))
     reset_head: bool = setting(
-        False, "with --init-from, draw the last layer anew, and what does not fit", truth
+        False, "with --init-from, draw the last layer anew, and weights that do not fit", truth
     )
     freeze: tuple[int, ...] = setting(
-        (), "leave these blocks, counted from 0, as they are", wholes(0, 999)
+        (), "do not train these blocks, counted from 0, such as 0,1", wholes(0, 999)
     )
     dataset: str = setting(
         "auto",
         f"a folder of pictures, or one of {', '.join(DATASETS)}; auto is fashion-mnist, or"
-        " silhouettes if that can't be had",
+        " silhouettes if that can be neither found nor downloaded",
         DATASET,
     )
     skip_broken: bool = setting(False, "leave out pictures that can't be used", truth)
-    limit_train: int = setting(0, "use the first N training images; 0 for all", whole(0))
-    limit_test: int = setting(0, "use the first N test images; 0 for all", whole(0))
+    limit_train: int = setting(0, "train on the first N images only; 0 for all", whole(0))
+    limit_test: int = setting(0, "test on the first N images only; 0 for all", whole(0))
     validation: int = setting(
         0,
-        "hold N training images back and evaluate on them, not on the test set; 0 for none",
+        "hold back N training images, and evaluate on them and not on the test set; 0 for none",
         whole(0),
     )
-    image_size: int = setting(0, "images are resized to N×N; 0 for as they are", whole(0, 512))
+    image_size: int = setting(
+        0, "resize images to N×N pixels; 0 leaves them as they are", whole(0, 512)
+    )
     mean: tuple[float, ...] = setting(
         (0.0,),
-        "and normalised to (x - mean) / std, for all channels or for each; or measured",
+        "normalise pixels to (x - mean) / std: a number, one for each channel, or measured",
         channels(-LARGE, LARGE, MEASURED),
     )
     std: tuple[float, ...] = setting((1.0,), "see --mean", channels(1e-6, LARGE, MEASURED))
     flip: bool = setting(False, "mirror training images at random", truth)
-    shift: int = setting(0, "shift training images by up to so many pixels", whole(0, 511))
-    batch_size: int = setting(64, "images in a step", whole(1))
-    epochs: int = setting(10, "go through the training images N times", whole(1))
+    shift: int = setting(0, "shift training images at random, by up to N pixels", whole(0, 511))
+    batch_size: int = setting(64, "images in a training step", whole(1))
+    epochs: int = setting(10, "go through all training images N times", whole(1))
     seed: int = setting(0, "draw all random numbers from this seed", whole(0, 2**63 - 1))
     lr: float = setting(
-        0.1, "learning rate, the largest if there is a schedule", number(above=0, most=LARGE)
+        0.1, "learning rate; the highest, if there is a schedule", number(above=0, most=LARGE)
     )
     momentum: float = setting(0.0, "momentum of SGD", number(0, 1))
-    nesterov: bool = setting(False, "take Nesterov's momentum", truth)
+    nesterov: bool = setting(False, "use Nesterov's momentum", truth)
     weight_decay: float = setting(0.0, "weight decay of SGD", number(0, LARGE))
-    centre_gradients: bool = setting(False, "take each filter's mean away from its gradient", truth)
-    max_norm: float = setting(0.0, "clip all gradients to this norm; 0 for none", number(0, LARGE))
+    centre_gradients: bool = setting(
+        False, "subtract from the gradient of each filter its mean", truth
+    )
+    max_norm: float = setting(
+        0.0, "scale the gradients down if their norm is above N; 0 never does", number(0, LARGE)
+    )
     lr_scheduler: str = setting("constant", "schedule of the learning rate", choice(*SCHEDULES))
     pct_start: float = setting(
-        0.1, "OneCycleLR: the fraction of the steps in which lr rises", number(0, 1)
+        0.1, "OneCycleLR: the fraction of the steps in which the learning rate rises", number(0, 1)
     )
     milestones: tuple[float, ...] = setting(
         (),
-        "MultiStepLR: the fractions of the training after which lr falls",
+        "MultiStepLR: the learning rate falls after these fractions of the training, such as"
+        " 0.5,0.75",
         numbers(above=0, most=1),
     )
     gamma: float = setting(
-        0.1, "MultiStepLR: what lr is multiplied by each time", number(above=0, most=1)
+        0.1, "MultiStepLR: multiply the learning rate by N at each fall", number(above=0, most=1)
     )
     warmup: float = setting(
-        0.0, "MultiStepLR, constant: the fraction of the training in which lr rises", number(0, 1)
+        0.0,
+        "MultiStepLR and constant: the learning rate rises in this first fraction of the training",
+        number(0, 1),
     )
-    micro_batch: int = setting(32, "take N images at a time on each process of a CPU", whole(1))
+    micro_batch: int = setting(32, "on a CPU, each process takes N images at a time", whole(1))
 
     def __post_init__(self) -> None:
         for each in fields(self):

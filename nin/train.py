@@ -57,28 +57,28 @@ def _parser() -> argparse.ArgumentParser:
         "[--preset NAME] [--config FILE] [flags]",
         "Train a Network in Network on Fashion-MNIST, on another data set, or on pictures.",
         """
-        nin train                              quick: minutes on two cores
-        nin train --preset article --epochs 1  the tutorial's network
-        nin train --dataset pictures --image-size 64   pictures/CLASS/*.jpg
+        nin train                                  # quick: minutes on two cores
+        nin train --preset article --epochs 1      # images of 224×224 pixels
+        nin train --dataset mine --image-size 64   # mine/CLASS/*.jpg
         nin train --lr 0.05 --print-config > my.toml
-        nin train --config my.toml             those settings
+        nin train --config my.toml                 # with these settings
         nin train --config runs/RUN/config.toml --out runs/again
-        nin train --resume runs/RUN --epochs 20    longer than it was to be
+        nin train --resume runs/RUN --epochs 20    # longer than planned
         """,
         "Results are printed on stdout, everything else on stderr.",
     )
     add = parser.add_argument
-    text = "take the network and the settings of this name (default: quick)"
+    text = "take the network and the settings of this preset (default: quick)"
     add("--preset", choices=PRESETS, help=text)
-    add("--config", type=path, metavar="FILE", help="change settings as this TOML file says")
+    add("--config", type=path, metavar="FILE", help="change the settings that this TOML file has")
     add("--print-config", action="store_true", help="print all settings as TOML and stop")
     text = "put the results into this directory (default: runs/<preset>-<time>)"
     add("--out", type=directory, metavar="DIR", help=text)
-    text = "go on with this run, to its end or to that which --epochs sets"
+    text = "go on with this run, to its end or to the end that --epochs sets"
     add("--resume", type=path, metavar="RUN", help=text)
     text = "take one step, test on one batch, write no files"
     add("--dry-run", action="store_true", help=text)
-    text = "look here first for a data set that has a name (default: data)"
+    text = "look here first for a data set with a name (default: data)"
     add("--data-dir", type=path, metavar="DIR", help=text)
     _add_computation(parser)
     text = (
@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--checkpoint-minutes", type=minutes, default=10.0, metavar="N", help=text)
     text = "print a line on stderr every N steps; 0 for none (default: 0)"
     add("--log-interval", type=argument(whole(0)), default=0, metavar="N", help=text)
-    add("--tensorboard", action="store_true", help="write event files for TensorBoard, too")
+    add("--tensorboard", action="store_true", help="also write event files for TensorBoard")
     add("--no-progress", action="store_true", help="show no progress bar on a terminal")
     command_line.add_settings(parser)
     return parser
@@ -101,18 +101,18 @@ def _add_computation(parser: command_line.Parser) -> None:
     """Where and how things are computed, which changes the last digits of a result at most."""
     add, threads = parser.add_argument, argument(SETUP["threads"])
     parser.add_backend()
-    text = "compute convolutions so; auto is winograd where that is faster (default: auto)"
+    text = "how to compute convolutions; auto is winograd where that is faster (default: auto)"
     add("--conv", choices=SETUP["conv"].choices, help=text)
-    text = "use N processes of the CPU, or threads where there is no fork (default: one a core)"
+    text = "use N processes on a CPU, or N threads without fork (default: one for each core)"
     add("--threads", type=threads, metavar="N", help=text)
     text = (
-        "be one of the processes that mpiexec has started (docs/distributed.md); with mpi, GPUs are"
-        " added up by way of the host, and not by NCCL (default: the only process)"
+        "train together with the other processes that mpiexec has started (docs/distributed.md);"
+        " with mpi, gradients of GPUs are sent through the host, and not by NCCL"
     )
     add("--distributed", nargs="?", choices=("mpi", "nccl"), const="nccl", help=text)
-    text = "give each of those N threads for its matrix products (default: 1)"
+    text = "each of these uses N threads for a matrix product (default: 1)"
     add("--blas-threads", type=threads, metavar="N", help=text)
-    text = "on a GPU, multiply on the tensor cores, with 11 binary digits and not 24: faster"
+    text = "on a GPU, multiply on the tensor cores: faster, but with 11 binary digits and not 24"
     add("--tf32", action="store_true", help=text)
     text = "on a GPU, launch each kernel by itself and not each step as one CUDA graph"
     add("--no-graph", action="store_true", help=text)

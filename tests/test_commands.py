@@ -287,3 +287,10 @@ def test_help_has_examples_and_fits_80_columns(module, command, monkeypatch):
     assert status == 0
     assert "examples:\n  python -m nin." in out
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_help_breaks_no_line_within_a_default(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = command(train, "--help")
+    assert out.count("(default: ") > 30
+    assert not re.search(r"\(default: [^)]*$", out, re.MULTILINE)

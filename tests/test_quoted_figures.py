@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nin import __main__ as package
 from nin.kind import Kind
 from nin.presets import PRESETS
 from nin.study import summary
@@ -108,6 +109,12 @@ def test_the_presets_parameters():
         name: f"{sum(p.numel() for p in model.parameters()):,}" for name, model in models.items()
     }
     assert {row[0]: row[1] for row in said} == there
+
+
+def test_the_list_of_commands(monkeypatch):
+    monkeypatch.setattr(package, "PROG", "python -m nin")
+    quoted = (ROOT / "docs/training.md").read_text(encoding="utf-8").partition("$ python -m nin\n")
+    assert quoted[2].partition("\n```")[0] == package._overview()
 
 
 def test_what_the_ablations_came_to():

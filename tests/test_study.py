@@ -83,6 +83,7 @@ def test_without_a_study_all_are_listed(capsys):
     assert main([]) == 0
     out = capsys.readouterr().out
     assert all(re.search(rf"^  {name} ", out, re.MULTILINE) for name in STUDIES)
+    assert widest(out) <= 80
 
 
 def test_an_unknown_study_is_one_line_and_status_2(capsys):

@@ -113,10 +113,15 @@ def _parser() -> console.Parser:
         " step and, where it is installed, PyTorch (float64 and float32).",
     )
     parser.add_argument(
-        "operation", nargs="*", help=f"which to check (default: all): {', '.join(NAMES)}"
+        "operation",
+        nargs="*",
+        help=f"the operations to check; without any, all of {', '.join(NAMES)}",
     )
     parser.add_argument(
-        "--backend", choices=tuple(backends.DEVICES), default="numpy", help="default: numpy"
+        "--backend",
+        choices=tuple(backends.DEVICES),
+        default="numpy",
+        help="where to compute (default: numpy)",
     )
     return parser
 

@@ -22,16 +22,16 @@ from .report import Report
 PROG = command("nin.study")
 STUDIES = {
     "onebyone": "a 1×1 convolution is a fully connected layer at every pixel",
-    "im2col": "a convolution unrolled into a matrix product, and its gradient's way back",
-    "summary": "a network layer by layer: shapes, parameters, arithmetic, memory, time",
-    "architecture": "a network drawn from itself: its layers as blocks, with shapes and weights",
-    "heads": "where classic networks keep their parameters",
+    "im2col": "a convolution as a matrix product, forward and backward",
+    "summary": "a network layer by layer: shapes, arithmetic, memory, time",
+    "architecture": "a drawing of a network: its layers as blocks, with shapes",
+    "heads": "where classic networks have their parameters",
     "compare": "NiN beside LeNet-5 and AlexNet, trained for the same time",
-    "ablate": "the exercises: change one thing in a NiN, train again, measure",
-    "classmaps": "what global average pooling sees: the last maps of a trained network",
-    "filters": "what a trained network's first and 1×1 layers have learnt",
-    "explore": "a trained network in one HTML page: draw, see every layer, send gradients back",
-    "graph": "the recorded tape of a training step as a graph",
+    "ablate": "the exercises: change one thing in a NiN, train it, measure",
+    "classmaps": "what global average pooling sees: a network's last maps",
+    "filters": "what the first and the 1×1 layers of a network have learnt",
+    "explore": "a trained network as a page: draw, see layers and gradients",
+    "graph": "the tape of a training step, as a graph",
 }
 
 
@@ -52,6 +52,7 @@ def _parser(name: str, study: Any) -> command_line.Parser:
         "--seed",
         type=argument(whole(0, 2**63 - 1)),
         default=0,
+        metavar="N",
         help="draw all random numbers from this seed (default: 0)",
     )
     parser.add_argument(

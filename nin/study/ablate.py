@@ -28,9 +28,9 @@ from .report import Report
 
 ARGUMENTS = "[questions] [flags]"
 EXAMPLES = """
-nin study ablate                         every question, in small
-nin study ablate --layers --bottleneck   two of them
-nin study ablate --full                  all images, three seeds
+nin study ablate                         # all, a small run
+nin study ablate --layers --bottleneck   # two of them
+nin study ablate --full                  # all images, three seeds
 """
 IMAGES = {"train": 3000, "test": 2000}
 COLUMNS = (
@@ -124,7 +124,7 @@ BASE = "as it is: one 1×1"
 Variants = dict[str, Callable[[], nn.Sequential]]
 QUESTIONS: dict[str, tuple[str, Variants]] = {
     "layers": (
-        "0, 1, 2 or 3 1×1 convolutions a block",
+        "no, one, two or three 1×1 convolutions in each block",
         {
             "no 1×1": partial(network, inner=one_by_one(0)),
             "two 1×1": partial(network, inner=one_by_one(2)),
@@ -140,16 +140,16 @@ QUESTIONS: dict[str, tuple[str, Variants]] = {
         {"bottleneck": partial(network, inner=bottleneck)},
     ),
     "dense-head": (
-        "a fully connected head in place of the global average",
+        "a fully connected head in place of global average pooling",
         {"fully connected head": partial(network, head=fully_connected)},
     ),
-    "dropout": ("dropout off", {"no dropout": partial(network, dropout=0)}),
+    "dropout": ("without dropout", {"no dropout": partial(network, dropout=0)}),
     "two-steps": (
         "the last 1×1 convolution in two steps, 96 → 31 → 10",
         {"96 → 31 → 10": partial(network, head=averaged_in_two_steps)},
     ),
     "family": (
-        "a family from small to large",
+        "networks from small to large",
         {
             "7 layers, half as wide": partial(network, widths=(16, 32, 48)),
             "11 layers": partial(network, blocks=(1, 2, 2)),
@@ -160,15 +160,15 @@ QUESTIONS: dict[str, tuple[str, Variants]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    questions = parser.add_argument_group("questions", "all of them unless some are given")
+    questions = parser.add_argument_group("questions", "all of them, unless some are chosen")
     for flag, (text, _) in QUESTIONS.items():
         questions.add_argument(f"--{flag}", action="store_true", help=text)
     count = argument(whole(1, 10_000))
-    trial.add_data(parser, IMAGES, "60,000 images, 8 epochs, 3 seeds (default: small)")
-    parser.add_argument("--epochs", type=count, help="default: 2; --full: those of quick, 8")
-    parser.add_argument(
-        "--seeds", type=count, metavar="N", help="--seed and the N-1 after it (1; --full: 3)"
-    )
+    trial.add_data(parser, IMAGES, "take all images, 8 epochs and 3 seeds")
+    text = "train each network for N epochs (default: 2; with --full: 8)"
+    parser.add_argument("--epochs", type=count, metavar="N", help=text)
+    text = "train with N seeds, from --seed on (default: 1; with --full: 3)"
+    parser.add_argument("--seeds", type=count, metavar="N", help=text)
 
 
 def run(args: argparse.Namespace, report: Report) -> None:

@@ -60,7 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_trained(parser)
     trial.add_data(parser, IMAGES, "look at the whole test set")
     parser.add_argument(
-        "--wrong", type=argument(whole(1, 100)), default=5, help="mistakes to show (default: 5)"
+        "--wrong",
+        type=argument(whole(1, 100)),
+        default=5,
+        metavar="N",
+        help="show N mistakes (default: 5)",
     )
 
 

@@ -25,8 +25,8 @@ from .report import Report
 ARGUMENTS = "[flags]"
 EXAMPLES = """
 nin study compare
-nin study compare --full             five minutes for each network
-nin study compare --image-size 224   the networks at their own size
+nin study compare --full             # five minutes for each network
+nin study compare --image-size 224   # larger images and networks
 """
 IMAGES = {"train": 5000, "test": 2000}
 Competitors = dict[str, tuple[Callable[[], nn.Sequential], dict[str, Any]]]
@@ -72,18 +72,19 @@ def columns(evaluated_on: str) -> list[Column]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    trial.add_data(parser, IMAGES, "all images, 300 seconds each (default: small)")
+    trial.add_data(parser, IMAGES, "take all images, and 300 seconds for each network")
     add(
         "--image-size",
         type=int,
         choices=tuple(COMPETITORS),
         default=28,
-        help="28: small networks; 224: LeNet-5 and AlexNet as they were (default: 28)",
+        help="28: small networks; 224: larger ones, AlexNet at its full width (default: 28)",
     )
     add(
         "--seconds",
         type=argument(number(above=0, most=MANY)),
-        help="of training for each network (default: 20; --full: 300)",
+        metavar="N",
+        help="train each network for N seconds (default: 20; with --full: 300)",
     )
 
 

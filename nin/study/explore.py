@@ -54,12 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=argument(whole(1, 20)),
         default=3,
         metavar="N",
-        help="test pictures of each class to choose from (default: 3)",
+        help="offer N test pictures of each class (default: 3)",
     )
     parser.add_argument(
         "--half",
         action="store_true",
-        help="16 bits a weight and not 32: half the size, and answers that differ a little",
+        help="store weights in 16 bits and not 32: half the size, and slightly different answers",
     )
 
 

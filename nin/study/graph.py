@@ -23,7 +23,7 @@ ARGUMENTS = "[PRESET] [flags]"
 EXAMPLES = """
 nin study graph
 nin study graph article --batch-size 1
-dot -Tpdf runs/RUN/graph.dot -o graph.pdf        where Graphviz is installed
+dot -Tpdf runs/RUN/graph.dot -o graph.pdf        # needs Graphviz
 """
 COLUMNS = (
     Column("operation", "name"),
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=argument(whole(1, 256)),
         default=8,
+        metavar="N",
         help="images in the step (default: 8)",
     )
 

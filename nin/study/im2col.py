@@ -64,10 +64,23 @@ BACKWARD = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add, count = parser.add_argument, argument(whole(1))
-    add("--size", type=count, default=5, help="height and width of the image (default: 5)")
-    add("--kernel", type=count, default=3, help="height and width of the filter (default: 3)")
-    add("--stride", type=count, default=2, help="pixels from window to window (default: 2)")
-    add("--padding", type=argument(whole(0)), default=1, help="zeros on each side (default: 1)")
+    add(
+        "--size",
+        type=count,
+        default=5,
+        metavar="N",
+        help="height and width of the image (default: 5)",
+    )
+    add(
+        "--kernel",
+        type=count,
+        default=3,
+        metavar="N",
+        help="height and width of the filter (default: 3)",
+    )
+    add("--stride", type=count, default=2, metavar="N", help="pixels between windows (default: 2)")
+    text = "zeros on each side of the image (default: 1)"
+    add("--padding", type=argument(whole(0)), default=1, metavar="N", help=text)
 
 
 def unroll(x: Tensor, w: Tensor, stride: int, padding: int) -> Steps:

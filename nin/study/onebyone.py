@@ -22,7 +22,7 @@ from .report import Report
 ARGUMENTS = "[flags]"
 EXAMPLES = """
 nin study onebyone
-nin study onebyone --seed 3        other numbers
+nin study onebyone --seed 3        # other numbers
 """
 PIXEL = (2, 3)  # the one that is looked at
 COLUMNS = (

@@ -73,7 +73,11 @@ class Layer(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe(parser)
     parser.add_argument(
-        "--steps", type=argument(whole(1, 10_000)), default=5, help="steps to time (default: 5)"
+        "--steps",
+        type=argument(whole(1, 10_000)),
+        default=5,
+        metavar="N",
+        help="time N steps (default: 5)",
     )
 
 

@@ -26,6 +26,7 @@ from ..presets import Preset
 from ..schema import whole
 from ..trained import Trained
 
+PARTS = {"train": "training", "test": "test"}
 SEEN = 5000  # training images on which a trained network is tested too
 
 Images = Mapping[str, int]  # how many there are of "train" and of "test" where --full is not given
@@ -71,20 +72,24 @@ def add_data(parser: argparse.ArgumentParser, images: Images, full: str) -> None
     add = parser.add_argument
     if "train" in images:
         names = ", ".join(TEN_GREY)
-        text = f"one of {names}; auto is the first, or else the second (default: auto)"
+        text = f"one of {names}; auto is {TEN_GREY[0]}, or else {TEN_GREY[1]} (default: auto)"
         choices = (AUTO, *TEN_GREY)
         add("--dataset", choices=choices, default=AUTO, metavar="NAME", help=text)
     else:
-        text = "other images of the same classes, as nin.train takes them (default: the run's own)"
+        text = (
+            "other images of the same classes, as nin.train takes them (default: those of the run)"
+        )
         add("--dataset", metavar="NAME|PATH", help=text)
-    text = "where to look first for a data set that has a name (default: data)"
+    text = "look here first for a data set with a name (default: data)"
     add("--data-dir", type=path, metavar="DIR", help=text)
     add("--full", action="store_true", help=full)
     for part, n in images.items():
-        text = f"use the first N {part} images (default: {n}; --full: all)"
+        text = f"use the first N {PARTS[part]} images (default: {n:,}; with --full: all)"
         add(f"--limit-{part}", type=argument(whole(1)), metavar="N", help=text)
     if "train" in images:
-        text = "evaluate on N training images held back, and not on the test set (default: none)"
+        text = (
+            "hold back N training images, and evaluate on them and not on the test set (default: 0)"
+        )
         add("--validation", type=argument(whole(0)), default=0, metavar="N", help=text)
 
 
