@@ -57,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
         "[--preset NAME] [--config FILE] [flags]",
         "Train a Network in Network on Fashion-MNIST, on another data set, or on pictures.",
         """
-        nin train                                  # quick: minutes on two cores
-        nin train --preset article --epochs 1      # images of 224×224 pixels
+        nin train                                  # quick: a few minutes
+        nin train --preset article --epochs 1      # 224×224 pixels
         nin train --dataset mine --image-size 64   # mine/CLASS/*.jpg
         nin train --lr 0.05 --print-config > my.toml
         nin train --config my.toml                 # with these settings
