@@ -45,12 +45,19 @@ class PictureError(Failure):
 class Preparation(NamedTuple):
     """How a picture is read for a network, and what that makes of it, in words.
 
-    `on_paper` is whether its background is mostly light, as in photographs.
+    `box` is how many pixels of 28 the longer side of what is trimmed is made long, and `turned`
+    whether the image is laid on its side. Of photographs, which are scaled and cut, `box` is None.
     """
 
     read: Callable[[Path], Array]
     words: str
-    on_paper: bool
+    box: int | None = None
+    turned: bool = False
+
+    @property
+    def on_paper(self) -> bool:
+        """Whether a picture's background is mostly light, as in photographs."""
+        return self.box is None
 
 
 def preparation(dataset: str, kind: Kind) -> Preparation:
@@ -67,7 +74,7 @@ def preparation(dataset: str, kind: Kind) -> Preparation:
             return image.T.copy() if turned else image
 
         words = f"trimmed, grey, light on dark, {box} of {SIDE} pixels large"
-        return Preparation(drawn, words, on_paper=False)
+        return Preparation(drawn, words, box, turned)
     size, mode = (kind.height, kind.width), MODES[kind.channels]
 
     def scaled(path: Path) -> Array:
@@ -78,7 +85,7 @@ def preparation(dataset: str, kind: Kind) -> Preparation:
 
     colour = "in colour" if kind.channels == 3 else "grey"
     words = f"scaled to cover {kind.height}×{kind.width} and cut to that, {colour}"
-    return Preparation(scaled, words, on_paper=True)
+    return Preparation(scaled, words)
 
 
 def read(path: Path, box: int = SIDE) -> Array:

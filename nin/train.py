@@ -339,10 +339,9 @@ def _done(args: argparse.Namespace, saver: Saver) -> int:
 
 def _next(saver: Saver) -> list[str]:
     """Commands to go on with."""
-    directory, (h, w) = quoted(saver.run.directory), saver.run.preset.input_size(saver.run.kind)
+    directory = quoted(saver.run.directory)
     lines = [f"Next:    {command('nin.evaluate')} {directory}"]
-    # The explorer's page knows no colours, no rectangles, and nothing but nn.Sequential.
-    if saver.run.kind.channels == 1 and h == w and isinstance(saver.training.model, nn.Sequential):
+    if isinstance(saver.training.model, nn.Sequential):  # all that the explorer's page knows
         lines.append(f"         {command('nin.study')} explore {directory}")
     return lines
 

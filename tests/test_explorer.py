@@ -14,13 +14,16 @@ import pytest
 from PIL import Image
 
 import minicnn
-from minicnn import nn, optim
+from minicnn import nn, no_grad, optim, zeros
+from minicnn.arguments import ArgumentError
 from minicnn.backends import host
 from minicnn.backends.windows import Window
 from minicnn.nn import functional as F
-from nin import picture, trained
+from minicnn.vision.image_dataset import ImageDataset
+from nin import networks, picture, trained
 from nin import train as nin_train
 from nin.command_line import Failure, UsageError
+from nin.kind import Kind
 from nin.networks import named_layers
 from nin.presets import PRESETS
 from nin.study import explore
@@ -30,6 +33,7 @@ from .browser import Page
 
 pytestmark = pytest.mark.cpu
 SIZE, CLASSES, LABEL = 12, 3, 1
+SHAPE = (1, SIZE, SIZE)
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -54,6 +58,30 @@ def page(browser, run):
     """The explorer as it opens, in a window of 1280×900."""
     resize(browser, 1280, 900)
     browser.open(run / "explore.html")
+    return browser
+
+
+@pytest.fixture(scope="module")
+def coloured(tmp_path_factory):
+    """The page of an untrained `quick` for pictures in colour that are no squares."""
+    kind = Kind(("apple", "frog", "sea"), 3, 20, 24)
+    preset = replace(PRESETS["quick"], dataset="photographs", mean=(0.5, 0.4, 0.3), std=(0.25,))
+    minicnn.manual_seed(3)
+    model = preset.build(kind).eval()
+    images = ImageDataset(np.random.default_rng(0).integers(0, 256, (9, 20, 24, 3), "uint8"),
+                          [0, 1, 2] * 3, classes=kind.classes)  # fmt: skip
+    network = explore.describe(model, (3, 20, 24))
+    about = explore.about(trained.Trained(model, preset, kind), "photographs")
+    path = tmp_path_factory.mktemp("coloured") / "explore.html"
+    path.write_text(explore.page(about | network | explore.pictures(images, kind, 2)))
+    return path
+
+
+@pytest.fixture
+def colour_page(browser, coloured):
+    """The explorer of a network of colours as it opens, in a window of 390×844."""
+    resize(browser, 390, 844)
+    browser.open(coloured)
     return browser
 
 
@@ -160,14 +188,15 @@ def forward(page, record, x):
     """Make the network of a record in the page, `tested`, and let it see an image."""
     text = json.dumps(record)
     page.evaluate(f"void (tested = new Network(({text}).layers, decodeParameters({text})))")
-    pixels, (height, width) = x.ravel().tolist(), x.shape[2:]
-    page.evaluate(f"tested.forward(new Maps({height}, {width}, 1, Float32Array.from({pixels})))")
+    pixels, (channels, height, width) = x[0].transpose(1, 2, 0).ravel().tolist(), x.shape[1:]
+    sizes = f"{height}, {width}, {channels}"
+    page.evaluate(f"tested.forward(new Maps({sizes}, Float32Array.from({pixels})))")
 
 
 def compare(page, model, x, label):
     """All values, gradients, and the loss after a step, in the page and by minicnn."""
     outputs, gradients, image, loss = passes(model, x, label)
-    record = explore.describe(model, x.shape[-1])
+    record = explore.describe(model, x.shape[1:])
     forward(page, record, x)
     page.evaluate(f"(tested.backward({label}), tested.findGradients())")
     for found, expected in zip(page.evaluate(f"tested.outputs.map({LIST})"), outputs, strict=True):
@@ -195,6 +224,69 @@ def compare(page, model, x, label):
     close(page.evaluate(f"tested.loss({label})"), passes(model, x, label)[3])
 
 
+def drawn_layer(rng, c):
+    """A random layer for c maps."""
+
+    def pick(*values):
+        return values[rng.integers(len(values))]
+
+    def pair(low, high):
+        """A size along each axis, mostly the same along both."""
+        one, other = (int(n) for n in rng.integers(low, high + 1, 2))
+        return pick(one, (one, other))
+
+    n, kernel, stride, padding = int(rng.integers(1, 7)), pair(2, 4), pair(1, 3), pair(0, 1)
+    yes, dilation = pick(True, False), pair(1, 2)
+    return pick(
+        lambda: nn.Conv2d(c, n, kernel, stride, padding, dilation, bias=yes),
+        lambda: nn.Conv2d(c, n, kernel, padding="same", dilation=dilation),
+        lambda: nn.Sequential(nn.Conv2d(c, n, 1), nn.ReLU(), nn.Conv2d(n, 4, 1), nn.ReLU()),
+        lambda: nn.MaxPool2d(kernel, stride, padding, dilation, ceil_mode=yes),
+        lambda: nn.AvgPool2d(kernel, stride, padding, yes, pick(True, False)),
+        lambda: nn.AvgPool2d(kernel, stride, 0, yes, divisor_override=5),
+        lambda: nn.AdaptiveAvgPool2d(pair(1, 5)),
+        nn.ReLU,
+        nn.Dropout,
+    )()
+
+
+def drawn_network(seed):
+    """A random small network of the layers that the page knows, and an image for it."""
+    rng = np.random.default_rng(seed)
+    shape = 1, rng.choice([1, 3]), *rng.integers(7, 15, 2)
+    layers, maps = [], zeros(*map(int, shape))
+    while len(layers) < 8 and (len(layers) < 3 or rng.random() < 0.8):
+        layer = drawn_layer(rng, maps.shape[1])
+        try:
+            with no_grad():
+                made = layer(maps)
+        except ArgumentError:  # the window is larger than the maps
+            continue
+        if made.numel() and np.isfinite(made.numpy()).all():  # some maxima are of padding alone
+            layers.append(layer)
+            maps = made
+    layers.append(nn.Flatten())
+    n = maps.numel()
+    if rng.integers(2):
+        layers += [nn.Linear(n, 5, bias=bool(rng.integers(2))), nn.ReLU()]
+        n = 5
+    model = nn.Sequential(*layers, nn.Linear(n, CLASSES)).eval()
+    return model, rng.normal(size=shape).astype("float32")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_so_they_are_for_networks_drawn_at_random(scripts, seed):
+    minicnn.manual_seed(seed)
+    model, x = drawn_network(seed)
+    compare(scripts, model, x, seed % CLASSES)
+
+
+def test_so_they_are_for_a_network_of_colours(scripts):
+    minicnn.manual_seed(3)
+    model = networks.quick(CLASSES, 3).eval()
+    compare(scripts, model, minicnn.randn(1, 3, 24, 32).numpy(), LABEL)
+
+
 @pytest.mark.parametrize("layers", NETWORKS.values(), ids=NETWORKS)
 def test_values_gradients_and_a_step_are_minicnns(scripts, layers):
     minicnn.manual_seed(3)
@@ -214,7 +306,7 @@ def test_the_im2col_matrix_is_the_engines(scripts):
     layer = nn.Conv2d(1, 4, (3, 2), (2, 1), (1, 0))
     model = nn.Sequential(layer, nn.Flatten(), nn.Linear(4 * 4 * 7, CLASSES))
     x = minicnn.randn(1, 1, 8, 8).numpy()
-    forward(scripts, explore.describe(model, 8), x)
+    forward(scripts, explore.describe(model, (1, 8, 8)), x)
     window = Window((3, 2), (2, 1), (1, 1), ((1, 1), (0, 0)))
     expected = host.im2col(np.ascontiguousarray(x.transpose(0, 2, 3, 1)), window)[:, :6]
     close(scripts.evaluate("[...tested.layers[0].rows]"), expected)
@@ -225,7 +317,7 @@ def test_half_the_bits_are_the_weights_rounded(scripts):
     layer = nn.Linear(SIZE * SIZE, CLASSES)
     layer.weight.data = minicnn.randn(*layer.weight.shape) * 10 ** minicnn.randn(CLASSES, 1)
     layer.bias.data = minicnn.tensor([3e-6, -6e-8, 0.0])
-    record = explore.describe(nn.Sequential(nn.Flatten(), layer), SIZE, half=True)
+    record = explore.describe(nn.Sequential(nn.Flatten(), layer), SHAPE, half=True)
     found = scripts.evaluate(f"[...decodeParameters({json.dumps(record)})]")
     exact = np.concatenate([layer.weight.detach().numpy().ravel(), layer.bias.detach().numpy()])
     np.testing.assert_array_equal(found, exact.astype("float16"))
@@ -235,7 +327,7 @@ def test_weights_beyond_16_bits_are_refused():
     layer = nn.Linear(SIZE * SIZE, CLASSES)
     layer.bias.data = minicnn.tensor([0.0, 1e5, 0.0])
     with pytest.raises(Failure, match="too large for 16 bits"):
-        explore.describe(nn.Sequential(nn.Flatten(), layer), SIZE, half=True)
+        explore.describe(nn.Sequential(nn.Flatten(), layer), SHAPE, half=True)
 
 
 class Doubled(nn.Linear):
@@ -271,7 +363,7 @@ SHARED = nn.Linear(144, 144)
 )
 def test_a_network_that_the_page_cannot_show_is_refused(layers, what):
     with pytest.raises(UsageError, match=what) as refused:
-        explore.describe(nn.Sequential(*layers), SIZE)
+        explore.describe(nn.Sequential(*layers), SHAPE)
     assert "\n" not in str(refused.value)
 
 
@@ -306,24 +398,40 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("pixels", PICTURES.values(), ids=PICTURES)
-def test_an_uploaded_picture_is_made_as_nin_predict_makes_it(scripts, tmp_path, pixels):
-    (tmp_path / "a.png").write_bytes(png(pixels))
-    data = base64.b64encode(png(pixels)).decode()
+def uploaded(scripts, content, kind, uploads):
+    """What the page makes of a file for a network of a kind, (H, W, C)."""
+    data = base64.b64encode(content).decode()
     found = scripts.evaluate(
         f"fetch('data:image/png;base64,{data}').then((r) => r.blob())"
-        ".then((blob) => decode(new File([blob], 'a.png')))"
-        ".then((grey) => [...prepare(grey, {width: 28, height: 28}).values])"
+        f".then((blob) => decode(new File([blob], 'a.png'), {kind.channels}))"
+        f".then((found) => prepare(found, {json.dumps(kind.as_json())}, {json.dumps(uploads)}))"
+        ".then(({values}) => [...values])"
     )
-    expected = picture.read(tmp_path / "a.png")
-    assert abs(np.reshape(found, (28, 28)) - expected).max() <= 2
+    return np.reshape(found, (kind.height, kind.width, kind.channels))
+
+
+PHOTOGRAPHS = {"cifar-10": (3, 32, 32), "folder": (3, 20, 36), "grey folder": (1, 40, 24)}
+DRAWINGS = {"fashion-mnist": (1, 28, 28), "mnist": (1, 28, 28), "emnist-letters": (1, 28, 28)}
+
+
+@pytest.mark.parametrize("dataset", [*DRAWINGS, *PHOTOGRAPHS])
+@pytest.mark.parametrize("pixels", PICTURES.values(), ids=PICTURES)
+def test_an_uploaded_picture_is_made_as_nin_predict_makes_it(scripts, tmp_path, dataset, pixels):
+    kind = Kind(("a", "b"), *{**DRAWINGS, **PHOTOGRAPHS}[dataset])
+    reading = picture.preparation(dataset, kind)
+    assert reading.on_paper == (dataset in PHOTOGRAPHS)
+    (tmp_path / "a.png").write_bytes(png(pixels))
+    uploads = {"box": reading.box, "turned": reading.turned}
+    found = uploaded(scripts, png(pixels), kind, uploads)
+    expected = reading.read(tmp_path / "a.png").reshape(found.shape)
+    assert abs(found - expected).max() <= 2
 
 
 def test_a_picture_is_resized_as_the_run_resizes_it(scripts):
     preset = replace(PRESETS["quick"], image_size=33, mean=0.3, std=0.4)
     grey = np.arange(28 * 28, dtype="uint8").reshape(28, 28)
-    given = {"size": 33, "mean": 0.3, "std": 0.4}
-    text = f"new Grey(28, 28, Float64Array.from({grey.ravel().tolist()}))"
+    given = {"size": [33, 33], "mean": [0.3], "std": [0.4]}
+    text = f"new Picture(28, 28, 1, Float64Array.from({grey.ravel().tolist()}))"
     found = scripts.evaluate(f"[...normalised({text}, {json.dumps(given)}).values]")
     close(found, preset.transform(False).batch(grey[None], minicnn.Generator()))
 
@@ -332,9 +440,12 @@ def test_a_picture_is_resized_as_the_run_resizes_it(scripts):
 
 
 def settled(page):
-    """When all that is to be seen has been drawn."""
-    frame = "new Promise((done) => requestAnimationFrame(done))"
-    page.evaluate(f"{frame}.then(() => {frame})")
+    """When all that is to be seen has been drawn, and nothing scrolls."""
+    frame = "await new Promise((done) => requestAnimationFrame(done));"
+    again = "waiting || y !== scrollY"
+    page.evaluate(
+        f"(async () => {{ let y; {frame} do {{ y = scrollY; {frame} }} while ({again}) }})()"
+    )
 
 
 def mouse(page, kind, x, y):
@@ -367,11 +478,12 @@ def click(page, selector, across=0.5, down=0.5):
     settled(page)
 
 
-def press(page, *keys):
+def press(page, *keys, ctrl=False):
     for key in keys:
         text = {"Enter": {"text": "\r"}, " ": {"text": " "}}.get(key, {})
-        page.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
-        page.call("Input.dispatchKeyEvent", type="keyUp", key=key)
+        held = {"key": key, "modifiers": 2 if ctrl else 0}
+        page.call("Input.dispatchKeyEvent", type="keyDown", **held, **text)
+        page.call("Input.dispatchKeyEvent", type="keyUp", **held)
     settled(page)
 
 
@@ -417,7 +529,7 @@ def test_one_draws_with_the_keyboard_too(page):
     click(page, "#clear")
     page.evaluate("document.querySelector('#pad').focus()")
     press(page, " ", "ArrowRight", "ArrowRight", "ArrowDown", " ", "ArrowUp")
-    assert 0 < page.evaluate("grey.values.filter((v) => v > 0).length") < 40
+    assert 0 < page.evaluate("picture.values.filter((v) => v > 0).length") < 40
 
 
 @pytest.mark.parametrize("view", ["values", "gradients"])
@@ -515,11 +627,11 @@ def test_an_uploaded_file_becomes_the_picture_or_is_refused_in_a_line(page, tmp_
         return text(page, "#message")
 
     assert upload("a.png") == ""
-    values = page.evaluate("[...grey.values]")
+    values = page.evaluate("[...picture.values]")
     assert abs(np.reshape(values, (28, 28)) - picture.read(tmp_path / "a.png")).max() <= 2
     assert "b.png is not a picture" in upload("b.png")
     assert "all of it has one colour" in upload("c.png")
-    assert page.evaluate("[...grey.values]") == values
+    assert page.evaluate("[...picture.values]") == values
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -566,6 +678,101 @@ def test_whatever_can_be_focused_has_a_name(page):
     assert set(nameless) <= {"RootWebArea"}
 
 
+def test_one_draws_in_colour(colour_page):
+    click(colour_page, "[name=ink][value=red]")
+    x, y = place(colour_page, "#pad")
+    mouse(colour_page, "mousePressed", x, y)
+    mouse(colour_page, "mouseReleased", x, y)
+    settled(colour_page)
+    middle = 3 * (10 * 24 + 12)
+    red = colour_page.evaluate(f"[...picture.values.slice({middle}, {middle} + 3)]")
+    assert red == [216, 39, 29]
+    seen = colour_page.evaluate("[0, 1, 2].map((c) => network.image.at(10, 12, c))")
+    close(seen, (np.array(red) / 255 - [0.5, 0.4, 0.3]) / 0.25)
+
+
+@pytest.mark.parametrize("view", ["values", "gradients"])
+def test_pixels_of_a_network_of_colours_are_explained_without_a_wider_page(colour_page, view):
+    click(colour_page, f"[value={view}]")
+    for panel in range(colour_page.evaluate("panels.length")):
+        colour_page.evaluate(f"choose({{panel: panels[{panel}], c: 2, i: 0, j: 0}})")
+        settled(colour_page)
+        explained = colour_page.evaluate(f"panels[{panel}].explanation.innerText")
+        assert not re.search("NaN|undefined|null|Infinity", explained)
+        assert colour_page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_what_was_done_to_the_picture_can_be_undone(page):
+    settled(page)
+    first = page.evaluate("[...picture.values]")
+    assert page.evaluate("document.querySelector('#undo').disabled")
+    click(page, "#pad", 0.1, 0.1)
+    drawn = page.evaluate("[...picture.values]")
+    click(page, "#examples button:nth-child(3)")
+    click(page, "#examples button:nth-child(3)")  # a second time changes nothing
+    click(page, "#clear")
+    assert page.evaluate("Math.max(...picture.values)") == 0
+    for _ in range(2):
+        click(page, "#undo")
+    assert page.evaluate("[...picture.values]") == drawn != first
+    press(page, "z", ctrl=True)
+    assert page.evaluate("[...picture.values]") == first
+    assert page.evaluate("document.querySelector('#examples .current') === examples[0]")
+    assert page.evaluate("document.querySelector('#undo').disabled")
+
+
+def test_a_stroke_covers_a_pixel_once_however_often_it_passes(page):
+    click(page, "#clear")
+    page.evaluate("(putDown(), [1, 2, 3].forEach(() => draw(9, 9, {x: 4, y: 9})))")
+    often = page.evaluate("[...picture.values]")
+    page.evaluate("(undo(), putDown(), draw(9, 9, {x: 4, y: 9}))")
+    assert page.evaluate("[...picture.values]") == often
+
+
+def test_a_second_finger_does_not_draw(page):
+    click(page, "#clear")
+    x, y = place(page, "#pad")
+    one, other = {"x": x, "y": y, "id": 1}, {"x": x + 80, "y": y + 80, "id": 2}
+    for kind, points in (("Start", [one]), ("Start", [one, other]), ("End", [])):
+        page.call("Input.dispatchTouchEvent", type=f"touch{kind}", touchPoints=points)
+    settled(page)
+    assert page.evaluate("picture.values[28 * 14 + 14]") == 255
+    assert page.evaluate("Math.max(...picture.values.slice(28 * 20))") == 0
+
+
+def test_a_pixel_of_the_picture_says_what_the_network_sees_of_it(page):
+    settled(page)
+    page.evaluate("choose({panel: panels[0], c: 0, i: 12, j: 14})")
+    terms = page.evaluate(
+        "[...panels[0].explanation.querySelectorAll('.term b')].map((b) => b.textContent)"
+    )
+    ink, mean, _, _, std, x = (float(t.replace("−", "-")) for t in terms)
+    assert ink == pytest.approx(page.evaluate("picture.values[12 * 28 + 14] / 255"), abs=0.001)
+    assert x == pytest.approx((ink - mean) / std, abs=0.02)
+
+
+def test_buttons_lead_to_the_pixels_beside_it_and_keep_the_focus(page):
+    settled(page)
+    page.evaluate("choose({panel: panels[1], c: 1, i: 2, j: 13})")
+    click(page, "#stage-0 .nudges [aria-label='The pixel to the right']")
+    assert text(page, "#stage-0 h5") == "Map 2, pixel (2, 0)"
+    click(page, "#stage-0 .nudges [aria-label='The pixel above']")
+    press(page, "Enter")
+    assert text(page, "#stage-0 h5") == "Map 2, pixel (0, 0)"
+    press(page, "Escape")
+    assert page.evaluate("document.activeElement === panels[1].grid.element")
+
+
+def test_steps_that_are_not_taken_back_are_said(page):
+    settled(page)
+    click(page, "#step")
+    click(page, "#examples button:nth-child(2)")
+    assert "those after 1 step" in text(page, "#step-text")
+    click(page, "#reset")
+    click(page, "#examples button:nth-child(3)")
+    assert "those of the training" in text(page, "#step-text")
+
+
 # --- the file ------------------------------------------------------------------------------------
 
 
@@ -592,7 +799,7 @@ def test_the_page_of_the_site_knows_its_pictures(browser, tmp_path):
     settled(browser)
     right = browser.evaluate(
         "decodePictures(contents).filter(({label, values}) => {"
-        "  network.forward(normalised(new Grey(28, 28, Float64Array.from(values)), normalisation));"
+        "  network.forward(normalised(new Picture(28, 28, 1, values), normalisation));"
         "  return network.probabilities[label] > 0.5;"
         "}).length"
     )

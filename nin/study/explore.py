@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from minicnn.vision.image_dataset import ImageDataset
 from .. import trained
 from ..command_line import Failure, UsageError, add_trained, argument, printable
 from ..kind import Kind
+from ..picture import preparation
 from ..schema import whole
 from ..table import Column
 from . import trial
@@ -65,30 +66,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, report: Report) -> None:
     run = trained.network(args.run, named=args.network)
-    model, preset, kind, *_ = run
-    if kind.channels != 1:
-        raise UsageError(f"{args.run} is for images in colour, and the page draws grey ones")
-    size, width = preset.input_size(kind)
-    if size != width:
-        raise UsageError(f"{args.run} is for images of {size}×{width}, and the page draws squares")
-    network = describe(model, size, args.half)
+    if run.kind.channels not in (1, 3):
+        raise UsageError(f"{args.run} is for {run.kind}, and the page draws in grey or in colour")
+    network = describe(run.model, (run.kind.channels, *run.preset.input_size(run.kind)), args.half)
     images, name = trial.load_test(args, IMAGES, run)
-    parameters = sum(p.numel() for p in model.parameters())
-    contents = {
-        "about": f"This is {preset.name}, with the {parameters:,} weights that it has learnt from"
-        f" {name}. Draw a picture, or choose one, and see what every layer makes of it; then"
-        " pick a label, and see the gradient of the loss come all the way back.",
-        "kind": kind.as_json(),
-        "normalisation": {"size": size, "mean": preset.mean[0], "std": preset.std[0]},
-        **network,
-        **pictures(images, kind, args.pictures),
-    }
+    contents = about(run, name) | network | pictures(images, run.kind, args.pictures)
     html = page(contents)
     report.table(COLUMNS, network["layers"])
     report.text(html, kind="html")
     report.finish(contents)
     where = printable(report.directory / "explore.html")
     print(f"\nOpen {where} in a browser ({len(html) / 1e6:.1f} MB).")
+
+
+def about(run: trained.Trained, dataset: str) -> dict[str, Any]:
+    """What the page says of a network, and how it makes pictures into what the network sees."""
+    model, preset, kind, *_ = run
+    reading = preparation(preset.dataset, kind)
+    parameters = sum(p.numel() for p in model.parameters())
+    return {
+        "about": f"This is the network {preset.name}, with the {parameters:,} weights that it has"
+        f" learnt from {dataset}.",
+        "kind": kind.as_json(),
+        "normalisation": {
+            "size": preset.input_size(kind),
+            "mean": _each(preset.mean, kind.channels),
+            "std": _each(preset.std, kind.channels),
+        },
+        "uploads": {"words": reading.words, "box": reading.box, "turned": reading.turned},
+    }
 
 
 def page(contents: Mapping[str, Any]) -> str:
@@ -114,16 +120,22 @@ def _part(name: str) -> str:
 def pictures(images: ImageDataset, kind: Kind, count: int) -> dict[str, Any]:
     """The first images of each class, as many as there are of `count`: all first ones first.
 
-    They are `pictures`, bytes in base64, with their `labels` and `numbers` in the data set.
+    They are `pictures`, bytes (H, W) or (H, W, 3) one after another in base64, with their `labels`
+    and `numbers` in the data set.
     """
     labels = images.targets.numpy()
     where = [np.flatnonzero(labels == label)[:count] for label in range(len(kind.classes))]
     chosen = [int(found[k]) for k in range(count) for found in where if k < len(found)]
     return {
-        "pictures": _base64(images.data.numpy()[chosen]),
+        "pictures": _base64(np.stack([images.picture(i).numpy() for i in chosen])),
         "labels": [int(labels[i]) for i in chosen],
         "numbers": chosen,
     }
+
+
+def _each(values: Sequence[float], channels: int) -> list[float]:
+    """A value for each channel, where there may be one for all."""
+    return list(values) * (channels // len(values))
 
 
 def _base64(array: Array) -> str:
@@ -135,8 +147,8 @@ def _base64(array: Array) -> str:
 # --- the network ---------------------------------------------------------------------------------
 
 
-def describe(model: nn.Module, size: int, half: bool = False) -> dict[str, Any]:
-    """A network for grey images of size×size as the page reads it: its layers and all parameters.
+def describe(model: nn.Module, shape: tuple[int, int, int], half: bool = False) -> dict[str, Any]:
+    """A network for images of a shape (C, H, W) as the page reads it: its layers and parameters.
 
     Dropout, which does nothing in a trained network, is left out. Raises UsageError for a network
     with a layer that the page doesn't know, for one that gives no number for each class, and where
@@ -144,7 +156,7 @@ def describe(model: nn.Module, size: int, half: bool = False) -> dict[str, Any]:
     """
     layers: list[dict[str, Any]] = []
     parameters: list[Array] = []
-    x = zeros(1, 1, size, size)
+    x = zeros(1, *shape)
     for place, layer in _layers(model):
         settings = _settings(place, layer, x.ndim == 4)
         with no_grad():

@@ -18,7 +18,7 @@ function buildClasses() {
 
 function setLabel(label) {
   state.label = label;
-  state.losses = [];
+  forgetSteps();
   if (state.view === "gradients") arrive();
   update();
 }
@@ -36,7 +36,8 @@ function showAnswer() {
       setText(row.querySelector(".share"), percent(p[label]));
     });
   const brief = `${percent(p[guess])} ${kind.classes[guess]}`;
-  setText($("brief"), state.view === "values" ? brief : `label: ${kind.classes[state.label]}`);
+  const asked = `label: ${kind.classes[state.label]}, loss ${digits(loss)}`;
+  setText($("brief"), state.view === "values" ? brief : asked);
   setText($("loss"), digits(loss));
   setText($("loss-name"), `is the loss, −ln of the probability of ${kind.classes[state.label]}`);
   showSoftmax();
@@ -76,14 +77,21 @@ function step() {
   const norm = Math.sqrt(network.gradient.reduce((sum, g) => sum + g * g, 0));
   if (!state.losses.length) state.losses.push(before);
   state.losses.push(after);
+  state.steps++;
   setText($("step-text"), aboutStep(before, after, rate, norm));
   $("reset").disabled = false;
   update();
 }
 
+// Losses are those of one picture and label. The steps that were taken remain.
+function forgetSteps() {
+  state.losses = [];
+  if (state.steps) setText($("step-text"), aboutSteps(state.steps));
+}
+
 function reset() {
   network.reset();
-  state.losses = [];
+  Object.assign(state, { losses: [], steps: 0 });
   $("reset").disabled = true;
   setText($("step-text"), "The weights are those of the training again.");
   update();

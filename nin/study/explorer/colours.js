@@ -59,6 +59,24 @@ function palette(theme) {
   return { signed: table(positive, negative), ink: table(ink, ink) };
 }
 
+// A picture's pixels as canvases store them: colours, shades of grey, or ink on the page's paper.
+function pixelColours({ channels, values }, ink) {
+  const pixels = new Uint32Array(values.length / channels);
+  for (let p = 0; p < pixels.length; p++) {
+    const from = p * channels;
+    const [r, g, b] = [0, channels >> 1, channels - 1].map((c) => Math.round(values[from + c]));
+    pixels[p] = isDrawn ? ink[entry(r, 255)] : (255 << 24) | (b << 16) | (g << 8) | r;
+  }
+  return pixels;
+}
+
+function paintPicture(canvas, picture) {
+  const context = canvas.getContext("2d");
+  const pixels = context.createImageData(canvas.width, canvas.height);
+  new Uint32Array(pixels.data.buffer).set(pixelColours(picture, state.colours.ink));
+  context.putImageData(pixels, 0, 0);
+}
+
 function entry(value, limit) {
   return STEPS + Math.round(Math.max(-1, Math.min(1, value / limit)) * STEPS);
 }

@@ -3,11 +3,20 @@
 
 const $ = (id) => document.getElementById(id);
 const contents = JSON.parse($("contents").textContent);
-const { kind, normalisation } = contents;
+const { kind, normalisation, uploads } = contents;
+const inColour = kind.channels === 3;
+const isDrawn = uploads.box !== null; // light on dark, as clothes and digits are; or a photograph
+
+function decodeBytes(base64) {
+  const text = atob(base64);
+  const bytes = new Uint8Array(text.length);
+  for (let n = 0; n < bytes.length; n++) bytes[n] = text.charCodeAt(n);
+  return bytes;
+}
 
 // Numbers of 32 bits, or of 16, as IEEE 754 has them, the lowest byte first.
 function decodeParameters({ parameters, bits }) {
-  const bytes = Uint8Array.from(atob(parameters), (c) => c.charCodeAt(0));
+  const bytes = decodeBytes(parameters);
   if (bits === 32) return new Float32Array(bytes.buffer);
   return Float32Array.from(new Uint16Array(bytes.buffer), (half) => {
     const sign = half >> 15 ? -1 : 1;
@@ -19,7 +28,7 @@ function decodeParameters({ parameters, bits }) {
 
 // The test pictures: {label, values}.
 function decodePictures({ pictures, labels }) {
-  const bytes = Uint8Array.from(atob(pictures), (c) => c.charCodeAt(0));
-  const n = kind.width * kind.height;
+  const bytes = decodeBytes(pictures);
+  const n = kind.width * kind.height * kind.channels;
   return labels.map((label, k) => ({ label, values: bytes.subarray(k * n, (k + 1) * n) }));
 }

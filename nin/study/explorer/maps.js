@@ -14,10 +14,21 @@ function h(tag, properties = {}, ...children) {
   return element;
 }
 
+const MOVES = {
+  ArrowLeft: ({ c, i, j, width }) => (j ? [c, i, j - 1] : [c - 1, i, width - 1]),
+  ArrowRight: ({ c, i, j, width }) => (j + 1 < width ? [c, i, j + 1] : [c + 1, i, 0]),
+  ArrowUp: ({ c, i, j, height, columns }) => (i ? [c, i - 1, j] : [c - columns, height - 1, j]),
+  ArrowDown: ({ c, i, j, height, columns }) => (i + 1 < height ? [c, i + 1, j] : [c + columns, 0, j]),
+  PageUp: ({ c, i, j }) => [c - 1, i, j],
+  PageDown: ({ c, i, j }) => [c + 1, i, j],
+  Home: ({ i, j }) => [0, i, j],
+  End: ({ i, j, channels }) => [channels - 1, i, j],
+};
+
 class MapGrid {
   // `tile` is how wide a map is to be, about, in pixels of the screen; `onPoint(c, i, j)` is called
   // for the pixel that is pointed at, and `onPick(c, i, j)` for the one that is chosen. `names(c)`
-  // gives two short lines to stand under map c.
+  // gives short lines to stand under map c.
   constructor({ label, tile = 44, names = null, onPoint = () => {}, onPick = () => {} }) {
     Object.assign(this, { tile, names, onPoint, onPick });
     this.cursor = [0, 0, 0];
@@ -73,13 +84,14 @@ class MapGrid {
     const room = this.element.parentElement?.clientWidth || 640;
     this.scale = Math.max(1, Math.round(this.tile / width));
     while (this.scale > 1 && width * this.scale > room) this.scale--;
+    this.scale = Math.min(this.scale, room / width);
     this.gap = Math.ceil((this.names ? 10 : 3) / this.scale);
-    this.below = this.names ? Math.ceil(38 / this.scale) : this.gap;
+    this.below = this.names ? Math.ceil((10 + 14 * this.names(0).length) / this.scale) : this.gap;
     const fit = Math.floor((room / this.scale + this.gap) / (width + this.gap));
     this.columns = Math.max(1, Math.min(channels, fit));
     // Rows that are equally long, if they need not be much shorter for that.
     const shorter = Array.from({ length: this.columns }, (_, n) => this.columns - n);
-    const even = shorter.find((n) => channels % n === 0 && n > 0.6 * this.columns);
+    const even = shorter.find((n) => channels % n === 0 && n >= 0.5 * this.columns);
     this.columns = even ?? this.columns;
     const rows = Math.ceil(channels / this.columns);
     const size = [
@@ -164,30 +176,25 @@ class MapGrid {
     }
   }
 
-  // Beyond the edge of a map the next one begins.
   key(event) {
-    const { height, width, channels } = this.maps;
-    const n = this.columns;
-    let [c, i, j] = this.cursor;
-    const moves = {
-      ArrowLeft: () => j-- || ((j = width - 1), c--),
-      ArrowRight: () => ++j < width || ((j = 0), c++),
-      ArrowUp: () => i-- || ((i = height - 1), (c -= n)),
-      ArrowDown: () => ++i < height || ((i = 0), (c += n)),
-      PageUp: () => c--,
-      PageDown: () => c++,
-      Home: () => (c = 0),
-      End: () => (c = channels - 1),
-      Enter: () => this.onPick(...this.cursor),
-      " ": () => this.onPick(...this.cursor),
-    };
-    if (!(event.key in moves)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const picks = event.key === "Enter" || event.key === " ";
+    if (!picks && !(event.key in MOVES)) return;
     event.preventDefault();
-    moves[event.key]();
-    if (c < 0 || c >= channels) return;
-    this.cursor = [c, i, j];
-    this.onPoint(c, i, j);
-    this.draw();
+    if (picks) {
+      this.onPick(...this.cursor);
+    } else {
+      this.cursor = this.neighbour(event.key, this.cursor);
+      this.onPoint(...this.cursor);
+      this.draw();
+    }
+  }
+
+  // The pixel that a key leads to from another; beyond the edge of a map the next one begins.
+  neighbour(key, [c, i, j]) {
+    const { height, width, channels } = this.maps;
+    const to = MOVES[key]({ c, i, j, height, width, channels, columns: this.columns });
+    return to[0] < 0 || to[0] >= channels ? [c, i, j] : to;
   }
 }
 

@@ -28,6 +28,11 @@ function buildOverview() {
 function showOverview() {
   panels.forEach((panel, n) => {
     const { maps } = panel;
+    if (!panel.stage && inColour && state.view === "values") {
+      Object.assign(overview[n].canvas, { width: kind.width, height: kind.height });
+      paintPicture(overview[n].canvas, picture);
+      return;
+    }
     const { height, width, channels, values } = maps;
     const limit = largest(values);
     if (height * width === 1) {

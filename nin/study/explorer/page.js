@@ -2,13 +2,14 @@
 "use strict";
 
 const network = new Network(contents.layers, decodeParameters(contents));
-const grey = new Grey(kind.width, kind.height); // the picture that is drawn on
+const picture = new Picture(kind.width, kind.height, kind.channels); // the one that is drawn on
 const state = {
   view: "values",
   label: 0,
   colours: null,
   chosen: null, // the pixel that is explained: {panel, c, i, j}
   losses: [], // of this picture: before the first step, and after each
+  steps: 0, // since the weights were those of the training
 };
 const panels = []; // the picture's, then one for each stage
 
@@ -38,20 +39,25 @@ function build() {
 const durations = {};
 let waiting = false;
 
-// Compute and show what has changed, once before the screen is next drawn.
+// Compute and show what has changed, once before the screen is next drawn. A large network, which
+// takes longer than a few frames, leaves as much time to the pen as it takes itself.
 function update() {
   if (waiting) return;
   waiting = true;
-  requestAnimationFrame(() => {
-    waiting = false;
-    compute();
-    show();
-  });
+  const taken = Object.values(durations).reduce((sum, ms) => sum + ms, 0);
+  const begin = () =>
+    requestAnimationFrame(() => {
+      waiting = false;
+      compute();
+      show();
+    });
+  if (taken > 60) setTimeout(begin, taken);
+  else begin();
 }
 
 function compute() {
   const start = performance.now();
-  network.forward(normalised(grey, normalisation));
+  network.forward(normalised(picture, normalisation));
   const middle = performance.now();
   durations.forward = middle - start;
   if (state.view === "gradients") {
@@ -62,7 +68,7 @@ function compute() {
 
 function show() {
   const start = performance.now();
-  paint($("pad"), grey.values, 255, state.colours.ink);
+  paintPicture($("pad"), picture);
   for (const panel of panels) panel.show();
   showOverview();
   showAnswer();
@@ -113,6 +119,8 @@ function setTheme(theme) {
 const dark = matchMedia("(prefers-color-scheme: dark)");
 setText($("lead"), contents.about);
 build();
+if (!panels.some(({ stage }) => stage?.beginsMlpconv))
+  document.title = $("title").textContent = "Inside a convolutional network";
 buildOverview();
 buildClasses();
 const examples = buildExamples();
@@ -125,9 +133,14 @@ $("theme").addEventListener("click", () => {
 });
 $("step").addEventListener("click", step);
 $("reset").addEventListener("click", reset);
-document.addEventListener("keydown", (event) => event.key === "Escape" && choose(null));
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || !state.chosen) return;
+  const { panel } = state.chosen;
+  if (panel.explanation.contains(document.activeElement)) panel.grid.element.focus();
+  choose(null);
+});
 dark.addEventListener("change", () => setTheme(dark.matches ? "dark" : "light"));
 new ResizeObserver(update).observe($("stages"));
 document.documentElement.dataset.view = "values";
 setTheme(dark.matches ? "dark" : "light");
-examples[0].click();
+showPicture(examples[0].values, examples[0].title, contents.labels[0]);

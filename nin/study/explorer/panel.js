@@ -5,26 +5,35 @@
 class Panel {
   constructor(stage, before) {
     Object.assign(this, { stage, before }); // `before` shows what the stage is given
-    this.captions = stage ? captions(stage) : PICTURE;
+    this.captions = stage ? captions(stage) : aboutPicture(normalisation);
     const heading = stage ? title(stage) : "What the network sees";
     const tile = !stage ? 140 : isGlobal(stage.first) ? 40 : stage.hasClasses ? 84 : 44;
     this.grid = new MapGrid({
       label: heading,
       tile,
-      names: stage?.hasClasses ? (c) => [kind.classes[c], digits(mean(this.maps, c))] : null,
+      names: stage?.hasClasses
+        ? (c) => [kind.classes[c], digits(mean(this.maps, c))]
+        : !stage && inColour
+          ? (c) => [CHANNELS[c]]
+          : null,
       onPoint: (c, i, j) => this.readOut(c, i, j),
-      onPick: (c, i, j) => choose(stage ? { panel: this, c, i, j } : null),
+      onPick: (c, i, j, isFar = true) => {
+        choose({ panel: this, c, i, j });
+        if (isFar) this.explanation.firstChild.scrollIntoView({ block: "nearest" });
+      },
     });
     this.facts = h("p", { className: "facts" });
     this.caption = h("p", { className: "caption" });
     this.legend = h("div");
     this.readout = h("output", { className: "readout" });
-    this.explanation = h("div", {
-      className: "explanation",
-      hidden: true,
-      role: "region",
-      "aria-label": "The pixel explained",
-    });
+    this.where = h("h5");
+    this.explained = h("div", { className: "explained" });
+    this.explanation = h(
+      "div",
+      { className: "explanation", hidden: true, role: "region", "aria-label": "The pixel explained" },
+      h("div", { className: "heading" }, this.where, this.nudges()),
+      this.explained,
+    );
     const shown = [
       h("div", { className: "tray" }, this.grid.element),
       h("div", { className: "under" }, this.legend, this.readout),
@@ -34,8 +43,11 @@ class Panel {
       { className: "stage", id: `stage-${stage ? stage.start : "input"}` },
       h("div", { className: "heading" }, h("h4", {}, heading), this.facts),
       this.caption,
-      ...(stage ? shown : [h("div", { className: "with-notes" }, h("div", {}, ...shown), notes())]),
+      ...(stage || inColour
+        ? shown
+        : [h("div", { className: "with-notes" }, h("div", {}, ...shown), notes())]),
       this.explanation,
+      ...(!stage && inColour ? [notes()] : []),
     );
   }
 
@@ -65,41 +77,73 @@ class Panel {
   }
 
   readOut(c, i, j) {
-    const { channels, height, width } = this.maps;
-    const which = channels > 1 ? `map ${c}` : "";
-    const where = height * width > 1 ? `pixel (${i}, ${j})` : "";
-    setText(
-      this.readout,
-      `${[which, where].filter(Boolean).join(", ")}: ${digits(this.maps.at(i, j, c))}`,
-    );
+    const { height, width } = this.maps;
+    const isNumber = height * width === 1;
+    const where = isNumber ? `Number ${c}` : `${this.name(c)}, pixel (${i}, ${j})`;
+    setText(this.readout, `${where}: ${digits(this.maps.at(i, j, c))}`);
+  }
+
+  // What map c is called: after its class, or its colour.
+  name(c) {
+    if (!this.stage) return inColour ? `The picture's ${CHANNELS[c]}` : "The picture";
+    return this.stage.hasClasses ? `Map ${c} (${kind.classes[c]})` : `Map ${c}`;
   }
 
   explain({ c, i, j }) {
-    const { stage, explanation } = this;
-    const g = state.view === "values" ? null : stage.gradient;
-    const where =
-      stage.made.height * stage.made.width > 1 ? `Map ${c}, pixel (${i}, ${j})` : `Number ${c}`;
-    const open = [...explanation.querySelectorAll("details")].map((details) => details.open);
-    const close = h(
-      "button",
-      { type: "button", className: "quiet", onclick: () => choose(null) },
-      "Close",
+    const { stage, explained } = this;
+    const g = state.view === "values" ? null : this.maps;
+    const x = stage ? stage.x : network.image;
+    const isNumber = this.maps.height * this.maps.width === 1;
+    setText(this.where, isNumber ? `Number ${c}` : `${this.name(c)}, pixel (${i}, ${j})`);
+    const open = explained.querySelector("details")?.open ?? false;
+    explained.replaceChildren(...explain({ stage, c, i, j, x, g, colours: state.colours }));
+    if (open) explained.querySelector("details").open = true;
+    this.explanation.hidden = false;
+  }
+
+  // Buttons for a pixel beside the one that is explained, as a finger can't hit each, and to close.
+  nudges() {
+    const button = (text, label, onclick) =>
+      h("button", { type: "button", className: "quiet", "aria-label": label, onclick }, text);
+    const steps = {
+      ArrowLeft: ["←", "The pixel to the left"],
+      ArrowRight: ["→", "The pixel to the right"],
+      ArrowUp: ["↑", "The pixel above"],
+      ArrowDown: ["↓", "The pixel below"],
+      PageDown: ["map ›", "The same pixel of the next map"],
+    };
+    const isMap = !this.stage || !isGlobal(this.stage.first);
+    const word = (label) => (isMap ? label : label.replace("pixel", "number"));
+    return h(
+      "div",
+      { className: "nudges", role: "group", "aria-label": "Another pixel" },
+      ...Object.entries(steps)
+        .filter(([key]) => isMap || key === "ArrowLeft" || key === "ArrowRight")
+        .map(([key, [text, label]]) => button(text, word(label), () => this.nudge(key))),
+      button("✕", "Close", () => {
+        choose(null);
+        this.grid.element.focus();
+      }),
     );
-    explanation.replaceChildren(
-      h("div", { className: "heading" }, h("h5", {}, where), close),
-      ...explain({ stage, c, i, j, x: stage.x, g, colours: state.colours }),
-    );
-    explanation
-      .querySelectorAll("details")
-      .forEach((details, n) => (details.open = open[n] ?? false));
-    explanation.hidden = false;
+  }
+
+  // Frame a window on the maps, or none.
+  mark(window) {
+    this.grid.marked = window;
+    this.grid.draw();
+  }
+
+  nudge(key) {
+    const { c, i, j } = state.chosen;
+    this.grid.cursor = this.grid.neighbour(key, [c, i, j]);
+    this.grid.onPick(...this.grid.cursor, false);
   }
 }
 
 function notes() {
   return h(
     "div",
-    {},
+    { className: "notes-about" },
     h("p", { className: "notes-title" }, "Try this"),
     h("ol", { className: "notes" }, ...TRY.map((text) => h("li", {}, text))),
   );
@@ -121,17 +165,16 @@ function choose(chosen) {
   if (old) {
     old.panel.explanation.hidden = true;
     setText(old.panel.readout, "");
-    old.panel.grid.chosen = old.panel.before.grid.marked = null;
+    old.panel.grid.chosen = null;
     old.panel.grid.draw();
-    old.panel.before.grid.draw();
+    old.panel.before?.mark(null);
   }
   state.chosen = chosen;
   if (!chosen) return;
   const { panel, c, i, j } = chosen;
   panel.grid.chosen = [c, i, j];
-  panel.before.grid.marked = panel.stage.window(c, i, j);
   panel.grid.draw();
-  panel.before.grid.draw();
+  panel.before?.mark(panel.stage.window(c, i, j));
   panel.readOut(c, i, j);
   panel.explain(chosen);
 }

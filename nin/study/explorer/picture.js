@@ -1,42 +1,62 @@
-// Pictures before the network sees them: grey, 0 for the background and 255 for the most ink, as
-// the network's training pictures were. `values` holds such numbers row by row.
+// Pictures before the network sees them: bytes from 0 to 255, as the data set's own are.
+//
+// `values` holds the channels of a pixel side by side, one for grey and three for colours. Clothes,
+// digits and letters are light on dark, so that 0 is their paper and 255 the most ink.
 "use strict";
 
-class Grey {
-  constructor(width, height, values) {
-    Object.assign(this, { width, height, values: values ?? new Float64Array(width * height) });
+class Picture {
+  constructor(width, height, channels, values) {
+    Object.assign(this, { width, height, channels });
+    this.values = values ?? new Float64Array(width * height * channels);
+  }
+}
+
+// How much of each pixel a stroke covers, 0 … 1: one of a brush of this radius, whose segments are
+// added one after another. What they cover twice is covered no more than once.
+class Stroke {
+  constructor(picture, colour, radius) {
+    Object.assign(this, { picture, colour, radius });
+    this.before = picture.values.slice();
+    this.cover = new Float64Array(picture.width * picture.height);
   }
 
-  // A stroke from (x0, y0) to (x1, y1), in pixels, as wide as a brush of this radius; ink 0 erases.
-  // A pixel at the brush's edge is covered in part.
-  stroke(x0, y0, x1, y1, radius, ink) {
-    const dx = x1 - x0;
-    const dy = y1 - y0;
+  // A segment from (x0, y0) to (x1, y1), in pixels. A pixel at the brush's edge is covered in part.
+  add(x0, y0, x1, y1) {
+    const { picture, colour, radius, before, cover } = this;
+    const { width, height, channels, values } = picture;
+    const [dx, dy] = [x1 - x0, y1 - y0];
     const length = dx * dx + dy * dy;
-    for (let i = 0; i < this.height; i++) {
-      for (let j = 0; j < this.width; j++) {
+    const reach = radius + 1;
+    const first = (a, b) => Math.max(0, Math.floor(Math.min(a, b) - reach));
+    const last = (a, b, n) => Math.min(n - 1, Math.ceil(Math.max(a, b) + reach));
+    for (let i = first(y0, y1); i <= last(y0, y1, height); i++) {
+      for (let j = first(x0, x1); j <= last(x0, x1, width); j++) {
         const px = j + 0.5 - x0;
         const py = i + 0.5 - y0;
         const along = length ? Math.min(1, Math.max(0, (px * dx + py * dy) / length)) : 0;
         const distance = Math.hypot(px - along * dx, py - along * dy);
-        const cover = Math.min(1, Math.max(0, radius + 0.5 - distance));
-        const p = i * this.width + j;
-        const target = cover * ink;
-        if (ink) this.values[p] = Math.max(this.values[p], target);
-        else this.values[p] *= 1 - cover;
+        const p = i * width + j;
+        cover[p] = Math.max(cover[p], Math.min(1, Math.max(0, radius + 0.5 - distance)));
+        for (let c = 0; c < channels; c++) {
+          const was = before[p * channels + c];
+          values[p * channels + c] = was + cover[p] * (colour[c] - was);
+        }
       }
     }
   }
 }
 
+// --- another size --------------------------------------------------------------------------------
+
 // The matrix (target, source) of bilinear interpolation, as minicnn's Resize and Pillow have it:
-// output pixel i looks at the place (i + ½) · source / target - ½ and mixes its neighbours by their
-// distance; when shrinking, its reach is longer by that factor, so that no pixel is passed over.
-function resizeMatrix(source, target) {
-  const scale = source / target;
+// output pixel i looks at the place (i + ½) · length / target - ½ of the `length` pixels from `start`
+// on, and mixes its neighbours by their distance; when shrinking, its reach is longer by that
+// factor, so that no pixel is passed over.
+function resizeMatrix(source, target, start = 0, length = source) {
+  const scale = length / target;
   const reach = Math.max(scale, 1);
   return Array.from({ length: target }, (_, i) => {
-    const centre = (i + 0.5) * scale;
+    const centre = start + (i + 0.5) * scale;
     const row = Array.from({ length: source }, (_, j) => {
       return Math.max(0, 1 - Math.abs(j + 0.5 - centre) / reach);
     });
@@ -45,43 +65,89 @@ function resizeMatrix(source, target) {
   });
 }
 
-function resize(grey, width, height) {
-  const across = resizeMatrix(grey.width, width);
-  const down = resizeMatrix(grey.height, height);
-  const narrow = new Grey(width, grey.height);
-  const result = new Grey(width, height);
-  for (let i = 0; i < grey.height; i++) {
-    across.forEach((row, j) => {
-      let sum = 0;
-      row.forEach((weight, k) => weight && (sum += weight * grey.values[i * grey.width + k]));
-      narrow.values[i * width + j] = sum;
-    });
-  }
-  down.forEach((column, i) => {
-    column.forEach((weight, k) => {
+// A picture of another size: of the part from (left, top) on that is w by h pixels large, if given.
+function resize(picture, width, height, [left, top, w, h] = [0, 0, picture.width, picture.height]) {
+  const c = picture.channels;
+  const narrow = new Picture(width, picture.height, c);
+  const result = new Picture(width, height, c);
+  resizeMatrix(picture.width, width, left, w).forEach((row, j) => {
+    row.forEach((weight, k) => {
       if (!weight) return;
-      for (let j = 0; j < width; j++)
-        result.values[i * width + j] += weight * narrow.values[k * width + j];
+      for (let i = 0; i < picture.height; i++)
+        for (let l = 0; l < c; l++)
+          narrow.values[(i * width + j) * c + l] +=
+            weight * picture.values[(i * picture.width + k) * c + l];
+    });
+  });
+  resizeMatrix(picture.height, height, top, h).forEach((row, i) => {
+    row.forEach((weight, k) => {
+      if (!weight) return;
+      for (let p = 0; p < width * c; p++)
+        result.values[i * width * c + p] += weight * narrow.values[k * width * c + p];
     });
   });
   return result;
 }
 
-// Brightness (ITU-R 601) of the pixels of an ImageData; what is transparent is white. Squares of
-// `factor` pixels a side become one.
-function brightness({ width, height, data }, factor = 1) {
-  const grey = new Grey(Math.ceil(width / factor), Math.ceil(height / factor));
-  const counts = new Uint32Array(grey.values.length);
-  for (let p = 0; p < width * height; p++) {
-    const [r, g, b, a] = data.subarray(4 * p, 4 * p + 4);
-    const light = Math.round(0.299 * r + 0.587 * g + 0.114 * b);
-    const i = Math.floor(p / width / factor);
-    const j = Math.floor((p % width) / factor);
-    grey.values[i * grey.width + j] += Math.round((light * a + 255 * (255 - a)) / 255);
-    counts[i * grey.width + j]++;
+// What the network is given: 0 … 1, resized if it takes another size, (x - mean) / std.
+function normalised(picture, { size, mean, std }) {
+  const [height, width] = size;
+  const { channels } = picture;
+  const same = width === picture.width && height === picture.height;
+  const { values } = same ? picture : resize(picture, width, height);
+  const image = new Maps(height, width, channels);
+  values.forEach((v, p) => {
+    image.values[p] = (v / 255 - mean[p % channels]) / std[p % channels];
+  });
+  return image;
+}
+
+// --- a file that a person has chosen -------------------------------------------------------------
+
+// The picture in a file, in so many channels; larger ones are made smaller first, as squares of
+// pixels become one. Throws an Error for a file that the browser can't read, and for a huge picture.
+async function decode(file, channels) {
+  let image;
+  try {
+    image = await createImageBitmap(file, { colorSpaceConversion: "none" }); // upright, as EXIF says
+  } catch {
+    throw new Error(`${file.name} is not a picture that this browser can read.`);
   }
-  grey.values = grey.values.map((sum, p) => Math.round(sum / counts[p]));
-  return grey;
+  const { width, height } = image;
+  if (width * height > 1 << 26)
+    throw new Error(`${file.name} is too large: ${width}×${height} pixels.`);
+  const factor = Math.max(1, Math.floor(Math.max(width, height) / 1024));
+  const picture = new Picture(Math.ceil(width / factor), Math.ceil(height / factor), channels);
+  // A strip of it after another, as all at once would take much memory.
+  const canvas = new OffscreenCanvas(width, factor);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  for (let i = 0; i < picture.height; i++) {
+    const rows = Math.min(factor, height - i * factor);
+    context.clearRect(0, 0, width, factor);
+    context.drawImage(image, 0, -i * factor);
+    addStrip(context.getImageData(0, 0, width, rows).data, width, factor, picture, i);
+  }
+  image.close();
+  return picture;
+}
+
+// Row i of a picture: the means over squares of the strip's RGBA pixels. Brightness is that of
+// ITU-R 601, and what is transparent is white.
+function addStrip(data, width, factor, picture, i) {
+  const { channels } = picture;
+  const sums = new Float64Array(picture.width * channels);
+  const counts = new Uint32Array(picture.width);
+  for (let p = 0; p < data.length / 4; p++) {
+    const [r, g, b, a] = [data[4 * p], data[4 * p + 1], data[4 * p + 2], data[4 * p + 3]];
+    const j = Math.floor((p % width) / factor);
+    const colours = channels === 3 ? [r, g, b] : [Math.round(0.299 * r + 0.587 * g + 0.114 * b)];
+    for (let c = 0; c < channels; c++)
+      sums[j * channels + c] += Math.round((colours[c] * a + 255 * (255 - a)) / 255);
+    counts[j]++;
+  }
+  sums.forEach((sum, p) => {
+    picture.values[i * sums.length + p] = Math.round(sum / counts[Math.floor(p / channels)]);
+  });
 }
 
 // A half goes to the even neighbour, as in Python.
@@ -90,11 +156,30 @@ function round(v) {
   return up - v === 0.5 && up % 2 ? up - 1 : up;
 }
 
-// Anybody's picture, made into one like the training pictures, as `python -m nin.predict` does it:
-// trimmed, made as large as fits into a frame, put into its middle, and negated where something
+// Anybody's picture, made into one like those that the network has learnt from, as `python -m
+// nin.predict` does it. `frame` is the size that these have, and `box` how long their longer side
+// is; without one they are photographs.
+function prepare(picture, frame, { box, turned }) {
+  if (box === null) return cover(picture, frame);
+  const drawn = trim(picture, frame, box);
+  return turned ? transposed(drawn) : drawn;
+}
+
+// Scaled until it just covers the frame, and the middle of it.
+function cover(picture, { width, height }) {
+  if (picture.width === width && picture.height === height) return picture;
+  const scale = Math.min(picture.width / width, picture.height / height);
+  const [w, h] = [width * scale, height * scale];
+  const part = [(picture.width - w) / 2, (picture.height - h) / 2, w, h];
+  const result = resize(picture, width, height, part);
+  result.values = result.values.map(Math.round);
+  return result;
+}
+
+// Trimmed, its longer side made `box` long, put into the frame's middle, and negated where something
 // dark lies on a light background. The background is what its edge shows. Throws an Error for a
 // picture of one colour.
-function prepare(grey, frame) {
+function trim(grey, frame, box) {
   const { width, height, values } = grey;
   const edge = [];
   for (let j = 0; j < width; j++) edge.push(values[j], values[(height - 1) * width + j]);
@@ -115,17 +200,17 @@ function prepare(grey, frame) {
   const rows = indices(height).filter((i) => indices(width).some((j) => seen(i, j)));
   const columns = indices(width).filter((j) => indices(height).some((i) => seen(i, j)));
   const [top, left] = [rows[0], columns[0]];
-  const trimmed = new Grey(columns.at(-1) + 1 - left, rows.at(-1) + 1 - top);
+  const trimmed = new Picture(columns.at(-1) + 1 - left, rows.at(-1) + 1 - top, 1);
   trimmed.values = trimmed.values.map((_, p) => {
     const i = top + Math.floor(p / trimmed.width);
     const j = left + (p % trimmed.width);
     return Math.round((ink[i * width + j] * 255) / most);
   });
 
-  const scale = Math.min(frame.width / trimmed.width, frame.height / trimmed.height);
+  const scale = box / Math.max(trimmed.width, trimmed.height);
   const [w, h] = [trimmed.width, trimmed.height].map((n) => Math.max(1, round(n * scale)));
   const small = resize(trimmed, w, h);
-  const result = new Grey(frame.width, frame.height);
+  const result = new Picture(frame.width, frame.height, 1);
   const [x, y] = [Math.floor((frame.width - w) / 2), Math.floor((frame.height - h) / 2)];
   small.values.forEach((v, p) => {
     result.values[(y + Math.floor(p / w)) * frame.width + x + (p % w)] = Math.round(v);
@@ -133,29 +218,8 @@ function prepare(grey, frame) {
   return result;
 }
 
-// A file that a person has chosen, larger ones made smaller first. Throws an Error for a file that
-// the browser can't read as a picture, and for a picture that is too large for it.
-async function decode(file) {
-  let image;
-  try {
-    image = await createImageBitmap(file); // the right way up, as EXIF says
-  } catch {
-    throw new Error(`${file.name} is not a picture that this browser can read.`);
-  }
-  const { width, height } = image;
-  if (width * height > 1 << 26)
-    throw new Error(`${file.name} is too large: ${width}×${height} pixels.`);
-  const context = new OffscreenCanvas(width, height).getContext("2d");
-  context.drawImage(image, 0, 0);
-  const factor = Math.max(1, Math.floor(Math.max(width, height) / 1024));
-  return brightness(context.getImageData(0, 0, width, height), factor);
-}
-
-// What the network is given: 0 … 1, resized if it takes another size, (x - mean) / std.
-function normalised(grey, { size, mean, std }) {
-  const image = new Maps(size, size, 1);
-  const values = (size === grey.width && size === grey.height ? grey : resize(grey, size, size))
-    .values;
-  values.forEach((v, p) => (image.values[p] = (v / 255 - mean) / std));
-  return image;
+// A grey square picture on its side, as EMNIST's are.
+function transposed({ width, height, values }) {
+  const turned = values.map((_, p) => values[(p % height) * width + Math.floor(p / height)]);
+  return new Picture(height, width, 1, turned);
 }

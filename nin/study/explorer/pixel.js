@@ -4,6 +4,8 @@
 // the gradient of what it made, or null in the view of values, and the colours.
 "use strict";
 
+const MANY = 150; // numbers, of which each is a colour alone
+
 const KINDS = {
   Conv2d: (about) =>
     about.stage.first.isPointwise ? explainPointwise(about) : explainWindow(about),
@@ -15,7 +17,46 @@ const KINDS = {
 };
 
 function explain(about) {
-  return KINDS[about.stage.first.kind](about);
+  return about.stage ? KINDS[about.stage.first.kind](about) : explainPicture(about);
+}
+
+// What the l-th map is called that a stage is given.
+function mapName({ start }, l) {
+  return start === 0 && inColour ? CHANNELS[l] : `map ${l}`;
+}
+
+// --- the picture ---------------------------------------------------------------------------------
+
+function explainPicture({ c, i, j, x, g }) {
+  const [mean, std] = [normalisation.mean[c], normalisation.std[c]];
+  const value = x.at(i, j, c);
+  const what = isDrawn ? "ink" : "light";
+  if (g === null)
+    return [
+      paragraph("The network sees each pixel in units of the training pictures' deviation."),
+      equation(
+        [`${what}, from 0 to 1`, value * std + mean],
+        "−",
+        ["mean", mean],
+        "=",
+        ["the difference", value * std],
+      ),
+      equation(["the difference", value * std], "÷", ["standard deviation", std], "=", [
+        "what the network sees, x",
+        value,
+      ]),
+    ];
+  const slope = g.at(i, j, c);
+  return [
+    paragraph(
+      `With 0.1 more ${what} at this pixel, from 0 to 1, the loss would ` +
+        `${slope > 0 ? "rise" : "fall"} by about ${digits(Math.abs((0.1 * slope) / std))}.`,
+    ),
+    equation(["the gradient, ∂L/∂x", slope], "·", ["change of x: 0.1 ÷ std", 0.1 / std], "=", [
+      "change of the loss, about",
+      (0.1 * slope) / std,
+    ]),
+  ];
 }
 
 // --- 1×1 convolutions and fully connected layers -------------------------------------------------
@@ -31,13 +72,12 @@ function explainPointwise(about) {
     layer.kind === "Linear"
       ? `Every output of a fully connected layer has a weight for each of its ${layer.in} inputs.`
       : `A 1×1 convolution looks at one pixel alone, (${i}, ${j}), through all ${layer.in} maps ` +
-        `above it. Output map ${c} has one weight for each of these.`;
+        `above it. Output map ${c} has a weight for each of these.`;
   return [
     paragraph(what),
-    ...products(about, inputs, weights, (l) =>
-      layer.kind === "Linear" ? `input ${l}` : `map ${l}`,
+    ...sumOfProducts(about, inputs, weights, (l) =>
+      layer.kind === "Linear" ? `input ${l}` : mapName(stage, l),
     ),
-    sum(about, inputs, weights),
   ];
 }
 
@@ -56,10 +96,13 @@ function explainWindow(about) {
   const name = (l) => {
     const place = Math.floor(l / channels);
     const where = `place (${Math.floor(place / kw)}, ${place % kw})`;
-    return channels === 1 ? where : `map ${l % channels}, ${where}`;
+    return channels === 1 ? where : `${mapName(stage, l % channels)}, ${where}`;
   };
   const places = `${kh}×${kw}`;
-  const maps = channels === 1 ? "the picture" : `all ${channels} maps above`;
+  const maps =
+    stage.start === 0
+      ? `the picture${inColour ? " in its three colours" : ""}`
+      : `all ${channels} maps above`;
   const parts = [
     paragraph(
       `Pixel (${i}, ${j}) of map ${c} sees ${maps} through a window of ${places} pixels, framed ` +
@@ -67,20 +110,24 @@ function explainWindow(about) {
         "the edge counts as 0.",
     ),
   ];
-  if (channels === 1) {
+  if (length <= MANY) {
     const limits = [largest(x.values), largest(layer.weight)];
     const each = row.map((v, l) => v * column[l]);
-    parts.push(
-      h(
-        "div",
-        { className: "grids" },
-        numbers("window", row, kw, limits[0], colours.signed),
-        h("span", { className: "operator" }, "×"),
-        numbers(`filter ${c}`, column, kw, limits[1], colours.signed),
-        h("span", { className: "operator" }, "="),
-        numbers("products", each, kw, largest(each), colours.signed),
-      ),
-    );
+    for (let m = 0; m < channels; m++) {
+      const of = channels > 1 ? `, ${mapName(stage, m)}` : "";
+      const own = (values) => values.filter((_, l) => l % channels === m);
+      parts.push(
+        h(
+          "div",
+          { className: "grids" },
+          numbers(`window${of}`, own(row), kw, limits[0], colours.signed),
+          h("span", { className: "operator" }, "×"),
+          numbers(`filter ${c}${of}`, own(column), kw, limits[1], colours.signed),
+          h("span", { className: "operator" }, "="),
+          numbers(`products${of}`, own(each), kw, largest(each), colours.signed),
+        ),
+      );
+    }
   } else {
     parts.push(
       h(
@@ -109,8 +156,7 @@ function explainWindow(about) {
         `is column ${c} of the filter matrix, drawn on its side here, so that the numbers that are ` +
         "multiplied stand one under another.",
     ),
-    ...products(about, row, column, name, matrix(layer, p, height * width, colours)),
-    sum(about, row, column),
+    ...sumOfProducts(about, row, column, name, matrix(layer, p, height * width, colours)),
   );
   return parts;
 }
@@ -139,13 +185,20 @@ function matrix(layer, p, count, colours) {
 
 // --- what all sums of products share -------------------------------------------------------------
 
+// The products and their sum; or, on the way back, the gradient that arrives and what it becomes.
+function sumOfProducts(about, inputs, weights, name, above) {
+  const parts = products(about, inputs, weights, name, above);
+  const total = sum(about, inputs, weights);
+  return about.g === null ? [...parts, total] : [total, ...parts];
+}
+
 // Inputs, weights and products under one another; or, on the way back, what the gradient becomes.
 // `name(l)` says which is the l-th; `above` are a name and an element to stand over them.
 function products({ stage, c, i, j, g, colours }, inputs, weights, name, above = []) {
   const layer = stage.first;
   const limits = { x: largest(layer.rows), w: largest(layer.weight) };
   const times = inputs.map((v, l) => v * weights[l]);
-  let strips, text;
+  let [strips, text, ranked] = [null, null, times];
   if (g === null) {
     strips = [
       ["input x", inputs, limits.x],
@@ -164,16 +217,24 @@ function products({ stage, c, i, j, g, colours }, inputs, weights, name, above =
       ["g · x, to w", own, largest(own)],
     ];
     text = (l) => `${name(l)}: its input gets ${digits(back[l])}, its weight ${digits(own[l])}`;
+    ranked = back;
   }
-  const order = [...times.keys()].sort((a, b) => Math.abs(times[b]) - Math.abs(times[a]));
-  const readout = h("p", { className: "readout" }, `The largest product, ${text(order[0])}`);
+  const order = [...ranked.keys()].sort((a, b) => Math.abs(ranked[b]) - Math.abs(ranked[a]));
+  const largestOne = g === null ? `The largest product, ${text(order[0])}` : `Most goes to ${text(order[0])}`;
+  const isSilent = ranked[order[0]] === 0;
+  const readout = h(
+    "p",
+    { className: "readout" },
+    isSilent && g !== null ? "No gradient goes on from here." : largestOne,
+  );
   const drawn = strips.map(([title, values, limit]) => {
     const canvas = h("canvas", { width: values.length, height: 1 });
     paint(canvas, values, limit, colours.signed);
-    canvas.addEventListener("pointermove", (event) => {
-      const l = Math.floor((event.offsetX / canvas.clientWidth) * values.length);
-      if (l >= 0 && l < values.length) readout.textContent = text(l);
-    });
+    for (const pointed of ["pointermove", "pointerdown"])
+      canvas.addEventListener(pointed, (event) => {
+        const l = Math.floor((event.offsetX / canvas.clientWidth) * values.length);
+        if (l >= 0 && l < values.length) readout.textContent = text(l);
+      });
     return [h("span", { className: "name" }, title), h("div", { className: "strip" }, canvas)];
   });
   const rows = order
@@ -347,15 +408,21 @@ function paint(canvas, values, limit, colours) {
   context.putImageData(pixels, 0, 0);
 }
 
-// A square of numbers on their colours; null stands for what lies outside.
+// A square of numbers on their colours; null stands for what lies outside. Very many are colours
+// alone.
 function numbers(caption, values, columns, limit, colours, framed = -1) {
+  if (values.length > MANY)
+    return atlas(caption, new Maps(values.length / columns, columns, 1, values), limit, {
+      signed: colours,
+    });
+  const isFine = columns > 6;
   const cells = Array.from(values, (v, p) => {
     const style =
       v === null ? {} : { background: css(v, limit, colours), color: onTop(v, limit, colours) };
     return h(
       "span",
       { className: p === framed ? "cell framed" : "cell", style },
-      v === null ? "" : short(v),
+      v === null ? "" : short(v, isFine ? 1 : 2),
     );
   });
   const style = { gridTemplateColumns: `repeat(${columns}, minmax(0, 2.6rem))` };
@@ -363,20 +430,21 @@ function numbers(caption, values, columns, limit, colours, framed = -1) {
     "figure",
     {},
     h("figcaption", {}, caption),
-    h("div", { className: "numbers", style }, ...cells),
+    h("div", { className: isFine ? "numbers fine" : "numbers", style }, ...cells),
   );
 }
 
-// Two decimals, or fewer for large numbers, so that all are about as wide.
-function short(v) {
-  const text = Math.abs(v).toFixed(Math.abs(v) < 10 ? 2 : Math.abs(v) < 100 ? 1 : 0);
-  return v < 0 ? `−${text}` : text;
+// So many decimals, or fewer for large numbers, so that all are about as wide.
+function short(v, decimals) {
+  const size = Math.abs(v);
+  const text = size.toFixed(Math.max(0, decimals - (size < 10 ? 0 : size < 100 ? 1 : 2)));
+  return v < 0 && Number(text) ? `−${text}` : text;
 }
 
 // Small maps that only show something.
 function atlas(caption, maps, limit, colours) {
   const columns = 16;
-  const scale = Math.max(1, Math.round(18 / maps.width));
+  const scale = Math.max(1, Math.round((maps.channels > 4 ? 18 : 120) / maps.width));
   const gap = Math.ceil(2 / scale);
   const across = Math.min(columns, maps.channels);
   const down = Math.ceil(maps.channels / across);

@@ -88,7 +88,7 @@ function captions(stage) {
   const { first, start } = stage;
   const from = start
     ? `the ${plural(network.layers[start - 1].output[0], "map")} above`
-    : "the picture";
+    : `the picture${inColour ? "'s red, green and blue" : ""}`;
   const relu = stage.hasReLU ? " What is negative becomes 0 (ReLU)." : "";
   const words = WORDS[first.kind];
   const classes = stage.drawsClasses ? `${CLASS_MAPS} ` : "";
@@ -102,14 +102,23 @@ const CLASS_MAPS =
   "Each map is a class's: blue where the network sees something of that class, red where it sees " +
   "what speaks against it. Under each stands its mean.";
 
-const PICTURE = {
-  values:
-    "The picture as numbers: 0 … 1, less the mean of the training pictures, over their standard " +
-    "deviation.",
-  gradients:
-    "The gradient has come back to the picture itself: blue pixels would raise the loss if they " +
-    "were brighter, red ones would lower it.",
-};
+const CHANNELS = inColour ? ["red", "green", "blue"] : ["the picture"];
+
+function aboutPicture({ mean, std }) {
+  const exact = inColour ? mean.map((m, c) => `${m} and ${std[c]}`).join(", ") : `${mean[0]} and ${std[0]}`;
+  const same = mean.every((m) => m === 0) && std.every((s) => s === 1);
+  const less = ` less the mean of the training pictures, over their standard deviation (${exact}).`;
+  const most = isDrawn ? "ink" : "light";
+  return {
+    values:
+      `The picture as numbers: from 0 to 1 for the most ${most}` +
+      (inColour ? ", in red, green and blue" : "") +
+      (same ? "." : `,${less}`),
+    gradients:
+      "The gradient has come back to the picture itself: where it is blue, more " +
+      `${inColour ? "of that colour" : most} would raise the loss, and where it is red, lower it.`,
+  };
+}
 
 const BLOCK =
   "A convolution that looks around, then 1×1 convolutions, which are a small network at every " +
@@ -117,9 +126,9 @@ const BLOCK =
 
 const TRY = [
   "Draw a line across the picture, and watch the maps of each layer: which of them notice?",
-  "Click a pixel of any map: all the numbers that it is made of appear below it.",
+  "Click a pixel of two convolutions, a 1×1 and a larger one: how many numbers does each see?",
   "Switch to the gradients, pick a label that is wrong, and look at the picture's own gradient " +
-    "here: it says which pixels to paint, and which to erase.",
+    `here: it says which pixels to ${isDrawn ? "paint, and which to erase" : "change, and how"}.`,
   "Press Step until the network believes the wrong label. How many steps does it take?",
 ];
 
@@ -131,6 +140,13 @@ function aboutDead(dead, maps) {
   );
 }
 
+function aboutSteps(steps) {
+  return (
+    `The weights are those after ${plural(steps, "step")}, and no longer the trained ones. Reset ` +
+    "brings these back."
+  );
+}
+
 function aboutStep(before, after, rate, norm) {
   const fell = after <= before;
   const change = `${fell ? "fell" : "rose"} from ${digits(before)} to ${digits(after)}`;
@@ -138,6 +154,6 @@ function aboutStep(before, after, rate, norm) {
     ? `All weights moved against their gradients, by ${digits(rate * norm)} in all: ` +
       `${digits(rate)} times the gradient's norm, ${digits(norm)}.`
     : "The step was too long: the gradient says what the loss does near by, and not so far away. " +
-      "Undo, and try a smaller rate.";
+      "Reset, and try a smaller rate.";
   return `The loss of this picture ${change}. ${why}`;
 }
