@@ -3,7 +3,7 @@
 The pages of docs/path are Markdown that jupytext reads as notebooks: each ``` python block is a
 cell. They are run from top to bottom here, and a cell that fails stops the build. The site shows
 the outputs, and offers the executed notebook. A cell with the tag "solution" is folded away with
-its outputs, and of one with the tag "folded" the code.
+its outputs, and of one with the tag "folded" the code. docs/offered.py makes the notebook of it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,25 @@ import nbclient
 import nbformat
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from offered import offered  # beside this file
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "build" / "notebooks"  # executed ones, by what decides their outputs
 TAGS = ("solution", "folded")
 WIDTH = 75  # characters of a line of code, so that a page need not be moved sideways
+HEADING = "Type it yourself, or run this page in Jupyter or on Colab"
+HOW = """\
+1. Download [this page as a notebook]({notebook}){{ download }}, and
+   [the package]({wheel}){{ download }}, which is not on the package index.
+2. *On your own computer:* put both into one folder, and open the notebook with Jupyter there.
+   *On [Colab](https://colab.research.google.com/):* upload the notebook, and put the package into
+   its files (the folder symbol at the left).
+3. Run the cells from the top. The first one installs the package, if it is missing, by one line of
+   pip; with a GPU it installs CuPy, too, and page 7 then trains there.
+
+Solutions stay folded until you open them. From a checkout of the code, where `make docs` has been
+run, no package is needed.
+"""
 
 
 def executed(path: Path) -> Any:
@@ -111,28 +125,23 @@ def alternative(source: str) -> str:
     return comments[-1] if comments else "What the cell above draws"
 
 
-def offered(notebook: Any) -> bytes:
-    """The notebook as a file for Jupyter and Colab, which fold cells away by other means."""
-    for cell in cells(notebook):
-        if tag(cell):
-            cell.metadata.update({"jupyter": {"source_hidden": True}, "cellView": "form"})
-    return nbformat.writes(notebook).encode()
-
-
 def on_files(files: Files, config: MkDocsConfig) -> None:
     """MkDocs' hook: the pages of docs/path become what they are when executed."""
+    wheels = [Path(file.src_uri).name for file in files if file.src_uri.endswith(".whl")]
     for file in list(files):
         if not file.src_uri.startswith("path/") or not file.src_uri.endswith(".md"):
             continue
         notebook = executed(Path(file.abs_src_path))
         if not cells(notebook):
             continue
-        stem = Path(file.src_uri).stem
+        stem, wheel = Path(file.src_uri).stem, wheels[0]
         content, pictures = page(notebook, stem)
-        content += (
-            f"\n\n[This page as a notebook]({stem}.ipynb){{ download }}, for Jupyter and Colab.\n"
-        )
+        title, minutes, rest = content.split("\n\n", 2)
+        note = textwrap.indent(HOW.format(notebook=f"{stem}.ipynb", wheel=wheel), "    ")
+        content = "\n\n".join([title, minutes, f'??? note "{HEADING}"\n\n{note}', rest])
+        site = f"{config.site_url.rstrip('/')}/path/" if config.site_url else ""
+        copy = nbformat.from_dict(offered(notebook, Path(file.abs_src_path), wheel, site))
         files.remove(file)
         files.append(File.generated(config, file.src_uri, content=content))
-        for name, data in [*pictures.items(), (f"{stem}.ipynb", offered(notebook))]:
+        for name, data in [*pictures.items(), (f"{stem}.ipynb", nbformat.writes(copy).encode())]:
             files.append(File.generated(config, f"path/{name}", content=data))
