@@ -1,10 +1,12 @@
-"""That the competitors of `benchmarks.cpu` compute the same, before their times are compared.
+"""Check that all that `benchmarks.cpu` times compute the same.
 
     python -m benchmarks.agreement --preset paper
 
-From the same weights and images, the logits of each, and the losses of its first steps of SGD
-where the network has no dropout, whose masks every library draws for itself. Printed is how far
-they are from the first competitor's, as a share of the largest; more than 1e-4 is status 1.
+From the same weights and images, the logits of each library are compared with
+those of the first one. So are the losses of the first steps of SGD, if the
+network has no dropout, as each library draws its own dropout masks. The
+differences are printed as a share of the largest number; if one is above
+1e-4, the exit status is 1.
 """
 
 from __future__ import annotations
@@ -48,10 +50,16 @@ def check(preset: str, names: list[str] | None = None) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.agreement",
+        usage="%(prog)s [flags]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--preset", choices=IMAGE_SIZE, help="default: each of them")
-    parser.add_argument("--only", nargs="*", choices=COMPETITORS, help="default: all of them")
+    parser.add_argument(
+        "--preset", choices=IMAGE_SIZE, help="only this one (default: each of them)"
+    )
+    text = f"compare only these, of {', '.join(map(repr, COMPETITORS))}"
+    parser.add_argument("--only", nargs="*", choices=COMPETITORS, metavar="NAME", help=text)
     args = parser.parse_args()
     agree = [check(p, args.only) for p in ([args.preset] if args.preset else IMAGE_SIZE)]
     return 0 if all(agree) else 1

@@ -1,9 +1,10 @@
-"""Train a preset in minicnn and in PyTorch side by side: losses and seconds, step by step.
-
-Both start from the same weights and see the same batches and dropout masks. The two libraries take
-their steps in turn, so that whatever else the machine does slows both; the times are medians.
+"""Train a preset in minicnn and in PyTorch side by side: losses and seconds.
 
     python -m benchmarks.beside_pytorch --preset article --steps 200
+
+Both start from the same weights and see the same batches and dropout masks.
+They take their steps in turn, so that other work on the machine slows both;
+the times are medians.
 """
 
 from __future__ import annotations
@@ -30,14 +31,25 @@ from .twin import same_masks, to_torch, twin
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.beside_pytorch",
+        usage="%(prog)s [flags]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--preset", choices=PRESETS, default="article")
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--data-dir")
-    parser.add_argument("--every", type=int, default=10, help="print every n-th step")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    text = "the network and its settings (default: article)"
+    parser.add_argument("--preset", choices=PRESETS, default="article", help=text)
+    text = "compare N steps (default: 200)"
+    parser.add_argument("--steps", type=int, default=200, metavar="N", help=text)
+    text = "draw all random numbers from this seed (default: 0)"
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help=text)
+    text = "look here first for Fashion-MNIST"
+    parser.add_argument("--data-dir", metavar="DIR", help=text)
+    text = "print every Nth step (default: 10)"
+    parser.add_argument("--every", type=int, default=10, metavar="N", help=text)
+    text = "write the results into this directory (default: benchmarks/results)"
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", default=Path("benchmarks/results"), help=text
+    )
     args = parser.parse_args()
 
     preset = replace(PRESETS[args.preset], dataset="fashion-mnist", limit_test=1)

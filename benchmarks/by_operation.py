@@ -1,12 +1,13 @@
-"""Where the time of a training step goes: each layer forward, and each of its derivatives.
+"""Show where the time of a training step goes: each layer, and its derivatives.
 
     python -m benchmarks.by_operation [--preset article] [--conv auto]
 
-One micro-batch on one thread, as in `nin.train`; medians. For each layer: milliseconds for an
-image, its share of the whole, the megabytes of an image that its calls can't do without, and, for a
-convolution, its share of the peak: the multiplications and additions that the formula has, in this
-time, beside what a large matrix product does. Minimal filtering multiplies less, so it may be
-above 100%.
+One micro-batch on one thread is timed, as in `nin.train`; the figures are
+medians. For each layer: the milliseconds for an image, the share of the
+whole, the megabytes for an image that must be moved, and for a convolution
+the share of the peak. That is the speed of the multiplications and additions
+in its formula, divided by the speed of a large matrix product. Minimal
+filtering multiplies less often, so it may be above 100%.
 """
 
 from __future__ import annotations
@@ -100,12 +101,21 @@ def step(layers: list[nn.Module], x: Any, y: Any, times: Times, work: Work) -> N
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.by_operation",
+        usage="%(prog)s [flags]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--preset", choices=PRESETS, default="article")
-    parser.add_argument("--conv", choices=("im2col", "winograd", "auto"), default="auto")
-    parser.add_argument("--steps", type=int, default=9)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    text = "the network and its settings (default: article)"
+    parser.add_argument("--preset", choices=PRESETS, default="article", help=text)
+    text = "how to compute convolutions (default: auto)"
+    parser.add_argument("--conv", choices=("im2col", "winograd", "auto"), default="auto", help=text)
+    text = "time N steps (default: 9)"
+    parser.add_argument("--steps", type=int, default=9, metavar="N", help=text)
+    text = "write the results into this directory (default: benchmarks/results)"
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", default=Path("benchmarks/results"), help=text
+    )
     args = parser.parse_args(argv)
 
     preset = PRESETS[args.preset]

@@ -1,11 +1,13 @@
-"""Each convolution and pooling layer alone: its share of the matrix product's peak, and its error.
+"""Time each convolution and pooling layer alone, and measure its error.
 
     python -m benchmarks.convolution [--preset article] [--images 8]
 
-One thread, a few images: what a thread of `nin.train` does. The peak is that of NumPy's float32
-matrix product, measured in turn with the layers. GFLOP/s count the multiplications and additions of
-the definition, 2·O·H'·W'·C·kh·kw: minimal filtering does fewer, and may so exceed the peak. Errors
-are those of float32 against float64, the largest, relative to the largest value.
+Each layer takes a few images on one thread, as a thread of `nin.train` does.
+Its speed is compared with the peak, which is that of NumPy's float32 matrix
+product, measured in turn with the layers. GFLOP/s count the multiplications
+and additions of the definition, 2·O·H'·W'·C·kh·kw. Minimal filtering needs
+fewer, so it may exceed the peak. The error is the largest difference of
+float32 to float64, relative to the largest value.
 """
 
 from __future__ import annotations
@@ -120,12 +122,21 @@ def show(row: dict[str, Any], n: int) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.convolution",
+        usage="%(prog)s [flags]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--preset", choices=PRESETS, default="article")
-    parser.add_argument("--images", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    text = "the network and its settings (default: article)"
+    parser.add_argument("--preset", choices=PRESETS, default="article", help=text)
+    text = "images in a batch (default: 8)"
+    parser.add_argument("--images", type=int, default=8, metavar="N", help=text)
+    text = "time each layer N times (default: 7)"
+    parser.add_argument("--repeats", type=int, default=7, metavar="N", help=text)
+    text = "write the results into this directory (default: benchmarks/results)"
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", default=Path("benchmarks/results"), help=text
+    )
     args = parser.parse_args(argv)
     print(f"{'':<37}{'ms an image':<21} {'share of peak':<16} {'error against float64'}")
     print(f"{'':<37}{'fwd     dx     dw':<21} {'fwd   dx   dw':<16} fwd   dx    dw")

@@ -1,11 +1,13 @@
-"""Steps and predictions of the presets' networks, against other libraries on the same CPU.
+"""Time training steps and predictions of several libraries on the same CPU.
 
     python -m benchmarks.cpu --preset article --rounds 7
 
-Every competitor runs in a process of its own; in each round each takes one step, in turn, so that
-whatever else the machine does falls on all alike. Printed are medians, and their ratios to PyTorch
-with channels-last memory. The memory that a step adds is that of the first step, too, and with it
-of a compiler in the competitor's process. `benchmarks.agreement` shows that all compute the same.
+Each library runs in its own process. In each round each takes one step, in
+turn, so that other work on the machine affects all alike. The medians are
+printed, and their ratios to PyTorch with channels-last memory. The memory
+that a step adds is that of the first step, which includes the memory of a
+compiler in the process. `benchmarks.agreement` checks that all compute the
+same.
 """
 
 from __future__ import annotations
@@ -216,15 +218,27 @@ def save(name: str, result: dict[str, Any], directory: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.cpu",
+        usage="%(prog)s [flags]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--preset", choices=IMAGE_SIZE, default="article")
-    parser.add_argument("--batch", type=int, help="default: the preset's")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=describe()["cores"])
-    parser.add_argument("--what", choices=("train", "predict"), default="train")
-    parser.add_argument("--only", nargs="*", choices=COMPETITORS, help="default: all of them")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    text = "the network and its settings (default: article)"
+    parser.add_argument("--preset", choices=IMAGE_SIZE, default="article", help=text)
+    text = "images in a batch (default: as in the preset)"
+    parser.add_argument("--batch", type=int, metavar="N", help=text)
+    text = "take turns N times (default: 7)"
+    parser.add_argument("--rounds", type=int, default=7, metavar="N", help=text)
+    text = "threads for each library (default: one for each core)"
+    parser.add_argument("--threads", type=int, default=describe()["cores"], metavar="N", help=text)
+    text = "what to time: training steps or predictions (default: train)"
+    parser.add_argument("--what", choices=("train", "predict"), default="train", help=text)
+    text = f"compare only these, of {', '.join(map(repr, COMPETITORS))}"
+    parser.add_argument("--only", nargs="*", choices=COMPETITORS, metavar="NAME", help=text)
+    text = "write the results into this directory (default: benchmarks/results)"
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", default=Path("benchmarks/results"), help=text
+    )
     args = parser.parse_args()
     warn_of_settings()
     entries = usual(args.preset, args.what, args.batch, args.threads, args.only)

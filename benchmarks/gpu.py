@@ -1,12 +1,12 @@
-"""Training steps, predictions, kernels and whole runs on a GPU, beside PyTorch (`make bench-gpu`).
+"""Compare steps, predictions and runs with PyTorch on a GPU (`make bench-gpu`).
 
     python -m benchmarks.gpu
 
-Ten minutes at most, and nothing to install or download: it takes the Python that has CuPy and
-PyTorch, and Fashion-MNIST from where `nin.train` looks for it. Each library is a process of its own
-on the same device; they take turns, and the figures are medians over rounds. A figure that can't be
-had is left out, with the reason, and the exit status is then 1. --dry-run does a little of
-everything, to see whether it works.
+This takes ten minutes at most, and installs and downloads nothing: it needs a
+Python with CuPy and PyTorch, and Fashion-MNIST where `nin.train` looks for
+it. Each library runs in its own process on the same device, and they take
+turns; the figures are medians over rounds. A figure that can't be measured is
+left out with the reason, and the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -270,10 +270,14 @@ def measure(session: Session, dry: bool) -> None:
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit status: 0 all measured, 1 not all, 2 no GPU."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.gpu",
+        usage="%(prog)s [flags]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--out", type=Path, default=RESULTS, help="directory for the results")
-    parser.add_argument("--dry-run", action="store_true", help="a little of everything")
+    text = "write the results into this directory (default: benchmarks/results)"
+    parser.add_argument("--out", type=Path, metavar="DIR", default=RESULTS, help=text)
+    parser.add_argument("--dry-run", action="store_true", help="do only a little of everything")
     args = parser.parse_args(argv)
     device = backends.describe("cuda")
     if "Trouble" in device:

@@ -1,24 +1,30 @@
-"""What a training step asks of a GPU, counted without one.
+"""Count what a training step asks of a GPU, without a GPU.
 
-    python -m benchmarks.gpu_counts [--preset article] [--batch 64] [--conv auto]
+    python -m benchmarks.gpu_counts [--preset article] [--batch 64]
 
-The step of `nin.train` is captured as a graph on the pretend device of `tests/pretend_cuda`, by the
-real CuPy and as on a GPU; it isn't run. Printed, and kept in `benchmarks/results`, are
+The step of `nin.train` is captured as a graph by the real CuPy on the pretend
+device of `tests/pretend_cuda`, but not run. This is printed, and kept in
+`benchmarks/results`:
 
-1. the nodes of the graph: kernels, products (cuBLAS), copies and fills. The bytes of a node are
-   those of its arrays, once each, and once also where an array is both read and written.
-2. what each kernel costs, from its machine code for an H100 (see `benchmarks.machine_code`): how
-   many instructions a thread issues for each element of the largest array that the kernel writes;
-   for a sum, whose result is far smaller, of what it adds up. All is in that number: what a thread
-   does before its loop, and lanes of a warp that idle while others work. "int" is integer
-   arithmetic with comparisons and moves; "conv" are conversions and reciprocals, at a quarter of
-   the rate, most of them part of an integer division; "mem" are loads and stores, and "bytes" says
-   how many a thread loads, and stores, with one of them. "issued" is in millions of instructions of
-   a warp, of which an H100 issues at most 528 in a cycle. The letters after a name are its arrays:
-   "c" is contiguous, a number is how many axes one has that is not.
+1. The nodes of the graph: kernels, products (cuBLAS), copies and fills. The
+   bytes of a node are those of its arrays, each counted once, even if it is
+   both read and written.
+2. The cost of each kernel, from its machine code for an H100 (see
+   `benchmarks.machine_code`): how many instructions a thread issues for each
+   element of the largest array that the kernel writes, or for a sum, of the
+   array that is added up. This includes what a thread does before its loop,
+   and lanes of a warp that wait for others. The columns are:
+   "int": integer arithmetic, comparisons and moves;
+   "conv": conversions and reciprocals, at a quarter of the rate, most of them
+   part of an integer division;
+   "mem": loads and stores, and "bytes": how many bytes each of them moves;
+   "issued": millions of instructions of a warp, of which an H100 issues at
+   most 528 in a cycle.
+   The letters after a name stand for its arrays: "c" is contiguous, and a
+   number is the number of axes of an array that is not.
 
-The second part needs nvdisasm, which the extra `counts` brings, and is left out without it. The
-exit status is 0, or 1 if not all was counted.
+The second part needs nvdisasm, which the extra `counts` installs; without it,
+this part is left out. The exit status is 0, or 1 if not all was counted.
 """
 
 from __future__ import annotations
@@ -383,12 +389,19 @@ def show_costs(result: dict[str, Any]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit status: 0, 1 if not all was counted, 2 if nothing was."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.gpu_counts",
+        usage="%(prog)s [flags]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--preset", choices=PRESETS, default="article")
-    parser.add_argument("--batch", type=int, help="images in the step; the preset's if not given")
-    parser.add_argument("--conv", choices=("auto", "im2col", "winograd"), default="auto")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="directory for the results")
+    text = "the network and its settings (default: article)"
+    parser.add_argument("--preset", choices=PRESETS, default="article", help=text)
+    text = "images in the step (default: as in the preset)"
+    parser.add_argument("--batch", type=int, metavar="N", help=text)
+    text = "how to compute convolutions (default: auto)"
+    parser.add_argument("--conv", choices=("auto", "im2col", "winograd"), default="auto", help=text)
+    text = "write the results into this directory (default: benchmarks/results)"
+    parser.add_argument("--out", type=Path, metavar="DIR", default=RESULTS, help=text)
     args = parser.parse_args(argv)
 
     try:

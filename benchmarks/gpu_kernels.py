@@ -1,13 +1,15 @@
-"""Each kernel of a training step alone, as a share of what the device can do.
+"""Time each kernel of a training step alone, as a share of the device's limits.
 
     python -m benchmarks.gpu_kernels [--preset article] [--batch 256]
 
-One step is taken, and every call of a backend's primitive in it noted down; then each is made again
-by itself, as a graph, with copies of its arguments that take turns where they would fit into the
-cache. What the device can do is measured beside it: the float32 rate of a large matrix product, and
-the bandwidth of a large copy. A kernel can't take less time than its multiplications and additions
-at that rate, nor less than its bytes (of all arrays read or written, once each) at that bandwidth.
-Its share is the longer of the two times over its own. Printed is JSON, for `benchmarks.gpu`.
+One step is taken, and every call of a backend's primitive is recorded. Then
+each call is repeated alone, as a graph; if its arrays would fit into the
+cache, it takes turns with copies of them. The limits of the device are
+measured, too: the float32 speed of a large matrix product, and the bandwidth
+of a large copy. A kernel can't be faster than its multiplications and
+additions at that speed, nor than its bytes (of all arrays that are read or
+written, once each) at that bandwidth. Its share is the longer of these two
+times, divided by its own. The result is printed as JSON, for `benchmarks.gpu`.
 """
 
 from __future__ import annotations
@@ -264,14 +266,22 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.gpu_kernels",
+        usage="%(prog)s [flags]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--preset", choices=PRESETS, default="article")
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--conv", choices=("im2col", "winograd", "auto"), default="auto")
-    parser.add_argument("--tf32", action="store_true", help="products by the tensor cores")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--size", type=int, default=8192, help="of the large product")
+    text = "the network and its settings (default: article)"
+    parser.add_argument("--preset", choices=PRESETS, default="article", help=text)
+    text = "images in the step (default: 256)"
+    parser.add_argument("--batch", type=int, default=256, metavar="N", help=text)
+    text = "how to compute convolutions (default: auto)"
+    parser.add_argument("--conv", choices=("im2col", "winograd", "auto"), default="auto", help=text)
+    parser.add_argument("--tf32", action="store_true", help="multiply on the tensor cores")
+    text = "time each kernel N times (default: 5)"
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help=text)
+    text = "rows and columns of the matrices that show the peak (default: 8192)"
+    parser.add_argument("--size", type=int, default=8192, metavar="N", help=text)
     args = parser.parse_args()
     found = measure(args.preset, args.batch, args.conv, args.tf32, args.rounds, args.size)
     json.dump(found, sys.stdout)

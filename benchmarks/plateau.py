@@ -1,11 +1,13 @@
-"""How often, and for how long, a preset's training sits on the plateau of ln(classes).
+"""Count how often and how long a training stays on the plateau of ln(classes).
 
     python -m benchmarks.plateau [--preset article] [--seeds 10] [--steps 300]
-                                [--init NAME] [--last-bias X]
+                                 [--init NAME] [--last-bias N]
 
-Each seed is trained for some steps, watched by nin's monitor as in `nin.train`: the step from which
-on the loss was better than guessing, how many logits were dead in the end, and what the monitor
-said, and when. With `--init` and `--last-bias`, from other initial values than the preset's.
+Each seed is trained for some steps, watched by nin's monitor as in
+`nin.train`. Printed are the step from which on the loss was better than
+guessing, how many logits were dead at the end, and what the monitor reported,
+and when. `--init` and `--last-bias` choose other initial values than those of
+the preset.
 """
 
 from __future__ import annotations
@@ -75,13 +77,25 @@ def _left(monitor: Monitor) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--preset", choices=PRESETS, default="article")
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--init", choices=INITS, help="default: the preset's")
-    parser.add_argument("--last-bias", type=float, help="default: the preset's")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.plateau",
+        usage="%(prog)s [flags]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    text = "the network and its settings (default: article)"
+    parser.add_argument("--preset", choices=PRESETS, default="article", help=text)
+    text = "train with N seeds (default: 10)"
+    parser.add_argument("--seeds", type=int, default=10, metavar="N", help=text)
+    text = "take N steps with each seed (default: 300)"
+    parser.add_argument("--steps", type=int, default=300, metavar="N", help=text)
+    parser.add_argument("--init", choices=INITS, help="initial weights (default: as in the preset)")
+    text = "the biases of the class maps at the start (default: as in the preset)"
+    parser.add_argument("--last-bias", type=float, metavar="N", help=text)
+    text = "write the results into this directory (default: benchmarks/results)"
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", default=Path("benchmarks/results"), help=text
+    )
     args = parser.parse_args()
     context.set_default(conv_algorithm="auto")
     preset = PRESETS[args.preset]

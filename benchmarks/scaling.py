@@ -1,11 +1,14 @@
-"""How a training speeds up with ranks: measured on this machine, and planned for larger ones.
+"""Measure how ranks speed up a training here, and predict it for more of them.
 
-    python -m benchmarks.scaling measure   steps of 1 and 2 ranks beside one process (five minutes)
-    python -m benchmarks.scaling parts     its last minute alone: a rank's step by its images
-    python -m benchmarks.scaling           the plan from what was measured, as a table and a picture
+    python -m benchmarks.scaling measure   # 1 and 2 ranks (five minutes)
+    python -m benchmarks.scaling parts     # only the last minute of this
+    python -m benchmarks.scaling           # the prediction: table and picture
 
-The plan is a model: a step of p ranks takes what one rank needs for its part of the batch, and one
-all-reduce of the gradients after it. docs/distributed.md says what follows.
+"measure" times steps of 1 and 2 ranks beside one process, and then how long a
+rank takes for different numbers of images, which is what "parts" measures
+alone. The prediction is a model: a step of p ranks takes the time that one
+rank needs for its part of the batch, and the time of one all-reduce of the
+gradients. docs/distributed.md says what follows from it.
 """
 
 from __future__ import annotations
@@ -309,7 +312,9 @@ def draw(columns: dict[str, tuple[Work, list[Network]]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.scaling",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("measure")

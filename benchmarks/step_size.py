@@ -1,6 +1,6 @@
-"""Draw the error of numerical derivatives against the step: why gradcheck's ε is what it is.
+"""Draw the error of numerical derivatives against the step (docs/gradcheck.md).
 
-python -m benchmarks.step_size          writes docs/step_size.png
+python -m benchmarks.step_size          # writes docs/step_size.png
 """
 
 from __future__ import annotations
@@ -27,9 +27,15 @@ def loss(x: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.step_size",
+        usage="%(prog)s [flags]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--out", type=Path, default=Path("docs/step_size.png"))
+    text = "write the picture into this file (default: docs/step_size.png)"
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", default=Path("docs/step_size.png"), help=text
+    )
     args = parser.parse_args()
 
     minicnn.manual_seed(1)

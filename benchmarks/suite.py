@@ -1,10 +1,11 @@
-"""All measurements in one sitting, and the picture of them in the README (`make bench`).
+"""Take all measurements, and draw the picture of the README (`make bench`).
 
     python -m benchmarks.suite [NAME …]
-    python -m benchmarks.suite article quick paper article-predict quick-predict table
+    python -m benchmarks.suite article quick paper article-predict table
 
-More than half an hour on two cores. Names: see MEASUREMENTS; "draw" is the picture, and "table" one
-Markdown table of the steps and predictions in the results. Without a name, all of them.
+This takes more than half an hour on two cores. "draw" draws the picture, and
+"table" prints a Markdown table of the steps and predictions in the results.
+Without a name, everything is done.
 """
 
 from __future__ import annotations
@@ -148,9 +149,17 @@ def draw() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.suite",
+        usage="%(prog)s [NAME ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASUREMENTS))
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"measure only these, of {', '.join(MEASUREMENTS)}; or draw, or table",
+    )
     args = parser.parse_args()
     if unknown := set(args.names) - {*MEASUREMENTS, "draw", "table"}:
         parser.error(f"no measurement is called {sorted(unknown)[0]!r}")

@@ -12,7 +12,20 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import agreement, cpu, network
+from benchmarks import (
+    agreement,
+    beside_pytorch,
+    by_operation,
+    convolution,
+    cpu,
+    gpu,
+    gpu_counts,
+    network,
+    plateau,
+    scaling,
+    step_size,
+    suite,
+)
 from benchmarks.network import Conv, Dropout, GlobalAverage, Pool, Recorder, Relu
 from benchmarks.table import COLUMNS, table
 from nin.presets import PRESETS
@@ -226,3 +239,18 @@ def test_rows_of_two_machines_name_theirs(results):
 
 def test_the_columns_are_competitors():
     assert set(COLUMNS) <= set(cpu.COMPETITORS)
+
+
+COMMANDS = [agreement, beside_pytorch, by_operation, convolution, cpu, gpu, gpu_counts, plateau]
+
+
+@pytest.mark.parametrize("module", [*COMMANDS, scaling, step_size, suite])
+def test_help_fits_80_columns(module, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.argv", ["a benchmark", "--help"])
+    with pytest.raises(SystemExit) as stop:
+        module.main()
+    out = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert out.startswith(f"usage: python -m {module.__name__} ")
+    assert max(map(len, out.splitlines())) <= 80

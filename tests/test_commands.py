@@ -261,14 +261,6 @@ def test_what_a_command_is_given_by_the_package_is_the_rest(command):
     assert err.startswith("python -m nin.study heads: unrecognized arguments: --no-such-flag")
 
 
-def test_an_interruption_while_a_command_is_imported_is_one_line(command, monkeypatch):
-    def interrupted(name):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(package, "import_module", interrupted)
-    assert command(package, "train") == (130, "", "Interrupted.\n")
-
-
 @pytest.mark.parametrize("flags", [["nosuch"], ["--nosuch"], [""]])
 def test_no_such_command_is_one_line_and_status_2(command, flags):
     status, out, err = command(package, *flags)

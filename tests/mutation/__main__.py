@@ -1,16 +1,19 @@
-"""Plant every small fault that cosmic-ray knows in the derivative code, and count what survives.
+"""Plant every small fault that cosmic-ray knows in the derivative code, one by one.
 
-    python -m tests.mutation            all of it, on all cores; prints scores and survivors
+    python -m tests.mutation            # all of it, on all cores
 
-The faults are planted in what forks import (judge.py). A mutant whose tests take longer than
-90 seconds, three times what the unchanged code takes, counts as killed. Left out are
+This prints how many faults the tests notice, and those that they don't. The
+faults are planted in what forks import (judge.py). A mutant whose tests take
+longer than 90 seconds, three times as long as those of the unchanged code,
+counts as killed. These changes are left out:
 
-- the replacements of an arithmetic operator by %, //, **, a shift or a bitwise one: on arrays of
-  floats they mostly raise, which would flatter the score, and each place has +, -, × and ÷ for one
-  another already;
+- the replacements of an arithmetic operator by %, //, **, a shift or a
+  bitwise one: on arrays of floats they mostly raise, which would flatter the
+  score, and each place has +, -, × and ÷ for one another already;
 - those of |, which stands in type annotations, where nothing can fail;
-- what changes only into which chunks the work is cut, which is no derivative;
-- what stands for the -1 of a reshape, as NumPy takes any negative number.
+- those that only change into which chunks the work is cut, which is no
+  derivative;
+- those of the -1 of a reshape, as NumPy takes any negative number.
 """
 
 from __future__ import annotations
@@ -109,11 +112,20 @@ def survives(mutant: Mutant) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tests.mutation",
+        usage="%(prog)s [MODULE ...] [flags]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("modules", nargs="*", default=list(MODULES), help="default: all of them")
     parser.add_argument(
-        "--every", type=int, default=1, metavar="N", help="one of N mutants, for a quick estimate"
+        "modules", nargs="*", default=list(MODULES), metavar="MODULE", help="only these files"
+    )
+    parser.add_argument(
+        "--every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="try one of N mutants, for a quick estimate",
     )
     parser.add_argument("--out", type=Path, help="write the survivors as JSON, as they are found")
     args = parser.parse_args()
