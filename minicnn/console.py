@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import itertools
 import os
 import sys
 import traceback
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any, NoReturn
 
-from . import interruption, invocation
+from . import interruption, invocation, spelling
 from .arguments import ArgumentError
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, interruption.STATUS
@@ -89,7 +90,25 @@ codecs.register_error("minicnn.console", _replace)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line."""
+    """A parser that says what is wrong in one line, and what may have been meant."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        args = sys.argv[1:] if args is None else list(args)
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        for each in itertools.takewhile(lambda each: each != "--", args):
+            flag = each.partition("=")[0]
+            if flag.startswith("--") and flag not in flags:
+                near = spelling.hint(flag, flags)
+                self.error(f"there is no flag {flag}{'; ' if near else ''}{near}")
+        return super().parse_args(args, namespace)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            words = f"must be one of {', '.join(map(str, action.choices))}"
+            raise argparse.ArgumentError(action, f"{words}, {spelling.got(value, action.choices)}")
 
     def error(self, message: str) -> NoReturn:
         text = printable(message)

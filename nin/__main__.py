@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import minicnn
-from minicnn import console, installing
+from minicnn import console, installing, spelling
 from minicnn.invocation import command
 
 PROG = command("nin")
@@ -34,7 +34,8 @@ def _other(name: str) -> int:
     elif name == "--version":
         print(f"{installing.NAME} {minicnn.__version__}")
     else:
-        raise console.UsageError(f"there is no command {name!r} ({PROG} lists them)")
+        near = spelling.hint(name, [*COMMANDS, "--help", "--version"], f"{PROG} lists them")
+        raise console.UsageError(f"there is no command {name!r}; {near}")
     return console.DONE
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from minicnn import nn
+from minicnn import nn, spelling
 
 from .networks import nin_block
 from .schema import Misfit, choice, number, whole, wholes
@@ -64,8 +63,7 @@ def _read(value: Any, where: str) -> Block:
     known = [each.name for each in fields(Block)]
     for name in value:
         if name not in known:
-            close = difflib.get_close_matches(str(name)[:100], known, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+            hint = spelling.hint(name, known, f"there are {', '.join(known)}")
             raise Misfit(f"{where}: there is no setting {reprlib.repr(name)}; {hint}")
     if "channels" not in value:
         raise Misfit(f"{where}: channels is missing")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from minicnn import spelling
 from minicnn.console import UsageError
 from minicnn.vision import datasets
 from minicnn.vision.image_dataset import ImageDataset
@@ -74,13 +74,8 @@ def refuse_unknown(dataset: str) -> None:
     """Raise UsageError for what is neither the name of a data set nor the path of anything."""
     if is_name(dataset) or Path(dataset).exists():
         return
-    names = {_letters(name): name for name in (AUTO, *DATASETS)}
-    close = difflib.get_close_matches(_letters(Path(dataset).name), names, 1)
-    hint = f"did you mean {names[close[0]]}?" if close else f"there are {', '.join(names.values())}"
+    names = (AUTO, *DATASETS)
+    near = spelling.hint(Path(dataset).name, names, f"there are {', '.join(names)}")
     raise UsageError(
-        f"--dataset: there is no folder {dataset}, and no data set of this name; {hint}"
+        f"--dataset: there is no folder {dataset}, and no data set of this name; {near}"
     )
-
-
-def _letters(name: str) -> str:
-    return "".join(filter(str.isalnum, name.lower()))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import minicnn
-from minicnn import backends, console
+from minicnn import backends, console, spelling
 from minicnn.backends import DEVICES as DEVICES
 from minicnn.console import DONE as DONE
 from minicnn.console import FAILED as FAILED
@@ -60,7 +60,6 @@ class Parser(console.Parser):
             description=_filled(description),
             epilog=f"{_filled(epilog)}\n\n{text}".strip(),
             formatter_class=_Help,
-            allow_abbrev=False,
         )
 
     def add_backend(self) -> None:
@@ -113,7 +112,8 @@ def recipe(text: str) -> Preset:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     raise argparse.ArgumentTypeError(
-        f"must be one of {', '.join(PRESETS)}, a TOML file or {own_network.HOW}, got {text!r}"
+        f"must be one of {', '.join(PRESETS)}, a TOML file or {own_network.HOW},"
+        f" {spelling.got(text, PRESETS)}"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import reprlib
 import sys
@@ -10,7 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from minicnn import files
+from minicnn import files, spelling
 
 from .presets import BLOCKS, PRESETS, Preset
 
@@ -37,8 +36,9 @@ def read(path: Path, base: Preset) -> Preset:
     name = settings.pop("preset", None)
     if name is not None:
         if not isinstance(name, str) or name not in PRESETS:
-            got = reprlib.repr(name)
-            raise ConfigError(f"{path}: preset must be one of {', '.join(PRESETS)}, got {got}")
+            raise ConfigError(
+                f"{path}: preset must be one of {', '.join(PRESETS)}, {spelling.got(name, PRESETS)}"
+            )
         base = PRESETS[name]
     return _changed(str(path), base, settings, path.parent)
 
@@ -88,9 +88,8 @@ def _changed(where: str, base: Preset, settings: dict[str, Any], directory: Path
     known = [each.name for each in fields(Preset)]
     for key in settings:
         if key not in known:
-            close = difflib.get_close_matches(key[:LONGEST], known, 1)
-            hint = f"did you mean {close[0]!r}?" if close else "--print-config shows them all"
-            raise ConfigError(f"{where}: there is no setting {reprlib.repr(key)}; {hint}")
+            near = spelling.hint(key, known, "--print-config shows them all")
+            raise ConfigError(f"{where}: there is no setting {reprlib.repr(key)}; {near}")
     try:
         return base.with_settings(settings, directory)
     except ValueError as error:

@@ -6,7 +6,6 @@ metrics or its weights is to run nothing. What goes wrong in it is said in one l
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import inspect
 import re
@@ -19,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from minicnn import files, nn
+from minicnn import files, nn, spelling
 from minicnn.arguments import ArgumentError
 
 MOST = 2**20  # bytes of a file
@@ -138,11 +137,8 @@ def _function(module: Any, file: Path, name: str) -> Callable[..., Any]:
             for n, v in vars(module).items()
             if callable(v) and getattr(v, "__module__", "") == module.__name__
         ]
-        close = difflib.get_close_matches(name, there, 1)
-        hint = (
-            f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(there) or 'none'}"
-        )
-        raise ArgumentError(f"{file} has no function {name!r}; {hint}")
+        near = spelling.hint(name, there, f"there are: {', '.join(there) or 'none'}")
+        raise ArgumentError(f"{file} has no function {name!r}; {near}")
     return function
 
 

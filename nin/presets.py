@@ -33,6 +33,7 @@ NETWORK = ValueCheck(
     str,
     lambda value: value in (*NETWORKS, BLOCKS) or own_network.names_one(value),
     lambda _: f"one of {', '.join(NETWORKS)}, or {own_network.HOW}",
+    names=(*NETWORKS, BLOCKS),
 )
 
 DATASET = ValueCheck(

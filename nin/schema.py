@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from minicnn import spelling
 from minicnn.arguments import ArgumentError
 
 Check = Callable[[Any, str], Any]
@@ -24,9 +25,9 @@ class Misfit(ArgumentError):
     """A value that can't be there; the message says where it stands, in one line."""
 
 
-def refuse(where: str, expected: str, value: Any) -> NoReturn:
-    """Raise Misfit: what should be there, and what is."""
-    raise Misfit(f"{where} must be {expected}, got {reprlib.repr(value)}")
+def refuse(where: str, expected: str, value: Any, names: Iterable[str] = ()) -> NoReturn:
+    """Raise Misfit: what should be there, and what is; one of the names may have been meant."""
+    raise Misfit(f"{where} must be {expected}, {spelling.got(value, names)}")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class ValueCheck:
     choices: tuple[str, ...] = ()  # of a text, if these are all
     item: type = float  # what a tuple is of
     word: str = ""  # for a tuple of nothing, beside which a number alone is a tuple, too
+    names: tuple[str, ...] = ()  # among the texts, those that may have been meant
 
     def fits(self, value: Any) -> bool:
         """Whether it is such a value."""
@@ -46,7 +48,7 @@ class ValueCheck:
 
     def __call__(self, value: Any, where: str) -> Any:
         if not self.fits(value):
-            refuse(where, self.words(value), value)
+            refuse(where, self.words(value), value, self.names)
         return value
 
     def parse(self, text: str) -> Any:
@@ -62,7 +64,7 @@ class ValueCheck:
         except ValueError:
             pass
         if not self.fits(value):
-            raise ValueError(f"must be {self.words(value)}, got {reprlib.repr(text)}")
+            raise ValueError(f"must be {self.words(value)}, {spelling.got(text, self.names)}")
         return value
 
 
@@ -147,7 +149,7 @@ def text(most: int) -> ValueCheck:
 def choice(*texts: str) -> ValueCheck:
     """One of these texts."""
     words = "one of " + ", ".join(texts)
-    return ValueCheck(str, lambda value: value in texts, lambda _: words, texts)
+    return ValueCheck(str, lambda value: value in texts, lambda _: words, texts, names=texts)
 
 
 def exactly(expected: Any, reason: str = "") -> ValueCheck:

@@ -28,7 +28,7 @@ def check(setting: Field[Any], value: Any) -> Any:
     if allowed.word and isinstance(own, (str, int, float)) and not isinstance(own, bool):
         own = () if own == allowed.word else _converted(tuple, [own])
     if not allowed.fits(own):
-        refuse(setting.name, allowed.words(own), value)
+        refuse(setting.name, allowed.words(own), value, allowed.names)
     return own
 
 

@@ -115,7 +115,7 @@ def test_blocks_take_the_place_of_the_presets_network(toml):
             "[[blocks]]\nchannels = 4\ndropout = 2",
             "blocks[0].dropout must be a number of at least 0",
         ),
-        ("[[blocks]]\nchannels = 4\nkernal = 3", "no setting 'kernal'; did you mean 'kernel'?"),
+        ("[[blocks]]\nchannels = 4\nkernal = 3", "no setting 'kernal'; did you mean kernel?"),
         ("[[blocks]]\nchannels = 4\nzz = 3", "no setting 'zz'; there are channels, kernel, stride"),
         ("blocks = 3", "blocks must be a list of at most 64 tables, got 3"),
         ("blocks = [3]", "blocks[0] must be a table of settings, got 3"),

@@ -258,7 +258,7 @@ def test_the_package_runs_its_commands(command, name):
 def test_what_a_command_is_given_by_the_package_is_the_rest(command):
     status, _, err = command(package, "study", "heads", "--no-such-flag")
     assert status == 2
-    assert err.startswith("python -m nin.study heads: unrecognized arguments: --no-such-flag")
+    assert err.startswith("python -m nin.study heads: there is no flag --no-such-flag")
 
 
 @pytest.mark.parametrize("flags", [["nosuch"], ["--nosuch"], [""]])

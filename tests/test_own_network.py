@@ -166,7 +166,7 @@ def test_a_network_that_does_not_fit_the_data_is_one_line(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{}:smal", "has no function 'smal'; did you mean 'small'?"),
+        ("{}:smal", "has no function 'smal'; did you mean small?"),
         ("{}:zz", "has no function 'zz'; there are: Branches, small"),
         ("{}:nn", "has no function 'nn'"),
         ("{}x.py:small", "can't be read: No such file"),

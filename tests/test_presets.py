@@ -47,7 +47,7 @@ def test_a_file_may_name_the_preset_it_starts_from(toml):
     ("text", "message"),
     [
         ("learning_rate = 1", "no setting 'learning_rate'"),
-        ("moment = 1", "did you mean 'momentum'?"),
+        ("moment = 1", "did you mean momentum?"),
         ("lr = 0", "lr must be a number above 0, got 0"),
         ("lr = nan", "lr must be a number above 0, got nan"),
         ("lr = '0.1'", "lr must be a number above 0, got '0.1'"),

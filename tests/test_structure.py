@@ -13,7 +13,7 @@ ENGINE = sorted((ROOT / "minicnn").rglob("*.py"))
 # Lower layers first: a file may import from its own layer and from those before it.
 LAYERS = [
     {"absent", "arguments", "atomic", "backends", "console", "context", "device", "dtype", "files"}
-    | {"installing", "interruption", "invocation"},
+    | {"installing", "interruption", "invocation", "spelling"},
     {"grad_mode"},
     {"versions"},
     {"autograd", "random"},

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import backends, console, interruption
+from .. import backends, console, interruption, spelling
 from ..backends import host
 from ..device import device
 from ..dtype import float32, float64
@@ -131,7 +131,8 @@ def gradients(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     for name in args.operation:
         if name not in NAMES:
-            raise console.UsageError(f"no operation {name!r}")
+            near = spelling.hint(name, NAMES, f"there are {', '.join(NAMES)}")
+            raise console.UsageError(f"there is no operation {name!r}; {near}")
     where = device(backends.DEVICES[args.backend])
     try:
         backends.load(where.type)

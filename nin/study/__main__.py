@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import minicnn
-from minicnn import context
+from minicnn import context, spelling
 from minicnn.invocation import command
 from minicnn.parallel import available_cores
 
@@ -92,7 +92,8 @@ def _run(name: str, study: Any, args: argparse.Namespace) -> int:
 def _other(name: str) -> int:
     """What there is beside the studies."""
     if name not in ("-h", "--help"):
-        raise UsageError(f"there is no study {name!r} ({PROG} lists them)")
+        near = spelling.hint(name, [*STUDIES, "--help"], f"{PROG} lists them")
+        raise UsageError(f"there is no study {name!r}; {near}")
     print(_overview())
     return command_line.DONE
 
