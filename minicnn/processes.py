@@ -63,7 +63,7 @@ class Processes(MicroBatches):
 
     The workers have the model as it was when they were forked. What was changed since is noticed
     at the next call, which forks others, except for the values of parameters and for `train` and
-    `eval`, which workers follow. What a class of one's own goes by can't be compared, so a model
+    `eval`, which workers follow. The state of your own classes can't be compared, so a model
     that is not made of minicnn's layers alone runs on threads; and so do one with buffers or with
     parameters that share memory, and images that require grad. A function or class of minicnn's
     that a program replaces has to be replaced before workers are forked.

@@ -134,7 +134,7 @@ def next_key(name: str, generator: Generator | None) -> Key:
     if not isinstance(generator, Generator):
         got = type_name(generator)
         raise TypeError(f"{name}: generator must be a minicnn.Generator, got {got}")
-    backends.refuse_capture("a generator of one's own")
+    backends.refuse_capture("your own generator")
     return generator.next_key()
 
 

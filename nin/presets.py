@@ -197,7 +197,7 @@ class Preset:
     def network_for(self, kind: Kind) -> nn.Module:
         """The network for images of this kind, with PyTorch's default initial values.
 
-        It takes the user's own code to make one's own. Raises ArgumentError for what goes wrong.
+        It runs the user's own code, if the network is that. Raises ArgumentError.
         """
         known = {"channels": kind.channels, "classes": len(kind.classes)}
         if self.own_network:

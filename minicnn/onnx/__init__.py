@@ -76,7 +76,7 @@ def export(
     - `opset_version`: 18 or later, as far as the installed onnx goes; 18 unless given.
     - `export_params`: False leaves the parameters' values out, which are inputs then.
     - `keep_initializers_as_inputs`: whether they are inputs that have a value if none is given.
-    - `custom_translation_table`: {operation: row} for operations of one's own (see table.py).
+    - `custom_translation_table`: {operation: row} for your own operations (see table.py).
 
     The other arguments of `torch.onnx.export` are accepted where they ask for nothing.
 

@@ -1,4 +1,4 @@
-"""`ImageFolder`: pictures of one's own, a folder for each class."""
+"""`ImageFolder`: your own pictures, a folder for each class."""
 
 from __future__ import annotations
 
@@ -91,9 +91,7 @@ class ImageFolder(ImageDataset):
         if extensions is not None and is_valid_file is not None:
             raise ArgumentError("ImageFolder: give extensions or is_valid_file, not both")
         if loader is not None and (size is not None or skip_broken):
-            raise ArgumentError(
-                "ImageFolder: size and skip_broken are not for a loader of one's own"
-            )
+            raise ArgumentError("ImageFolder: size and skip_broken are not for your own loader")
         self.size = picture_size("ImageFolder", size)
         mode = one_of("ImageFolder", "mode", mode, *MODES, "auto")
         memory = whole("ImageFolder", "memory", memory, 0)
