@@ -31,7 +31,7 @@ from typing import Any, NamedTuple, Protocol
 from .absent import leave_out as _leave_out
 from .backends import Array, Backend, as_array, backend_of, is_array
 from .grad_mode import is_grad_enabled
-from .versions import Version, alone, change_since, changed_in_place, version, versions
+from .versions import Copied, Version, alone, change_since, changed_in_place, version, versions
 
 VJP = Callable[[Array], Array]
 
@@ -41,7 +41,7 @@ class Variable:
 
     `array` is its value. `node` is the operation that made it, None for a leaf. A leaf that
     `needs_grad` collects the gradients that reach it in `grad_array`, whose memory is `grad_home`
-    if somebody has provided that.
+    if somebody has provided that. `_copied` and `_any_order` are explained in storage.py.
     """
 
     array: Array
@@ -49,11 +49,19 @@ class Variable:
     node: Node | None = None
     grad_array: Array | None = None
     grad_home: Array | None = None
+    _copied: Copied | None = None
+    _any_order: bool = False
 
     @staticmethod
     def from_operation(array: Array, node: Node | None) -> Variable:
         """Wrap an operation's output."""
         raise NotImplementedError
+
+    def _read(self, by: str) -> Array:
+        """The values, for `by`; RuntimeError where they should have changed: see `Copied`."""
+        if self._copied is not None:
+            self._copied.refuse_if_stale(by)
+        return self.array
 
     def accumulate_grad(self, g: Array) -> None:
         # The first gradient is copied: a VJP may hand on the array it was given, or a view of it.
@@ -147,13 +155,16 @@ def operation(function: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
 
     @wraps(function)
     def apply(*args: Any, **kwargs: Any) -> Any:
-        inputs, values, arrays, tracked = [], [], [], False
+        inputs, values, arrays, tracked, any_order = [], [], [], False, False
         for a in args:
             if isinstance(a, Variable):
                 inputs.append(a)
                 values.append(a.array)
                 arrays.append(a.array)
                 tracked = tracked or a.needs_grad
+                any_order = any_order or a._any_order
+                if a._copied is not None:
+                    a._copied.refuse_if_stale(name)
             else:
                 arrays.append(a)
                 if type(a) in (list, tuple, dict):
@@ -173,7 +184,10 @@ def operation(function: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
             if output.dtype.kind not in "fc":
                 raise TypeError(f"{name}: a {output.dtype} output has no derivative")
             node = Node(name, edges, versions([*values, output]))
-        return inputs[0].from_operation(output, node)
+        result = inputs[0].from_operation(output, node)
+        if any_order and output.ndim > 1:
+            result._any_order = True
+        return result
 
     return apply
 
@@ -338,7 +352,7 @@ def _sent_to_leaves(
             contribution = _sent_back(node, edge, g, home, spent)
             del edge
             if source in into:
-                into[source] = into[source] + contribution
+                into[source] = as_array(into[source] + contribution)
             else:
                 into[source] = contribution
             del contribution  # so that what it is in has it alone

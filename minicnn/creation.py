@@ -29,9 +29,10 @@ from .dtype import (
     set_default_dtype,
     uint8,
 )
+from .elementwise import tensor_argument
 from .operations import shape
 from .random import Generator
-from .tensor import Size, Tensor, tensor_argument
+from .tensor import Size, Tensor
 
 __all__ = ["arange", "as_tensor", "cat", "empty", "empty_like", "eye", "from_numpy", "full"]
 __all__ += ["full_like", "linspace", "meshgrid", "normal", "ones", "ones_like", "rand"]
@@ -59,7 +60,7 @@ def tensor(
     """
     if isinstance(data, Tensor):
         backend = backends.backend_of(data.array) if device is None else _backend(device)
-        array = data.detach().to(backend.device_type).array.copy()
+        array = data.detach().to(backend.device_type)._read("tensor").copy()
     else:
         backend = _backend(device)
         if backend is not backends.host:
@@ -70,7 +71,12 @@ def tensor(
         if isinstance(data, (list, tuple, int, float)):
             _refuse_too_large(array, dtype)
         array = array.astype(dtype)
-    return Tensor(array, requires_grad=requires_grad)
+    result = Tensor(array, requires_grad=requires_grad)
+    if isinstance(data, Tensor):
+        result._any_order = data._any_order
+    elif isinstance(data, np.ndarray):
+        result._made_of(data, copied=True)
+    return result
 
 
 def _refuse_too_large(array: Any, dtype: DType) -> None:
@@ -105,7 +111,7 @@ def _without_tensors(data: Any) -> Any:
     """Nested lists with host arrays in place of tensors."""
     if isinstance(data, (list, tuple)):
         return [_without_tensors(each) for each in data]
-    return data.detach().cpu().array if isinstance(data, Tensor) else data
+    return data.detach().cpu()._read("tensor") if isinstance(data, Tensor) else data
 
 
 def _holds(data: Any, dtype: DType) -> bool:
@@ -123,7 +129,7 @@ def from_numpy(array: Any) -> Tensor:
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}")
-    result: Tensor = Tensor(array)._known_to_lie_so()
+    result: Tensor = Tensor(array)._made_of(array)
     return result
 
 
@@ -269,13 +275,15 @@ def _drawn_like(
     requires_grad: bool,
 ) -> Tensor:
     tensor_argument(f"{draw.__name__}_like", "input", input)
-    return draw(
+    result = draw(
         *input.shape,
         generator=generator,
         dtype=input.dtype if dtype is None else dtype,
         device=input.device if device is None else device,
         requires_grad=requires_grad,
     )
+    result._any_order = input._any_order  # PyTorch's is in the order of the input's axes
+    return result
 
 
 def _like(
@@ -288,7 +296,9 @@ def _like(
         array = backend.xp.full_like(input.array, value, dtype=dtype)
     else:
         array = backend.xp.full(input.shape, value, dtype)
-    return Tensor(array, requires_grad=requires_grad)
+    result = Tensor(array, requires_grad=requires_grad)
+    result._any_order = input._any_order
+    return result
 
 
 def arange(

@@ -21,6 +21,13 @@ from .operations import arithmetic
 Operator = Callable[[Any, Any], Any]  # of two operands, one of which is a tensor
 
 
+def tensor_argument(name: str, argument: str, value: Any) -> Any:
+    """The value of an argument. Raises TypeError, naming it, if that is no Tensor."""
+    if not isinstance(value, Variable):
+        raise TypeError(f"{name}: {argument} must be a Tensor, got {type_name(value)}")
+    return value
+
+
 def operand(name: str, x: Any) -> Any:
     """A tensor as it is, and any real number as Python's own."""
     if isinstance(x, Variable):

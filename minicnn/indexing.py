@@ -84,7 +84,7 @@ def _is_number(part: Any) -> bool:
 
 def _part(part: Any) -> Any:
     if isinstance(part, Variable):
-        part = part.array
+        part = part._read("an index")
     elif isinstance(part, (list, range)):
         part = _listed(list(part))
     elif isinstance(part, Integral) and not isinstance(part, bool):
@@ -106,7 +106,9 @@ def _item(array: Array) -> Any:
 def _listed(part: list[Any]) -> Array:
     if any(isinstance(each, (list, tuple)) for each in part):
         raise ArgumentTypeError("an index must not be a nested list; use a tuple or a tensor")
-    numbers = [_item(each.array) if isinstance(each, Variable) else each for each in part]
+    numbers = [
+        _item(each._read("an index")) if isinstance(each, Variable) else each for each in part
+    ]
     return np.asarray(numbers, None if numbers else "int64")
 
 

@@ -13,7 +13,7 @@ from .axes import Dim, axes_of, axis_of, numpy_names
 from .dtype import DType, as_dtype, int64, is_floating, uint8
 from .elementwise import converted, extreme
 from .operations import arithmetic, shape
-from .storage import Stored
+from .shapes import Shaped
 
 
 class ValuesIndices(NamedTuple):
@@ -23,7 +23,7 @@ class ValuesIndices(NamedTuple):
     indices: Any
 
 
-class Reductions(Stored):
+class Reductions(Shaped):
     """A variable whose elements can be added up, or compared with one another."""
 
     @numpy_names

@@ -181,7 +181,7 @@ def pack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = Non
             raise TypeError(f"save: {name!r} must be a Tensor, got {type(tensor).__name__}")
         if name == METADATA:
             raise ArgumentError(f"save: a tensor can't be called {name!r}, as the texts are")
-        array = tensor.detach().cpu().array
+        array = tensor.detach().cpu()._read("save")
         if array.dtype.kind not in KINDS:
             raise TypeError(f"save: {name!r} is {array.dtype}, which safetensors can't hold")
         arrays[name] = np.ascontiguousarray(array).reshape(tensor.shape)

@@ -1,7 +1,10 @@
 """A tensor's memory: how values lie there, change there, and are copied from there.
 
-The engine keeps images and filters channels-last, which programs for PyTorch don't see. So where
-PyTorch has a view of them there may be a copy here, and what is written into that would be missed.
+The engine keeps images and filters channels-last, which programs for PyTorch don't see: to them a
+new tensor lies row by row. So where PyTorch has a view there may be a copy here, and what is
+written into the one would be missed in the other. It never is: where this can't be right it is
+refused, when a copy would be written into (`_refusal`) and when one would be read that no longer
+holds what PyTorch's view does (`versions.Copied`).
 """
 
 from __future__ import annotations
@@ -9,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from itertools import pairwise
 from typing import Any
-from weakref import ref
 
 from .autograd import Variable, broadcasts, common_backend
 from .backends import Array, backend_of, host, refuse_capture
@@ -20,93 +23,105 @@ from .elementwise import operand
 from .grad_mode import is_grad_enabled
 from .indexing import steps
 from .operations import arithmetic
-from .versions import changed_in_place, owner
+from .versions import LAYOUT, changed_in_place, owner, was_copied, was_given
 
 IS_COPY = (
-    "this tensor is a copy, since images and filters are channels-last in memory, so that the one"
-    " it was made from would stay as it is; write into that"
+    f"this tensor is a copy, {LAYOUT}, so that the one it was made from would stay as it is; write"
+    " into that, or into a .clone()"
 )
-IS_SHARED = (
-    "this tensor shares its memory with the one it was made from, since images and filters are"
-    " channels-last there; in PyTorch it is a copy: write into a .clone() of it"
+READ_ONLY = (
+    "places of an expanded tensor share their memory, and other memory may be read-only; write into"
+    " a .clone()"
 )
-MEMORY = ("grad_home", "_stand_in", "_apart")  # what a variable knows of its own memory
+MEMORY = ("grad_home", "_copied", "_stand_in", "_shown")  # what a variable knows of its own memory
 
 
 class Stored(Variable):
     """A variable that knows what its memory has to do with that of others.
 
     Changing it in place is for values without history: parameters under `no_grad`, counters.
+
+    How it lies in memory to a program that was written for PyTorch is one of three. Row by row: so
+    do new tensors, and results of such. As `_stand_in` does, an array whose bytes are never looked
+    at and take no memory: so do views. Or nobody knows, `_any_order` without a stand-in: PyTorch
+    chooses an order for results where an operand was permuted, and NumPy and CuPy choose others.
     """
 
-    _stand_in: Array | None = None  # see `_seen`
-    _apart: tuple[ref[Array], str] | None = None  # see `_refusal`
+    _stand_in: Array | None = None
+    _shown: bool = False  # whether there is, or was, a view of this, or it is one
 
     # --- views -----------------------------------------------------------------------------------
 
-    def _seen(self) -> Array | None:
-        """An array that lies in memory as a program written for PyTorch believes this one to lie.
+    def _seen_in(self, same: Any) -> Any:
+        """`same`, another variable of this one's array, seen as this one is."""
+        same._stand_in, same._any_order = self._stand_in, self._any_order
+        same._copied = self._copied
+        self._shown = same._shown = True
+        return same
 
-        None where that is as it does. Its bytes are never looked at, and take no memory.
+    def _made_of(self, array: Array, copied: bool = False) -> Any:
+        """This variable, made of an array of the program's, that lies as it does.
+
+        If the program knows how: not where the order is one that the engine has chosen.
         """
-        if self._stand_in is None and self._channels_last():
+        strides = [n // array.itemsize for n in array.strides]
+        if was_given(array) or not owner(array).flags.c_contiguous or min(strides, default=0) < 0:
+            self._any_order = array.ndim > 1
+        elif copied:
+            self._show(host.xp.empty_like(array, "int8"))
+        elif not array.flags.c_contiguous:
+            reach = 1 + sum((n - 1) * each for n, each in zip(array.shape, strides, strict=True))
+            memory = host.xp.empty(max(reach, 1), "int8")
+            self._show(host.xp.ndarray(array.shape, "int8", memory, 0, strides))
+        return self
+
+    def _show(self, stand_in: Array) -> None:
+        """Lie as this array does."""
+        self._stand_in = None if stand_in.flags.c_contiguous else stand_in
+        lengths = zip(stand_in.shape, stand_in.strides, strict=True)
+        longer = [step for n, step in lengths if n > 1 and step]
+        self._any_order = any(before < after for before, after in pairwise(longer))
+
+    def _row_by_row(self) -> bool:
+        """Whether this lies row by row, to a program and in memory: as nearly all tensors do."""
+        known = self._stand_in is None and not self._any_order
+        return known and bool(self.array.flags.c_contiguous)
+
+    def _seen(self) -> Array | None:
+        """An array that lies as this one does to a program; None if nobody knows how."""
+        if self._stand_in is None and not self._any_order:
             return host.xp.empty(self.array.shape, "int8")
         return self._stand_in
 
-    def _channels_last(self) -> bool:
-        """Whether this is in the engine's order, so that to a program it lies row by row."""
-        if self.array.ndim != 4:
-            return False
-        return bool(self.array.transpose(0, 2, 3, 1).flags.c_contiguous)
-
-    def _seen_in(self, same: Any) -> Any:
-        """`same`, another variable of this one's array, seen as this one is."""
-        same._stand_in, same._apart = self._stand_in, self._apart
-        return same
-
-    def _known_to_lie_so(self) -> Any:
-        """This variable, which the program itself has permuted, if it is, into the engine's order.
-
-        It knows how that lies, and expects a copy of `contiguous`, for one.
-        """
-        if self._channels_last() and not self.array.flags.c_contiguous:
-            order, back = memory_order(self.array)
-            lying = [self.array.shape[axis] for axis in order]
-            self._stand_in = host.xp.empty(lying, "int8").transpose(back)
-        return self
-
-    def _derived(self, result: Any, way: Callable[[Array], Array]) -> Any:
-        """`result`, which may be a view of this variable, seen as `way` shows what this one is.
-
-        Where PyTorch would share memory and this doesn't, or the other way round, it can't be
-        written into.
-        """
-        shared, seen = owner(result.array) is owner(self.array), self._seen()
-        if shared:
-            result._apart = self._apart
-        if seen is None:
-            return result._known_to_lie_so() if shared and self.array.ndim == 4 else result
-        shown = way(seen)
-        if owner(shown) is owner(seen):
-            result._stand_in = shown if shared else None
-            if not shared:
-                result._apart = ref(owner(self.array)), IS_COPY
-        elif shared:
-            result._apart = ref(owner(self.array)), IS_SHARED
+    def _view(self, result: Any, way: Callable[[Array], Array]) -> Any:
+        """`result`, a view of this variable's array, and of what is seen of this one `way`'s."""
+        result._copied = self._copied
+        self._shown = result._shown = True
+        if not (self._row_by_row() and result.array.flags.c_contiguous):
+            seen = self._seen()
+            if seen is None:
+                result._any_order = True
+            else:
+                result._show(way(seen))
         return result
 
-    def _refuse_writing_if_copy_of(self, source: Stored) -> None:
-        memory = owner(source.array)
-        if owner(self.array) is not memory:
-            self._apart = ref(memory), IS_COPY
-
     def _refusal(self) -> str | None:
-        """Why this can't be written into, if so: a program would write into something else.
+        """Why this can't be written into, if so: a program would write into something else."""
+        if self._copied is not None and self._copied.shown_elsewhere(self.array):
+            return IS_COPY
+        x = self.array
+        shared = x.size and any(n > 1 and not s for n, s in zip(x.shape, x.strides, strict=True))
+        return READ_ONLY if shared or not getattr(x.flags, "writeable", True) else None
 
-        That is so as long as anybody has that memory.
-        """
-        apart = self._apart
-        return None if apart is None or apart[0]() is None else apart[1]
+    def _refuse_shown(self, name: str, shown: bool = False) -> None:
+        """Refuse to become another value where somebody may show the one of before."""
+        if why := self._refusal():
+            raise RuntimeError(f"{name}: {why}")
+        if shown or was_copied(self.array):
+            raise RuntimeError(
+                f"{name}: another tensor shows the memory of this one, which has a history, and"
+                " would not be changed with it; write x = x + y for x += y, or .relu() for .relu_()"
+            )
 
     # --- changes in place ------------------------------------------------------------------------
 
@@ -142,7 +157,7 @@ class Stored(Variable):
         name = "[…] ="
         if isinstance(value, Variable):
             common_backend(name, self, value)
-            new = value.array
+            new = value._read(name)
         elif isinstance(value, host.xp.ndarray):
             backend = backend_of(self.array)
             if backend is not host:
@@ -177,12 +192,14 @@ class Stored(Variable):
 
     def _state(self) -> dict[str, Any]:
         """What a copy takes over: not what is about the memory of this one."""
+        self._read("a copy")
         if self.node is not None:
             raise RuntimeError(
                 f"a tensor with a history ({self.node}) can't be copied or pickled together with"
                 " it; use .detach()"
             )
-        return {k: v for k, v in vars(self).items() if k not in MEMORY}
+        state = {k: v for k, v in vars(self).items() if k not in MEMORY}
+        return state if self._stand_in is None else {**state, "_any_order": True}
 
     def __getstate__(self) -> dict[str, Any]:
         """What pickle takes, which writes rows: arrays along memory, and the way back."""

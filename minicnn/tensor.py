@@ -6,11 +6,10 @@ import operator
 from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any
-from weakref import ref
 
 from . import autograd, backends, elementwise, random
-from .arguments import ArgumentError, ArgumentTypeError, number, real, type_name
-from .autograd import Node, Variable, broadcasts
+from .arguments import ArgumentError, ArgumentTypeError, number, real
+from .autograd import Node, Variable
 from .axes import axis_of, sizes_of
 from .backends import Array, as_array, backend_of
 from .device import device as Device
@@ -27,13 +26,13 @@ from .dtype import (
     is_floating,
     result_type,
 )
-from .elementwise import compare, converted, floating, not_bool, operand
+from .elementwise import compare, converted, floating, not_bool, operand, tensor_argument
 from .grad_mode import is_grad_enabled, no_grad
-from .indexing import along, check_places, steps
+from .indexing import along, steps
 from .operations import arithmetic, matrix, shape
 from .random import Generator
 from .reductions import Reductions
-from .versions import alone, owner
+from .versions import Copied, alone, give
 
 Binary = Callable[["Tensor", Any], "Tensor"]
 
@@ -49,13 +48,6 @@ class Size(tuple[int, ...]):
 
     def __repr__(self) -> str:
         return f"torch.Size({list(self)})"
-
-
-def tensor_argument(name: str, argument: str, value: Any) -> Tensor:
-    """The value of an argument. Raises TypeError, naming it, if that is no Tensor."""
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{name}: {argument} must be a Tensor, got {type_name(value)}")
-    return value
 
 
 def _operators(
@@ -171,9 +163,16 @@ class Tensor(Reductions):
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
+
+    def __reversed__(self) -> Tensor:
+        """The elements along the first axis, last one first."""
+        return self[::-1] if self.ndim else self
+
     def __repr__(self) -> str:
         self._refuse_capture("the text")
-        values = backend_of(self.array).to_host(self.array)
+        values = backend_of(self.array).to_host(self._read("the text"))
         text = backends.host.xp.array2string(values, separator=", ", prefix="tensor(", precision=4)
         dtype = "" if self.dtype in (float32, int64, bool_) else f", dtype={self.dtype}"
         where = "" if self.device.type == "cpu" else f", device='{self.device}'"
@@ -199,7 +198,7 @@ class Tensor(Reductions):
 
     def _about_to_read(self, by: str) -> None:
         self._refuse_capture(by)
-        autograd.note_reading(self.array, by)
+        autograd.note_reading(self._read(by), by)
 
     def _refuse_capture(self, name: str) -> None:
         if backend_of(self.array) is not backends.host:
@@ -212,7 +211,9 @@ class Tensor(Reductions):
             raise RuntimeError("numpy(): this tensor requires grad; use .detach().numpy()")
         if self.device.type != "cpu":
             raise TypeError("numpy(): this tensor is on a GPU; use .cpu().numpy()")
-        autograd.note_reading(self.array, "numpy()")
+        autograd.note_reading(self._read("numpy()"), "numpy()")
+        if not self._row_by_row():
+            give(self.array)
         if self._refusal() is None:
             return self.array
         array = self.array.view()
@@ -267,7 +268,11 @@ class Tensor(Reductions):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that `backward` has added up here, a tensor of this tensor's shape."""
-        return None if self.grad_array is None else Tensor(self.grad_array)
+        if self.grad_array is None:
+            return None
+        grad: Tensor = Tensor(self.grad_array)
+        grad._stand_in, grad._any_order = self._stand_in, self._any_order  # as of its tensor
+        return grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -316,11 +321,12 @@ class Tensor(Reductions):
                 f" {self.array.shape}"
             )
         autograd.common_backend("backward", self, gradient)
-        return gradient.array.astype(self.dtype, copy=False)
+        return gradient._read("backward").astype(self.dtype, copy=False)
 
     def detach(self) -> Tensor:
         """The same values in the same memory, without history."""
-        return self._seen_in(Tensor(self.array))
+        same: Tensor = self._seen_in(Tensor(self.array))
+        return same
 
     @property
     def data(self) -> Tensor:
@@ -333,6 +339,7 @@ class Tensor(Reductions):
         if self.requires_grad and not is_floating(value.dtype):
             raise RuntimeError(f"data: this tensor requires grad, and can't become {value.dtype}")
         self.array, self.grad_home = value.array, None
+        value._seen_in(self)
 
     # --- other types and places ------------------------------------------------------------------
 
@@ -390,8 +397,13 @@ class Tensor(Reductions):
 
         The copy keeps its memory order, since the engine reads any.
         """
-        seen = self._seen()
-        return self if (self.array if seen is None else seen).flags.c_contiguous else self.clone()
+        if self._stand_in is None and not self._any_order:
+            return self
+        result = self.clone()
+        if self._stand_in is None:  # it may lie row by row
+            result._copied = Copied.of(self.array, result.array, self._copied)
+        result._any_order = False
+        return result
 
     # --- operators -------------------------------------------------------------------------------
 
@@ -495,9 +507,17 @@ class Tensor(Reductions):
             raise RuntimeError(f"{name}: a result of shape {new.shape} does not fit into {own}")
         if new.dtype != dtype:
             raise RuntimeError(f"{name}: a {new.dtype} result does not fit into {dtype}")
-        self.array, self.node, self.needs_grad = new, result.node, result.needs_grad
-        self._stand_in = self._apart = None
+        self._refuse_shown(name)
+        self._replace(result)
         return self
+
+    def _replace(self, result: Tensor) -> None:
+        """Show a result and its history from now on, in whichever memory that is.
+
+        As nobody may show the values of before, and expect them to change, `_refuse_shown`.
+        """
+        self.array, self.node, self.needs_grad = result.array, result.node, result.needs_grad
+        self._copied = None
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if not self._has_history_alone(value):
@@ -523,16 +543,15 @@ class Tensor(Reductions):
         """Become the result of `relu`, history included; returns this tensor.
 
         Where there is none, this changes the memory in place, for all that show it. A tensor with a
-        history is written over where nothing else refers to its memory; what a derivative needs,
-        or another tensor shows, stays as it is. Raises RuntimeError for a leaf that requires grad,
-        which would get a history.
+        history is written over where nothing else refers to its memory; what a derivative needs
+        stays as it is. Raises RuntimeError where another tensor shows it, and for a leaf that
+        requires grad, which would get a history.
         """
         own, recorded = alone(self.array), self.node is not None and is_grad_enabled()
         if not recorded and (self.needs_grad or not own):
             return self._assign("relu_", self.relu(), self)
-        result = arithmetic.relu(not_bool("relu_", self), own)
-        self.array, self.node, self.needs_grad = result.array, result.node, result.needs_grad
-        self._stand_in = self._apart = None
+        self._refuse_shown("relu_", not own and self._shown)
+        self._replace(arithmetic.relu(not_bool("relu_", self), own))
         return self
 
     def sigmoid(self) -> Tensor:
@@ -712,143 +731,6 @@ class Tensor(Reductions):
         """The values of another tensor, broadcast to this one's shape."""
         tensor_argument("copy_", "other", other)
         return self._assign("copy_", other.detach().to(self.device), other)
-
-    # --- shape -----------------------------------------------------------------------------------
-
-    def reshape(self, *sizes: Any) -> Tensor:
-        """The same elements in another shape; one size may be -1."""
-        target = sizes_of("reshape", sizes)
-        if min(target, default=0) < -1:
-            raise ArgumentError(f"reshape: a size must be at least 0, or -1 once, got {target}")
-        try:
-            result: Tensor = shape.reshape(self, target)
-        except ValueError:
-            raise ArgumentError(f"reshape: {self.array.shape} does not fit into {target}") from None
-        return self._derived(result, lambda seen: seen.reshape(result.array.shape))
-
-    def view(self, *sizes: Any) -> Tensor:
-        """`reshape`: PyTorch's condition on the memory order does not apply here.
-
-        Where it is a copy, and so no view, it can't be written into.
-        """
-        result = self.reshape(*sizes)
-        result._refuse_writing_if_copy_of(self)
-        return result
-
-    def view_as(self, other: Tensor) -> Tensor:
-        """`view` with another tensor's shape."""
-        return self.view(tensor_argument("view_as", "other", other).shape)
-
-    def reshape_as(self, other: Tensor) -> Tensor:
-        """`reshape` to another tensor's shape."""
-        return self.reshape(tensor_argument("reshape_as", "other", other).shape)
-
-    def expand(self, *sizes: Any) -> Tensor:
-        """The elements along axes of length 1 repeated, to these sizes; -1 leaves one as it is.
-
-        The result can't be written into, as places share their memory.
-        """
-        asked, own = sizes_of("expand", sizes, -1), self.array.shape
-        padded = (*[-1] * (len(asked) - len(own)), *own)
-        target = tuple([n if m == -1 else m for m, n in zip(asked, padded, strict=False)])
-        if -1 in target or not broadcasts(own, target):
-            raise ArgumentError(f"expand: {own} does not go into {asked}")
-        result: Tensor = shape.broadcast_to(self, target)
-        result._apart = ref(owner(result.array)), "places of an expanded tensor share their memory"
-        return result
-
-    def expand_as(self, other: Tensor) -> Tensor:
-        """`expand` to another tensor's shape."""
-        return self.expand(tensor_argument("expand_as", "other", other).shape)
-
-    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-        """The axes from start_dim to end_dim, both included, as one."""
-        if not self.ndim:
-            return self.reshape(1)
-        start, end = axis_of("flatten", self, start_dim), axis_of("flatten", self, end_dim)
-        if start > end:
-            raise RuntimeError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
-        length = prod(self.shape[start : end + 1])
-        return self.reshape(*self.shape[:start], length, *self.shape[end + 1 :])
-
-    def squeeze(self, dim: int | None = None) -> Tensor:
-        """Without the axes of length 1, or without axis `dim` if its length is 1."""
-        at = None if dim is None else axis_of("squeeze", self, dim)
-        return self.reshape([n for i, n in enumerate(self.shape) if n != 1 or at not in (None, i)])
-
-    def unsqueeze(self, dim: int) -> Tensor:
-        """With a new axis of length 1 before axis `dim`."""
-        at = axis_of("unsqueeze", self, dim, new=True)
-        return self.reshape(*self.shape[:at], 1, *self.shape[at:])
-
-    def permute(self, *dims: Any) -> Tensor:
-        """The axes in another order."""
-        dims = sizes_of("permute", dims)
-        order = tuple([axis_of("permute", self, d) for d in dims])
-        if sorted(order) != list(range(self.ndim)):
-            raise RuntimeError(f"permute: {dims} is no order of the axes of {self.array.shape}")
-        result: Tensor = shape.permute(self, order)
-        return self._derived(result, lambda seen: seen.transpose(order))
-
-    def transpose(self, dim0: int, dim1: int) -> Tensor:
-        """Two axes exchanged."""
-        order = list(range(self.ndim))
-        a, b = axis_of("transpose", self, dim0), axis_of("transpose", self, dim1)
-        if self.ndim:
-            order[a], order[b] = b, a
-        return self.permute(order)
-
-    def swapaxes(self, axis0: int, axis1: int) -> Tensor:
-        """Two axes exchanged, under NumPy's name."""
-        return self.transpose(axis0, axis1)
-
-    def t(self) -> Tensor:
-        """A matrix transposed; a vector as it is."""
-        if self.ndim > 2:
-            raise ArgumentError(f"t(): expected at most 2 axes, got shape {self.array.shape}")
-        return self.T
-
-    @property
-    def T(self) -> Tensor:
-        return self.permute(list(range(self.ndim))[::-1])
-
-    def __getitem__(self, index: Any) -> Tensor:
-        result = self
-        for step in steps(self.array, index):
-            whole, result = result, shape.getitem(result, step)
-            if owner(result.array) is owner(whole.array):  # and the step one of slices and numbers
-                whole._derived(result, operator.itemgetter(step))
-        return result
-
-    def repeat(self, *sizes: Any) -> Tensor:
-        """Copies side by side, as many along each axis as `sizes` says, also along new ones."""
-        counts = sizes_of("repeat", sizes, 0)
-        if len(counts) < self.ndim:
-            raise ArgumentError(f"repeat: {counts} for a tensor of shape {self.array.shape}")
-        own = (1,) * (len(counts) - self.ndim) + self.array.shape
-        pairs = [n for count, length in zip(counts, own, strict=True) for n in (count, length)]
-        apart = [n for length in own for n in (1, length)]
-        joined = [count * length for count, length in zip(counts, own, strict=True)]
-        return self.reshape(apart).expand(pairs).reshape(joined)
-
-    def index_select(self, dim: int, index: Tensor) -> Tensor:
-        """The elements at places `index`, whole numbers (K,), along an axis."""
-        axis = axis_of("index_select", self, dim)
-        check_places("index_select", tensor_argument("index_select", "index", index), self, axis)
-        if index.ndim > 1:
-            raise IndexError(f"index_select: index must be a vector, got {index.array.shape}")
-        return self[(slice(None),) * axis + (index.reshape(-1),)]
-
-    def gather(self, dim: int, index: Tensor) -> Tensor:
-        """result[i, j, …] = self[index[i, j, …], j, …] for dim 0, and so for other axes."""
-        return self[along("gather", self, dim, tensor_argument("gather", "index", index))]
-
-    def __contains__(self, value: Any) -> bool:
-        return bool((self == value).any())
-
-    def __reversed__(self) -> Tensor:
-        """The elements along the first axis, last one first."""
-        return self[::-1] if self.ndim else self
 
     # --- to types whose names are Python's: last, as annotations above mean Python's -------------
 

@@ -22,7 +22,23 @@ from .backends import Array, host, is_array
 
 Version = tuple[int, int]  # which memory, and how often it was changed
 
-_changes: dict[int, tuple[ref[Any], int, str]] = {}  # by the id of the array that owns the memory
+
+class Changes:
+    """How often some memory was changed in place, by whom last, and what copies there are of it.
+
+    And whether it was given to the program as a NumPy array, in an order that is the engine's.
+    """
+
+    __slots__ = ("alive", "by", "copies", "count", "given")
+
+    def __init__(self, memory: Array) -> None:
+        key = id(memory)
+        self.alive: ref[Any] = ref(memory, lambda _: _changes.pop(key, None))
+        self.count, self.by, self.given = 0, "", False
+        self.copies: list[ref[Any]] = []  # see `Copied`
+
+
+_changes: dict[int, Changes] = {}  # by the id of the array that owns the memory
 
 
 def owner(array: Array) -> Array:
@@ -32,15 +48,15 @@ def owner(array: Array) -> Array:
     return array
 
 
+def _changes_of(array: Array) -> Changes:
+    memory = owner(array)
+    return _changes.get(id(memory)) or _changes.setdefault(id(memory), Changes(memory))
+
+
 def changed_in_place(array: Array, by: str) -> None:
     """Note that `by`, such as "SGD.step", has written into this array."""
-    memory = owner(array)
-    key = id(memory)
-    if key in _changes:
-        alive, count, _ = _changes[key]
-        _changes[key] = alive, count + 1, by
-    else:
-        _changes[key] = ref(memory, lambda _: _changes.pop(key, None)), 1, by
+    changes = _changes_of(array)
+    changes.count, changes.by = changes.count + 1, by
 
 
 def version(array: Array) -> Version:
@@ -55,14 +71,69 @@ def versions(arrays: Iterable[Array]) -> tuple[Version, ...]:
         while hasattr(array.base, "base"):  # what `owner` does, without a call for each
             array = array.base
         key = id(array)
-        found.append((key, _changes[key][1] if key in _changes else 0))
+        found.append((key, _changes[key].count if key in _changes else 0))
     return tuple(found)
 
 
 def changed_by(array: Array) -> str | None:
     """Who has changed an array's memory last; None if nobody has."""
-    _, _, by = _changes.get(id(owner(array)), (None, 0, None))
-    return by
+    changes = _changes.get(id(owner(array)))
+    return (changes and changes.by) or None
+
+
+def give(array: Array) -> Array:
+    """The array, once it is noted that its order is the engine's, and not the program's."""
+    _changes_of(array).given = True
+    return array
+
+
+def was_given(array: Array) -> bool:
+    """Whether an array's memory was given to the program."""
+    return id(owner(array)) in _changes and _changes[id(owner(array))].given
+
+
+class Copied:
+    """That memory is a copy of other memory, where PyTorch has one memory for both, or may have.
+
+    What is written into either would be missed in the other. So a copy is only written into when
+    nobody has the memory that it was made from, nor another copy of that; and where that was
+    written into since, the copy isn't read any more.
+    """
+
+    __slots__ = ("count", "source")
+
+    def __init__(self, copy: Array, source: Changes) -> None:
+        self.source, self.count = source, source.count
+        source.copies = [r for r in source.copies if r() is not None] + [ref(owner(copy))]
+
+    @staticmethod
+    def of(array: Array, copy: Array, known: Copied | None) -> Copied:
+        """`copy` being made from `array`, of which it is `known` already what it is a copy of."""
+        return Copied(copy, known.source if known else _changes_of(array))
+
+    def shown_elsewhere(self, array: Array) -> bool:
+        """Whether anybody has other memory that was to be the same as this copy's."""
+        shown = [r() for r in (self.source.alive, *self.source.copies)]
+        own = owner(array)
+        return any(memory is not None and memory is not own for memory in shown)
+
+    def refuse_if_stale(self, name: str) -> None:
+        """Raise RuntimeError, before `name` reads the copy, if what it was made from changed."""
+        if self.source.count != self.count:
+            raise RuntimeError(
+                f"{name}: this tensor is a copy, {LAYOUT}, and what it was made from was changed"
+                f" in place since, by {self.source.by}; make it again after that, or keep a"
+                " .clone() of it from before"
+            )
+
+
+def was_copied(array: Array) -> bool:
+    """Whether there is memory that is `Copied` from this."""
+    changes = _changes.get(id(owner(array)))
+    return changes is not None and any(copy() is not None for copy in changes.copies)
+
+
+LAYOUT = "since images and filters are channels-last in memory"
 
 
 def _references(array: Array) -> tuple[int, int]:
@@ -110,11 +181,11 @@ def change_since(versions: tuple[Version, ...], function: Callable[..., Any]) ->
 
     What it does not hold may change: adding needs neither of its inputs for the way back.
     """
-    changed = {key for key, count in versions if key in _changes and _changes[key][1] != count}
+    changed = {key for key, count in versions if key in _changes and _changes[key].count != count}
     if not changed:
         return None
     held = {id(owner(array)) for array in arrays_held(function)}
-    return next((_changes[key][2] for key in changed & held), None)
+    return next((_changes[key].by for key in changed & held), None)
 
 
 def arrays_held(function: Callable[..., Any]) -> Iterator[Array]:

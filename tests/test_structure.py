@@ -18,7 +18,7 @@ LAYERS = [
     {"versions"},
     {"autograd", "random"},
     {"axes", "indexing", "operations"},
-    {"elementwise", "reductions", "storage", "tensor"},
+    {"elementwise", "reductions", "shapes", "storage", "tensor"},
     {"creation", "methods"},
     {"accelerator", "cuda", "nn", "serialization", "utils"},
     {"optim", "vision", "gradcheck"},
@@ -34,7 +34,7 @@ LAYERS = [
     },
 ]
 # and operations:
-ANY_DEVICE = {"autograd", "elementwise", "reductions", "storage", "tensor", "versions"}
+ANY_DEVICE = {"autograd", "elementwise", "reductions", "shapes", "storage", "tensor", "versions"}
 
 
 def imported(path: Path) -> list[str]:

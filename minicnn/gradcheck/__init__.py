@@ -29,8 +29,9 @@ from .. import grad_mode
 from ..arguments import one_of, real
 from ..backends import Array, backend_of
 from ..dtype import float64
+from ..elementwise import tensor_argument
 from ..random import Generator, normal
-from ..tensor import Tensor, tensor_argument
+from ..tensor import Tensor
 
 EPS = 6e-6  # ∛u
 COMPLEX_STEP = 1e-30

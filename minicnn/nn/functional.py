@@ -19,12 +19,12 @@ from ..axes import axis_of
 from ..backends import Array, backend_of, constant
 from ..backends.windows import NO_PADS, Pads, Pair, Window
 from ..dtype import float32, int64, is_floating
-from ..elementwise import converted, floating
+from ..elementwise import converted, floating, tensor_argument
 from ..operations import arithmetic, convolution, matrix, pooling, winograd
 from ..operations import dropout as _dropout
 from ..operations import losses as _losses
 from ..operations import softmax as _softmax
-from ..tensor import Tensor, tensor_argument
+from ..tensor import Tensor
 
 
 class ShapeError(ArgumentError):
@@ -448,7 +448,7 @@ def _one_hot(name: str, x: Tensor, target: Tensor, ignore_index: int) -> Array:
             f" {tuple(expected)}"
         )
     backend = backend_of(x.array)
-    labels, classes = target.array, x.shape[1]
+    labels, classes = target._read("nll_loss"), x.shape[1]
     ignore_index = whole(name, "ignore_index", ignore_index)
     if x.device.type == "cpu" or not classes:  # on a GPU it would be waited for in every step
         wrong = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
@@ -594,7 +594,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     if most >= classes:
         raise RuntimeError(f"one_hot: class {most} is out of range for {classes} classes")
     places = backend_of(y.array).xp.arange(classes)
-    return Tensor((y.array[..., None] == places).astype(int64))
+    return Tensor((y._read("one_hot")[..., None] == places).astype(int64))
 
 
 def nll_loss(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 from ..arguments import ArgumentError, one_of, real
+from ..elementwise import tensor_argument
 from ..grad_mode import no_grad
 from ..random import Generator
-from ..tensor import Tensor, tensor_argument
+from ..tensor import Tensor
 
 
 def _fans(tensor: Tensor) -> tuple[int, int]:

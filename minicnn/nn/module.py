@@ -14,7 +14,8 @@ from ..arguments import ArgumentError
 from ..backends import Array, as_array, backend_of, host, is_array
 from ..creation import zeros
 from ..dtype import float32, float64, is_floating
-from ..tensor import Tensor, tensor_argument
+from ..elementwise import tensor_argument
+from ..tensor import Tensor
 from ..versions import changed_in_place
 from .functional import ShapeError
 
@@ -27,6 +28,7 @@ class Parameter(Tensor):
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
         array = tensor_argument("Parameter", "data", data).array
         super().__init__(array, requires_grad=requires_grad)
+        data._seen_in(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         """A copy without the gradient, as in PyTorch."""

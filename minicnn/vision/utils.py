@@ -10,7 +10,8 @@ import numpy as np
 
 from ..arguments import ArgumentError, number, whole
 from ..creation import full, stack
-from ..tensor import Tensor, tensor_argument
+from ..elementwise import tensor_argument
+from ..tensor import Tensor
 
 __all__ = ["make_grid", "save_image"]
 
