@@ -221,7 +221,7 @@ BATCHED = {
 def test_the_batch_may_have_another_length_than_the_examples(name, example):
     function = BATCHED[name]
     compute = runner(export(Function(function), tensor(images(example, 2, 3))))
-    for n in (2, 3, 8):
+    for n in (1, 2, 3, 8):
         x = images(n, 2, 3, seed=n)
         np.testing.assert_allclose(compute(x), array(function(tensor(x))), rtol=1e-5, atol=1e-6)
 
@@ -234,6 +234,7 @@ OTHERWISE = {
     "pairs": (lambda x: x.reshape(len(x) // 2, 2, 6), "takes a batch of 2, and not of 5: reshape"),
     "each row": (lambda x: minicnn.stack([row * 2 for row in x]), "operations are not the same"),
     "another axis": (lambda x: x.sum(0 if len(x) > 4 else 1), "shapes|has"),
+    "a batch of 1 as no axis": (lambda x: x.squeeze().relu(), r"of 2 and 1 .* squeeze\(dim\)"),
     "as many axes": (lambda x: x.view(*[1] * len(x), -1), "shapes"),
     "as many places": (
         lambda x: x.flatten(1)[:, list(range(len(x)))],

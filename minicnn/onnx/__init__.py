@@ -62,11 +62,11 @@ def export(
 ) -> Any:
     """Write what a model computes to an ONNX file `f`, and return it as an `onnx.ModelProto`.
 
-    The model is called as model(*args, **kwargs), twice: with these examples, and with other values
-    and a longer batch (see merging.py). Each Tensor among the arguments is an input of the
-    file, named as the argument of `forward` unless `input_names` say otherwise; numbers and None
-    stay what they are. The Tensors that it returns, alone or in tuples, lists or dicts, are the
-    outputs. Parameters and buffers have their names of the state dict.
+    The model is called as model(*args, **kwargs): with these examples, with other values and a
+    longer batch, and with a single row (see merging.py). Each Tensor among the arguments is an
+    input of the file, named as the argument of `forward` unless `input_names` say otherwise;
+    numbers and None stay what they are. The Tensors that it returns, alone or in tuples, lists or
+    dicts, are the outputs. Parameters and buffers have their names of the state dict.
 
     - `f`: a path, a binary file, or None for no file. A file that is there is replaced whole.
     - `dynamic_axes`, {input: {0: "batch"}} or {input: [0]}, or `dynamic_shapes`, {argument: {0:
@@ -166,11 +166,20 @@ def _names(
 
 
 def _trace(model: Module, call: Call, state: State, table: Table) -> Trace:
-    """The trace of any batch, from two calls. ArgumentError for an operation without a row."""
+    """The trace of any batch, from calls of the example, of a longer batch, and of a single row.
+
+    ArgumentError for an operation without a row.
+    """
     examples = [each.example for each in call.inputs]
     batch = next((each for each in call.inputs if each.batch is not None), None)
-    rows = (0, 0) if batch is None else (len(batch.example), 2 * len(batch.example) + 1)
+    few = 0 if batch is None else len(batch.example)
     others = [another(each.example, longer=each.batch is not None) for each in call.inputs]
+    calls = [((few, 2 * few + 1 if few else 0), others)]
+    if few > 1:  # a batch of 1 is special where axes of length 1 are taken away
+        single = [
+            each.example[:1] if each.batch is not None else each.example for each in call.inputs
+        ]
+        calls.append(((few, 1), single))
     # What the model draws is no concern of the program's own generator.
     with context.using(generator=random.current().clone()):
         one = traced(lambda tensors: call.run(model, tensors), examples, state)
@@ -178,13 +187,16 @@ def _trace(model: Module, call: Call, state: State, table: Table) -> Trace:
             if step.operation not in table:
                 reason = REFUSED.get(step.operation, WITHOUT_ROW)
                 raise ArgumentError(f"export: {step.operation.__name__}: {reason}")
-        try:
-            other = traced(lambda tensors: call.run(model, tensors), others, state)
-        except ArgumentError as error:
-            if batch is None or str(error).startswith("export:"):
-                raise
-            raise ArgumentError(
-                f"export: the model takes a batch of {rows[0]}, and not of {rows[1]}: {error};"
-                " dynamic_axes={} exports for the example's batch alone"
-            ) from error
-    return Merger(rows, (batch and batch.batch) or "").merged(one, other)
+        merged = []
+        for rows, inputs in calls:
+            try:
+                other = traced(lambda tensors: call.run(model, tensors), inputs, state)
+            except ArgumentError as error:
+                if batch is None or str(error).startswith("export:"):
+                    raise
+                raise ArgumentError(
+                    f"export: the model takes a batch of {rows[0]}, and not of {rows[1]}: {error};"
+                    " dynamic_axes={} exports for the example's batch alone"
+                ) from error
+            merged.append(Merger(rows, (batch and batch.batch) or "").merged(one, other))
+    return merged[0]

@@ -1,10 +1,10 @@
 """Of the traces of two calls one, of any batch.
 
 In the trace of one call, whatever is a number may be so always, or for that input alone. So a
-second call is made, with other values and, if the batch may vary, with another number of rows. What
-is the same in both is taken for the model's own. What differs comes from the batch's length where a
-shape says that length, or a constant is repeated so often; anything else is refused, as a graph
-can't follow it.
+second call is made, with other values and, if the batch may vary, with another number of rows, and
+a third with a single row. What is the same in all is taken for the model's own. What differs comes
+from the batch's length where a shape says that length, or a constant is repeated so often; anything
+else is refused, as a graph can't follow it.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ class Merger:
         """A shape that is right for both: the batch's name for its length, None for others that
         differ."""
         if len(one) != len(other):
-            raise self._refused(f"{name} has shapes {one} and {other}")
+            taken = 1 in self.rows and name in ("reshape", "the output")
+            hint = "; squeeze() takes the axis of a batch of 1 away, squeeze(dim) one of others"
+            raise self._refused(f"{name} has shapes {one} and {other}", hint if taken else "")
         pairs = zip(one, other, strict=True)
         return tuple(a if a == b else self.batch if (a, b) == self.rows else None for a, b in pairs)
 
@@ -136,7 +138,7 @@ class Merger:
             " the same"
         )
 
-    def _refused(self, what: str) -> ArgumentError:
+    def _refused(self, what: str, hint: str = "") -> ArgumentError:
         few, many = self.rows
         if few == many:
             return ArgumentError(
@@ -145,7 +147,8 @@ class Merger:
             )
         return ArgumentError(
             f"export: with batches of {few} and {many} {what}, so it depends on the batch in a way"
-            " that a graph can't follow; dynamic_axes={} exports for the example's batch alone"
+            f" that a graph can't follow{hint}; dynamic_axes={{}} exports for the example's batch"
+            " alone"
         )
 
 
