@@ -663,6 +663,54 @@ def test_the_gradient_comes_layer_by_layer_but_where_less_motion_is_wished(page,
     assert wish == "reduce" or delays == sorted(set(delays), reverse=True)
 
 
+def test_what_a_pixel_reads_is_that_of_the_view(page):
+    settled(page)
+    page.evaluate("choose({panel: panels[1], c: 3, i: 2, j: 4})")
+    click(page, "[value=gradients]")
+    gradient = page.evaluate("digits(network.gradients[1].at(2, 4, 3))")
+    assert text(page, "#stage-0 output") == f"Map 3, pixel (2, 4): {gradient}"
+
+
+def test_beside_a_map_its_nearest_pixel_is_meant(page):
+    settled(page)
+    across = page.evaluate("14.5 / panels[1].grid.canvas.width")
+    click(page, "#stage-0 .maps canvas", across, 0.05)
+    assert page.evaluate("state.chosen.c === 0 && state.chosen.j === 13")
+
+
+TARGETS = """[...document.querySelectorAll(`button, a, select, summary, .switch label, .button,
+  .swatches > *, #classes label, [type=range], .strip canvas`)]
+  .map((e) => [e.getBoundingClientRect(), e.outerHTML.slice(0, 60)])
+  .filter(([box]) => box.width * box.height && Math.min(box.width, box.height) < 40)"""
+
+
+def test_a_finger_can_hit_whatever_there_is_to_hit_on_a_phone(colour_page):
+    settled(colour_page)
+    colour_page.evaluate("choose({panel: panels[2], c: 0, i: 0, j: 0})")
+    assert colour_page.evaluate(TARGETS) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_numbers_can_be_read_on_their_colours(page, theme):
+    """With the contrast that WCAG 2.2 asks for, 1.4.3."""
+    settled(page)
+
+    def luminance(colour):
+        share = np.array(colour) / 255
+        linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    pairs = page.evaluate(
+        f"(() => {{ const {{signed}} = palette('{theme}');"
+        " return Array.from({length: 201}, (_, n) => n / 100 - 1)"
+        ".map((v) => [css(v, 1, signed), onTop(v, 1, signed)]) })()"
+    )
+    for below, above in pairs:
+        one = luminance([int(n) for n in re.findall(r"\d+", below)])
+        other = luminance([int(above[k : k + 2], 16) for k in (1, 3, 5)])
+        assert (max(one, other) + 0.05) / (min(one, other) + 0.05) >= 4.5, (below, above)
+
+
 def test_the_colours_can_be_switched(page):
     click(page, "#theme")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"

@@ -36,7 +36,7 @@ function showAnswer() {
       setText(row.querySelector(".share"), percent(p[label]));
     });
   const brief = `${percent(p[guess])} ${kind.classes[guess]}`;
-  const asked = `label: ${kind.classes[state.label]}, loss ${digits(loss)}`;
+  const asked = `loss ${digits(loss)} for ${kind.classes[state.label]}`;
   setText($("brief"), state.view === "values" ? brief : asked);
   setText($("loss"), digits(loss));
   setText($("loss-name"), `is the loss, −ln of the probability of ${kind.classes[state.label]}`);

@@ -89,8 +89,9 @@ function css(value, limit, colours) {
 
 function onTop(value, limit, colours) {
   const rgb = colours[entry(value, limit)];
-  const light = 0.299 * (rgb & 255) + 0.587 * ((rgb >> 8) & 255) + 0.114 * ((rgb >> 16) & 255);
-  return light > 140 ? "#10151c" : "#ffffff";
+  const [r, g, b] = [rgb, rgb >> 8, rgb >> 16].map((v) => ((v & 255) / 255) ** 2.2);
+  const luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  return luminance > 0.179 ? "#000000" : "#ffffff"; // whichever has the larger contrast (WCAG 2)
 }
 
 // The value at which colours are strongest: the largest without its sign, so that all can be told.

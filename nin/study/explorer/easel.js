@@ -40,8 +40,16 @@ function setPicture(values, seen, label = state.label) {
 function showPicture(values, seen, label) {
   picture.values.set(values);
   state.label = label;
-  for (const each of examples) each.classList.toggle("current", shows(each.values));
+  markExample();
   changed(seen);
+}
+
+function markExample() {
+  for (const each of examples) {
+    const isShown = shows(each.values);
+    each.classList.toggle("current", isShown);
+    each.setAttribute("aria-pressed", isShown);
+  }
 }
 
 // The picture is another, by whatever way.
@@ -77,7 +85,7 @@ function putDown() {
 function draw(x, y, from = pen) {
   pen.stroke.add(from.x, from.y, x, y);
   Object.assign(pen, { x, y });
-  for (const each of examples) each.classList.remove("current");
+  markExample();
   changed(
     isDrawn
       ? "Drawn by you. The training pictures are filled shapes on an empty background, " +

@@ -87,16 +87,14 @@ class MapGrid {
     this.scale = Math.min(this.scale, room / width);
     this.gap = Math.ceil((this.names ? 10 : 3) / this.scale);
     this.below = this.names ? Math.ceil((10 + 14 * this.names(0).length) / this.scale) : this.gap;
-    const fit = Math.floor((room / this.scale + this.gap) / (width + this.gap));
+    const last = this.names ? 0 : this.gap; // which has no gap behind it, but where names stand
+    const fit = Math.floor((room / this.scale + last) / (width + this.gap));
     this.columns = Math.max(1, Math.min(channels, fit));
-    // Rows that are equally long, if they need not be much shorter for that.
-    const shorter = Array.from({ length: this.columns }, (_, n) => this.columns - n);
-    const even = shorter.find((n) => channels % n === 0 && n >= 0.5 * this.columns);
-    this.columns = even ?? this.columns;
     const rows = Math.ceil(channels / this.columns);
+    this.columns = Math.ceil(channels / rows); // rows that are about equally long
     const size = [
-      this.columns * (width + this.gap) - this.gap,
-      rows * (height + this.below) - (this.names ? 0 : this.gap),
+      this.columns * (width + this.gap) - last,
+      rows * (height + this.below) - last,
     ];
     if (this.canvas.width !== size[0] || this.canvas.height !== size[1])
       [this.canvas.width, this.canvas.height] = size;
@@ -150,6 +148,7 @@ class MapGrid {
       frame(...this.cursor, 1, 1, style.getPropertyValue("--text"), 2);
   }
 
+  // The pixel (c, i, j) under the pointer, or nearest to it in the gap beside its map.
   at(event) {
     const box = this.canvas.getBoundingClientRect();
     const x = (event.clientX - box.left) / this.scale;
@@ -157,12 +156,11 @@ class MapGrid {
     const { height, width, channels } = this.maps;
     const column = Math.floor(x / (width + this.gap));
     const row = Math.floor(y / (height + this.below));
-    const j = Math.floor(x - column * (width + this.gap));
-    const i = Math.floor(y - row * (height + this.below));
+    const j = Math.min(width - 1, Math.floor(x - column * (width + this.gap)));
+    const i = Math.min(height - 1, Math.floor(y - row * (height + this.below)));
     const c = row * this.columns + column;
-    const within = (n, most) => n >= 0 && n < most;
-    const inside = within(column, this.columns) && within(i, height) && within(j, width);
-    return inside && within(c, channels) ? [c, i, j] : null;
+    const isMap = x >= 0 && y >= 0 && column < this.columns && c < channels;
+    return isMap ? [c, i, j] : null;
   }
 
   point(event, picked) {

@@ -7,7 +7,7 @@ class Panel {
     Object.assign(this, { stage, before }); // `before` shows what the stage is given
     this.captions = stage ? captions(stage) : aboutPicture(normalisation);
     const heading = stage ? title(stage) : "What the network sees";
-    const tile = !stage ? 140 : isGlobal(stage.first) ? 40 : stage.hasClasses ? 84 : 44;
+    const tile = !stage ? 140 : isGlobal(stage.first) ? 33 : stage.hasClasses ? 84 : 44;
     this.grid = new MapGrid({
       label: heading,
       tile,
@@ -43,11 +43,17 @@ class Panel {
       { className: "stage", id: `stage-${stage ? stage.start : "input"}` },
       h("div", { className: "heading" }, h("h4", {}, heading), this.facts),
       this.caption,
-      ...(stage || inColour
-        ? shown
-        : [h("div", { className: "with-notes" }, h("div", {}, ...shown), notes())]),
-      this.explanation,
-      ...(!stage && inColour ? [notes()] : []),
+      ...(stage
+        ? [...shown, this.explanation]
+        : [
+            h(
+              "div",
+              { className: inColour ? "with-notes wide" : "with-notes" },
+              h("div", {}, ...shown),
+              notes(),
+              this.explanation,
+            ),
+          ]),
     );
   }
 
@@ -74,27 +80,28 @@ class Panel {
     if (stage?.first instanceof Affine) facts.push(`${counted(stage.first.size)} weights`);
     if (dead.size) facts.push(`${dead.size} dead`);
     setText(this.facts, facts.join(", "));
+    if (this.pointed) this.readOut(...this.pointed); // which is another number by now
   }
 
   readOut(c, i, j) {
-    const { height, width } = this.maps;
-    const isNumber = height * width === 1;
-    const where = isNumber ? `Number ${c}` : `${this.name(c)}, pixel (${i}, ${j})`;
-    setText(this.readout, `${where}: ${digits(this.maps.at(i, j, c))}`);
+    this.pointed = [c, i, j];
+    setText(this.readout, `${this.name(c, i, j)}: ${digits(this.maps.at(i, j, c))}`);
   }
 
-  // What map c is called: after its class, or its colour.
-  name(c) {
-    if (!this.stage) return inColour ? `The picture's ${CHANNELS[c]}` : "The picture";
-    return this.stage.hasClasses ? `Map ${c} (${kind.classes[c]})` : `Map ${c}`;
+  // What a pixel is called: after its map's number and class, or its colour.
+  name(c, i, j) {
+    const { height, width } = this.maps;
+    const pixel = `pixel (${i}, ${j})`;
+    if (!this.stage) return `The picture${inColour ? `'s ${CHANNELS[c]}` : ""}, ${pixel}`;
+    const what = this.stage.hasClasses ? `${c} (${kind.classes[c]})` : c;
+    return height * width === 1 ? `Number ${what}` : `Map ${what}, ${pixel}`;
   }
 
   explain({ c, i, j }) {
     const { stage, explained } = this;
     const g = state.view === "values" ? null : this.maps;
     const x = stage ? stage.x : network.image;
-    const isNumber = this.maps.height * this.maps.width === 1;
-    setText(this.where, isNumber ? `Number ${c}` : `${this.name(c)}, pixel (${i}, ${j})`);
+    setText(this.where, this.name(c, i, j));
     const open = explained.querySelector("details")?.open ?? false;
     explained.replaceChildren(...explain({ stage, c, i, j, x, g, colours: state.colours }));
     if (open) explained.querySelector("details").open = true;
@@ -113,12 +120,14 @@ class Panel {
       PageDown: ["map ›", "The same pixel of the next map"],
     };
     const isMap = !this.stage || !isGlobal(this.stage.first);
+    const isOne = (this.stage ? this.stage.first.output[0] : kind.channels) === 1;
     const word = (label) => (isMap ? label : label.replace("pixel", "number"));
     return h(
       "div",
       { className: "nudges", role: "group", "aria-label": "Another pixel" },
       ...Object.entries(steps)
         .filter(([key]) => isMap || key === "ArrowLeft" || key === "ArrowRight")
+        .filter(([key]) => key !== "PageDown" || !isOne)
         .map(([key, [text, label]]) => button(text, word(label), () => this.nudge(key))),
       button("✕", "Close", () => {
         choose(null);
@@ -164,6 +173,7 @@ function choose(chosen) {
   const old = state.chosen;
   if (old) {
     old.panel.explanation.hidden = true;
+    old.panel.pointed = null;
     setText(old.panel.readout, "");
     old.panel.grid.chosen = null;
     old.panel.grid.draw();

@@ -104,6 +104,8 @@ function normalised(picture, { size, mean, std }) {
 
 // --- a file that a person has chosen -------------------------------------------------------------
 
+const MOST = 1 << 26; // pixels, as in nin.predict
+
 // The picture in a file, in so many channels; larger ones are made smaller first, as squares of
 // pixels become one. Throws an Error for a file that the browser can't read, and for a huge picture.
 async function decode(file, channels) {
@@ -111,11 +113,11 @@ async function decode(file, channels) {
   try {
     image = await createImageBitmap(file, { colorSpaceConversion: "none" }); // upright, as EXIF says
   } catch {
-    throw new Error(`${file.name} is not a picture that this browser can read.`);
+    throw new Error(`${file.name} is not a picture that this browser can read; try a PNG or JPEG.`);
   }
   const { width, height } = image;
-  if (width * height > 1 << 26)
-    throw new Error(`${file.name} is too large: ${width}×${height} pixels.`);
+  if (width * height > MOST)
+    throw new Error(`${file.name} is too large: ${width}×${height}, more than ${counted(MOST)} pixels.`);
   const factor = Math.max(1, Math.floor(Math.max(width, height) / 1024));
   const picture = new Picture(Math.ceil(width / factor), Math.ceil(height / factor), channels);
   // A strip of it after another, as all at once would take much memory.
@@ -131,23 +133,28 @@ async function decode(file, channels) {
   return picture;
 }
 
-// Row i of a picture: the means over squares of the strip's RGBA pixels. Brightness is that of
-// ITU-R 601, and what is transparent is white.
+// Row i of a picture: the means over squares of the strip's RGBA pixels. What is transparent is
+// white, and grey is the brightness that ITU-R 601 gives to colours.
 function addStrip(data, width, factor, picture, i) {
   const { channels } = picture;
-  const sums = new Float64Array(picture.width * channels);
-  const counts = new Uint32Array(picture.width);
-  for (let p = 0; p < data.length / 4; p++) {
-    const [r, g, b, a] = [data[4 * p], data[4 * p + 1], data[4 * p + 2], data[4 * p + 3]];
-    const j = Math.floor((p % width) / factor);
-    const colours = channels === 3 ? [r, g, b] : [Math.round(0.299 * r + 0.587 * g + 0.114 * b)];
-    for (let c = 0; c < channels; c++)
-      sums[j * channels + c] += Math.round((colours[c] * a + 255 * (255 - a)) / 255);
-    counts[j]++;
+  const rows = data.length / 4 / width;
+  for (let j = 0; j < picture.width; j++) {
+    const [left, right] = [j * factor, Math.min(width, (j + 1) * factor)];
+    let [r, g, b, opacity] = [0, 0, 0, 0];
+    for (let row = 0; row < rows; row++) {
+      for (let p = 4 * (row * width + left); p < 4 * (row * width + right); p += 4) {
+        r += data[p] * data[p + 3];
+        g += data[p + 1] * data[p + 3];
+        b += data[p + 2] * data[p + 3];
+        opacity += data[p + 3];
+      }
+    }
+    const n = rows * (right - left);
+    const colours = [r, g, b].map((sum) => (sum / 255 + 255 * n - opacity) / n);
+    const grey = 0.299 * colours[0] + 0.587 * colours[1] + 0.114 * colours[2];
+    const made = channels === 3 ? colours : [grey];
+    made.forEach((v, c) => (picture.values[(i * picture.width + j) * channels + c] = Math.round(v)));
   }
-  sums.forEach((sum, p) => {
-    picture.values[i * sums.length + p] = Math.round(sum / counts[Math.floor(p / channels)]);
-  });
 }
 
 // A half goes to the even neighbour, as in Python.

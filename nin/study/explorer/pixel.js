@@ -30,12 +30,13 @@ function mapName({ start }, l) {
 function explainPicture({ c, i, j, x, g }) {
   const [mean, std] = [normalisation.mean[c], normalisation.std[c]];
   const value = x.at(i, j, c);
+  const share = Number((value * std + mean).toFixed(6)); // 0 is 0, whatever was rounded on the way
   const what = isDrawn ? "ink" : "light";
   if (g === null)
     return [
       paragraph("The network sees each pixel in units of the training pictures' deviation."),
       equation(
-        [`${what}, from 0 to 1`, value * std + mean],
+        [`${what}, from 0 to 1`, share],
         "−",
         ["mean", mean],
         "=",
@@ -443,7 +444,7 @@ function short(v, decimals) {
 
 // Small maps that only show something.
 function atlas(caption, maps, limit, colours) {
-  const columns = 16;
+  const columns = window.innerWidth < 700 ? 8 : 16;
   const scale = Math.max(1, Math.round((maps.channels > 4 ? 18 : 120) / maps.width));
   const gap = Math.ceil(2 / scale);
   const across = Math.min(columns, maps.channels);
