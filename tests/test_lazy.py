@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import minicnn
-from minicnn import nn
+from minicnn import nn, random
 
 from .arrays import array
 
@@ -122,3 +122,20 @@ def test_a_copy_made_before_becomes_a_layer_by_itself():
 def test_an_input_without_the_axis_is_refused_in_words():
     with pytest.raises(ValueError, match=r"expected an axis -3, got \(2, 2\)"):
         nn.LazyConv2d(1, 1)(minicnn.ones(2, 2))
+
+
+@every_layer
+def test_a_first_input_that_is_refused_fixes_nothing(name):
+    make, shape, (kind, weight) = LAYERS[name]
+    model = make(minicnn)
+    before, parameters = repr(model), list(model.parameters())
+    drawn = random.default_generator.get_state()
+    wrong = list(shape)
+    wrong[-3 if kind == "Conv2d" else -1] = 2
+    with pytest.raises(RuntimeError, match="one floating-point type"):
+        model(minicnn.ones(*wrong, dtype=minicnn.float64))
+    assert repr(model) == before
+    assert random.default_generator.get_state() == drawn
+    model(minicnn.ones(*shape))
+    assert (type(model), model.weight.shape) == (getattr(nn, kind), weight)
+    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))

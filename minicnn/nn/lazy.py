@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, ClassVar
 
 from .. import context
 from ..arguments import Size2
 from ..dtype import DType
+from ..grad_mode import no_grad
 from ..tensor import Tensor
 from .functional import ShapeError
 from .layers import Affine, Conv2d, Linear, empty_parameter
@@ -45,7 +47,12 @@ class _Lazy(Affine):
         if not isinstance(input, Tensor) or input.ndim < -self.axis:
             got = tuple(getattr(input, "shape", ()))
             raise ShapeError(f"{type(self).__name__}: expected an axis {self.axis}, got {got}")
-        self._become(input.array.shape[self.axis])
+        inputs = input.array.shape[self.axis]
+        with context.using(skip_init=True), no_grad():  # an input that is refused fixes nothing
+            trial = deepcopy(self)
+            trial._become(inputs)
+            trial.forward(input)
+        self._become(inputs)
         return self.forward(input)
 
     def prepare_to_load(self, state_dict: Mapping[str, Any], prefix: str) -> None:
