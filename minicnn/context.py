@@ -54,7 +54,8 @@ class Context:
 
 
 class _Thread(threading.local):
-    context: Context | None = None
+    def __init__(self) -> None:
+        self.blocks: list[Context] = []  # of the blocks that it is in
 
 
 _thread = _Thread()
@@ -63,7 +64,7 @@ _default = Context()
 
 def current() -> Context:
     """This thread's context: the default one, unless it is `using` another."""
-    return _thread.context or _default
+    return _thread.blocks[-1] if _thread.blocks else _default
 
 
 def set_default(**changes: Any) -> None:
@@ -79,12 +80,21 @@ def set_default(**changes: Any) -> None:
 def using(context: Context | None = None, **changes: Any) -> Iterator[None]:
     """Let this thread have another context meanwhile, or its own with some changes.
 
-    Raises what `set_default` raises.
+    A generator that yields within the block leaves the context to whoever it yields to, as all that
+    is a thread's does, PyTorch's `no_grad` included. Raises what `set_default` raises, and
+    RuntimeError at the end of a block that ends before one that was begun within it.
     """
-    before = _thread.context
-    context = current() if context is None else context
-    _thread.context = replace(context, **changes) if changes else context
+    own = replace(current() if context is None else context, **changes)
+    blocks = _thread.blocks
+    blocks.append(own)
     try:
         yield
     finally:
-        _thread.context = before
+        within = next((i for i, each in enumerate(reversed(blocks)) if each is own), None)
+        if within is not None:  # or else the block that this one was in has ended before
+            del blocks[-1 - within :]
+        if within:
+            raise RuntimeError(
+                "context.using: a block within this one has not ended, as where a generator yields"
+                " within a block; let it yield outside, and begin a block for each step"
+            )

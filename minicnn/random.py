@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from . import backends, context
@@ -75,10 +75,19 @@ class Generator:
         """A generator that will hand out the same keys as this one from here on."""
         return Generator().set_state(self.get_state())
 
-    def catch_up(self, other: Generator) -> None:
-        """Move on to where a clone of this generator is, if that is further."""
+    def catch_up(self, start: Generator, clones: Iterable[Generator]) -> None:
+        """Move on to where the furthest of these clones is, which were all made at `start`.
+
+        Raises RuntimeError if they have drawn what somebody else has drawn from this one meanwhile.
+        """
         with _counting:
-            self._count = max(self._count, other._count)
+            furthest = max(clone._count for clone in clones)
+            if start._count < min(furthest, self._count):
+                raise RuntimeError(
+                    "another thread drew from the same random numbers meanwhile, so that both have"
+                    " the same; give each thread its own, context.using(generator=Generator())"
+                )
+            self._count = max(self._count, furthest)
 
     def fold_in(self, data: int) -> Generator:
         """A generator of this one's seed and of a number, as JAX's `random.fold_in` makes keys.

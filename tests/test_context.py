@@ -41,6 +41,18 @@ def test_a_change_ends_with_its_block_and_with_an_error():
     assert context.current() is before
 
 
+def test_a_block_that_ends_before_one_within_it_is_refused():
+    def steps():
+        with context.using(tf32=True):
+            yield
+
+    before, within = context.current(), steps()
+    with pytest.raises(RuntimeError, match="where a generator yields"), context.using(threads=1):
+        next(within)
+    assert context.current() is before
+    within.close()
+
+
 def test_changes_within_changes_add_up():
     with context.using(conv_algorithm="auto"), context.using(tf32=True):
         assert context.current() == context.Context(conv_algorithm="auto", tf32=True)

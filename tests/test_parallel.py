@@ -431,7 +431,7 @@ def test_two_threads_may_ask_one_object():
             np.testing.assert_array_equal(got, want)
 
 
-def test_what_another_thread_draws_makes_no_model_coupled():
+def test_what_another_thread_draws_makes_no_model_coupled_and_is_noticed():
     class Beside(nn.Module):
         def __init__(self):
             super().__init__()
@@ -442,7 +442,34 @@ def test_what_another_thread_draws_makes_no_model_coupled():
                 pool.submit(minicnn.rand, 1).result()
             return self.dropout(x)
 
-    assert MicroBatches(Beside()).predict(minicnn.ones(4, 50)).shape == (4, 50)
+    with pytest.raises(RuntimeError, match="another thread drew from the same random numbers"):
+        MicroBatches(Beside()).predict(minicnn.ones(4, 50))
+
+
+def test_two_objects_that_draw_the_same_numbers_at_a_time_are_noticed():
+    both, outcomes = threading.Barrier(2), []
+
+    class Meeting(nn.Module):
+        def forward(self, x):
+            if len(x) == 2:  # and not where images are tried one by one
+                both.wait(10)
+            return x
+
+    def predict(batches):
+        try:
+            batches.predict(minicnn.ones(2, 50))
+            outcomes.append("")
+        except RuntimeError as error:
+            outcomes.append(str(error))
+
+    made = [MicroBatches(nn.Sequential(Meeting(), nn.Dropout()), threads=1) for _ in range(2)]
+    threads = [threading.Thread(target=predict, args=[each]) for each in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes)[0] == ""
+    assert "another thread drew from the same random numbers" in sorted(outcomes)[1]
 
 
 def test_both_passes_draw_the_same_where_another_thread_had_the_first_turn():
