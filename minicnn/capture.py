@@ -1,6 +1,6 @@
 """A training step as a CUDA graph.
 
-The launch of a kernel from Python takes some 10 µs, and a step of a small network is some 65
+The launch of a kernel from Python takes some 10 µs, and a step of a small network is some 100
 kernels and products, most of which run for less. Their shapes don't change from step to step, so
 they are captured once, as a graph, and launched together.
 """
@@ -24,25 +24,25 @@ MOST = 16  # states that are remembered, each with the weights that it is of
 
 
 class Captured:
-    """`step(*tensors)`, captured as a graph when things stand as they stood at a call before.
+    """`step(*tensors)`, captured as a graph when a call finds everything as an earlier one did.
 
-    The first calls run as they are: they compile kernels, and make what lasts (the momentum of an
-    optimiser, say). Then the step is captured, and from then on launched. On a backend without
-    graphs, `step` is simply called.
+    The first calls run as usual: they compile kernels, and make the arrays that stay (such as the
+    momentum of an optimiser). Then the step is captured, and from then on launched. On a backend
+    without graphs, `step` is simply called.
 
     `step` returns a tensor or None. It may use random numbers from the default generator, and
-    change tensors in place; it must do the same operations every time, and ask for no number
+    change tensors in place. It must do the same operations every time, and read no number
     (`.item()`, `print`, `if loss > …`).
 
-    If the step's optimiser is given, its options may change between calls. If `model` is, so may
-    its layers, their settings and modes, which weights are frozen, and where weights, buffers,
+    If the step's optimiser is given, its options may change between calls. If `model` is given, so
+    may its layers, their settings and modes, which weights are frozen, and where weights, buffers,
     gradients and momentum are in memory. How products and convolutions are computed may change in
-    any case, and which random numbers are drawn. A graph is of how things stand; where they never
-    stood so before, the step runs as it is. Learning rates alone are read anew at each launch.
+    any case, and which random numbers are drawn. A graph belongs to one state of all this; in a new
+    state, the step runs as usual at first. Only learning rates are read at each launch.
 
-    What it returns has no history. Raises what `step` raises, RuntimeError for a step that asks for
-    a number, or changes an input, or an input that requires grad, and TypeError for one that
-    returns anything else, or for no input.
+    The result is not recorded for gradients. Raises what `step` raises; RuntimeError for a step
+    that reads a number or changes an input, and for an input that requires grad; and TypeError for
+    a step that returns anything else, and for a call without an input.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _checked(step: Callable[..., Tensor | None], inputs: tuple[Tensor, ...]) -> Tensor | None:
-    """What a step returns, without its history."""
+    """What a step returns, without the record of how it was computed."""
     before = [version(x.array) for x in inputs]
     result = step(*inputs)
     if before != [version(x.array) for x in inputs]:

@@ -1,7 +1,7 @@
-"""How a thread computes: all that a run decides and its threads take over, in one place.
+"""How a thread computes: the settings that a run makes and its threads inherit.
 
-`using` changes it for a block of this thread's code, `set_default` for all threads that have not
-decided otherwise. A thread that works for another is given that one's: `using(that_context)`.
+`using` changes them for a block of code in this thread, `set_default` for all threads that do not
+use others. A thread that works for another thread gets its context: `using(that_context)`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ CONV_ALGORITHMS = ("im2col", "winograd", "auto")
 
 @dataclass(frozen=True)
 class Context:
-    """What is decided.
+    """The settings.
 
     - `conv_algorithm`: how convolutions are computed, "im2col", "winograd" where that is possible,
-      or "auto", winograd where it is faster. im2col is the reference; see operations/winograd.py
-      for what the other trades.
+      or "auto", winograd where it is faster. im2col is the reference; operations/winograd.py says
+      what winograd gains and loses.
     - `tf32`: whether float32 matrices may be rounded to TF32, 11 binary digits in place of 24, for
       a GPU's tensor cores. Sums and results stay float32.
     - `threads`: how many threads of the CPU an operation spreads its chunks over, 1 for a thread
@@ -33,7 +33,7 @@ class Context:
     - `first_image` and `images`: of a batch that is cut into pieces, the number of the piece's
       first image, and how many it has; None for a whole batch. An image's dropout, flips and shifts
       are those of its number.
-    - `in_pieces`: whether somebody up the stack cuts batches, and nobody below may.
+    - `in_pieces`: whether a caller cuts the batch already, so that nothing below may cut it.
     - `skip_init`: whether new layers leave their parameters at 0, as `nn.utils.skip_init` does.
 
     Raises ArgumentError for another `conv_algorithm`.

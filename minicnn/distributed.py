@@ -1,4 +1,4 @@
-"""Training on several processes and machines: N ranks are one machine with more threads.
+"""Training on several processes and machines: N ranks compute what one process computes.
 
 Each rank takes its part of the same batch, in the same order of images and with the same masks, and
 the gradients of all are added. So N ranks have the losses of one, step by step, to rounding. MPI
@@ -45,7 +45,7 @@ SPIN, NAP = 1e-4, 2e-5  # seconds that a wait keeps its core, and that it then s
 
 
 class DistributedError(RuntimeError):
-    """The processes can't work together here; the message says why, in one line."""
+    """The processes can't work together; the message says why, in one line."""
 
 
 class _Group:
@@ -141,7 +141,7 @@ def _share_of_cores(here: Any) -> int:
 
 
 def init_process_group(backend: str = "mpi") -> None:
-    """Join the processes that mpiexec has started; alone, where it was not used.
+    """Join the processes that mpiexec has started; without mpiexec there is one rank.
 
     `backend` is "mpi", where arrays of a GPU are added up by way of the host's memory, or "nccl",
     where each rank has a GPU of its own, which is chosen here and must not be in use before. A rank
@@ -160,7 +160,7 @@ def init_process_group(backend: str = "mpi") -> None:
 
 
 def connect_gpus(with_nccl: bool = True) -> None:
-    """Give each rank of a machine a GPU of its own, and let NCCL add up their arrays, if asked to.
+    """Give each rank of a machine its own GPU and, if asked to, let NCCL add up their arrays.
 
     Those that CUDA_VISIBLE_DEVICES names are dealt out in order, unless the launcher has dealt them
     out. A rank must not have used a GPU before, beside the first rank of a machine. Raises
@@ -197,9 +197,9 @@ def _mpi() -> Any:
 
 
 def launched() -> tuple[int, int]:
-    """How many processes the launcher's variables speak of, and this one's number on its machine.
+    """How many processes the launcher has started, and the number of this one on its machine.
 
-    It needs no MPI. Without a launcher they are 1 and 0.
+    They are read from its environment variables, without MPI. Without a launcher they are 1 and 0.
     """
     for size, local_rank in LAUNCHERS:
         with suppress(KeyError, ValueError):
@@ -216,7 +216,7 @@ def _end_all(kind: type[BaseException], error: BaseException, where: TracebackTy
 
 
 def abort(status: int) -> None:
-    """End all ranks at once, with this exit status, without a word of MPI's; not one alone."""
+    """End all ranks at once, with this exit status and without MPI's own messages."""
     if _group is None or _group.size == 1:
         destroy_process_group()
         return
@@ -230,7 +230,7 @@ def abort(status: int) -> None:
 
 
 def destroy_process_group() -> None:
-    """From now on this process is alone."""
+    """Leave the group: from now on there is one rank."""
     global _group
     _group = None
     sys.excepthook = sys.__excepthook__
@@ -257,17 +257,17 @@ def get_local_rank() -> int:
 
 
 def available_cores() -> int:
-    """The cores that a rank may use: its share of the machine's; of all ranks, the smallest."""
+    """The cores that a rank may use: its share of its machine, the smallest of all ranks'."""
     return parallel.available_cores() if _group is None else _group.cores
 
 
 def capturable() -> bool:
-    """Whether a captured graph can hold what adds up the gradients: see `capture.Captured`."""
+    """Whether the sum of the gradients can be part of a captured graph: see `capture.Captured`."""
     return _group is None or _group.alone or _group.nccl is not None
 
 
 def seconds() -> float:
-    """How long this rank has waited for the sums of others. NCCL's are not counted."""
+    """How long this rank has waited for sums over all ranks, except those that NCCL makes."""
     return 0.0 if _group is None else _group.seconds
 
 
@@ -306,12 +306,12 @@ def broadcast(tensor: Tensor, src: int = 0) -> None:
 
 
 def collect(value: Any) -> list[Any]:
-    """The values of all ranks, in their order, on each of them: whatever can be pickled."""
+    """The values of all ranks, in their order, on each rank. Anything that can be pickled."""
     return [value] if _group is None else _group.collect(value)
 
 
 def largest(number: int) -> int:
-    """The largest of the ranks' numbers, which are below 2⁶³."""
+    """The largest of the numbers of all ranks, which must be below 2⁶³."""
     if _group is None or _group.size == 1:
         return number
     numbers = np.array([number], "int64")
@@ -323,7 +323,7 @@ def largest(number: int) -> int:
 
 
 def part(n: int) -> slice:
-    """Which of the n images of a batch are this rank's; none, if there are more ranks than images.
+    """Which of the n images of a batch this rank takes; some take none if ranks outnumber images.
 
     All ranks have as many, or one more.
     """
@@ -332,7 +332,7 @@ def part(n: int) -> slice:
 
 @contextmanager
 def taking_part(n: int) -> Iterator[slice]:
-    """`part(n)`; dropout meanwhile gives its images the masks that they have in the whole batch."""
+    """`part(n)`. Within the block, dropout gives these images their masks of the whole batch."""
     mine = part(n)
     if get_world_size() == 1:
         yield mine
@@ -344,7 +344,7 @@ def taking_part(n: int) -> Iterator[slice]:
 def all_reduce_gradients(
     parameters: Iterable[Tensor], loss: Tensor, weight: Any
 ) -> tuple[Tensor, Any]:
-    """Make the gradients of a part's loss those of the whole batch's; return its loss and weight.
+    """Turn the gradients of a part into those of the whole batch; return its loss and its weight.
 
     The loss of a part is a mean, and `weight` what its sum was divided by: the number of the part's
     images, or, with class weights or targets to ignore, the weight of the targets that count. With

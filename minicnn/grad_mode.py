@@ -1,4 +1,4 @@
-"""Whether operations are recorded: `no_grad` and its relations, under PyTorch's names."""
+"""Whether operations are recorded: `no_grad` and the like, under PyTorch's names."""
 
 from __future__ import annotations
 

@@ -154,10 +154,9 @@ class MicroBatches:
 
     Thread t of T takes pieces t, t + T, … in order, and the threads' gradients are added in order:
     the result depends on the settings, never on timing. Dropout gives every image the mask that it
-    would have in the whole batch. The BLAS has `blas_threads` threads for each of them meanwhile.
-    What calls of several threads ask of one object is done one after the other. Two objects whose
-    models draw random numbers at the same time need a generator each, or one of them raises
-    RuntimeError.
+    would have in the whole batch. BLAS uses `blas_threads` threads for each of them. If several
+    threads call one object, their calls run one after the other. Two objects whose models draw
+    random numbers at the same time need a generator each, or one of them raises RuntimeError.
 
     Raises ArgumentError for counts below 1; warns (UserWarning) where there are more threads than
     cores. A model that can't be cut is refused when it is first used, and again after a change: see

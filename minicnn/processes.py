@@ -61,12 +61,12 @@ def share_memory(p: Parameter) -> None:
 class Processes(MicroBatches):
     """`MicroBatches`, bit for bit, on as many processes as that has threads: this one and forks.
 
-    The workers have the model as it was when they were forked. What was changed since is noticed
-    at the next call, which forks others, except for the values of parameters and for `train` and
-    `eval`, which workers follow. The state of your own classes can't be compared, so a model
-    that is not made of minicnn's layers alone runs on threads; and so do one with buffers or with
-    parameters that share memory, and images that require grad. A function or class of minicnn's
-    that a program replaces has to be replaced before workers are forked.
+    The workers have the model as it was when they were forked. The next call notices a change and
+    forks new workers; the values of parameters, and `train` and `eval`, reach the workers without
+    that. The state of your own classes can't be compared, so a model that does not consist of
+    minicnn's layers alone runs on threads; so do a model with buffers or with parameters that share
+    memory, and images that require grad. A program that replaces a function or class of minicnn
+    must do so before workers are forked.
 
     The memory of parameters is moved: what was a view of it, as by `detach()`, is none any more. In
     a child that somebody else forks it becomes the child's own.

@@ -22,20 +22,20 @@ Lengths = list[tuple[int, int]]  # up to this step, a training was to have so ma
 
 
 class Callback:
-    """What is done beside a training; a subclass says what, at the events that it wants."""
+    """What else happens during a training; a subclass defines the events that it needs."""
 
     def on_batch(self, training: Training) -> None:
-        """A step is done, or a batch of an evaluation."""
+        """After a step, or a batch of an evaluation."""
 
     def on_epoch(self, training: Training) -> None:
-        """An epoch and its evaluation are done; its row is the history's last."""
+        """After an epoch and its evaluation; its figures are the last row of the history."""
 
     def on_end(self, training: Training) -> None:
-        """All epochs are done, or something has ended them."""
+        """After the last epoch, or after whatever has ended the training earlier."""
 
 
 class Training:
-    """A model in training, step by step, and evaluated after each epoch on images of another set.
+    """The training of a model, step by step, with an evaluation after each epoch.
 
     Parameters that don't require gradients stay as they are. `epoch` counts from 1 and is the one
     under way, `batch` says how many of its batches are done, `seen` how many of its images. Losses
@@ -87,7 +87,7 @@ class Training:
         )
 
     def use(self, executor: Executor) -> None:
-        """Take the steps from now on with this executor."""
+        """Use this executor for the steps from now on."""
         self.executor = executor
         self._step = executor.prepare(self._counted, self.optimizer)
 
@@ -105,26 +105,26 @@ class Training:
 
     @property
     def steps(self) -> int:
-        """Steps done since the beginning."""
+        """How many steps are done, since the beginning of the training."""
         return (self.epoch - 1) * len(self.train_loader) + self.batch
 
     def position(self, steps: int) -> tuple[int, int, int]:
-        """Where so many steps lead to: an epoch, and how many of its batches and images."""
+        """The epoch after so many steps, and how many of its batches and images are done then."""
         epoch = max(0, steps - 1) // len(self.train_loader)
         batch = steps - epoch * len(self.train_loader)
         n = len(self.train_loader.dataset)
         return epoch + 1, batch, min(batch * self.preset.batch_size, n)
 
     def total_loss(self) -> float:
-        """The sum of the losses of the epoch's images so far, as they came by."""
+        """The sum of the losses of the images of this epoch so far."""
         return float(self.total.item())
 
     def mean_loss(self) -> float:
-        """The mean of those."""
+        """The mean of the losses of the images of this epoch so far."""
         return self.total_loss() / self.seen
 
     def send_mean_loss(self) -> Callable[[], float | None]:
-        """`mean_loss()` without a wait for a GPU: a function that gives it once it has come."""
+        """A function that gives `mean_loss()` when a GPU has computed it; this does not wait."""
         coming, seen = self.device.backend.fetch(self.total.array), self.seen
 
         def come() -> float | None:
@@ -145,7 +145,7 @@ class Training:
                 each.on_end(self)
 
     def train_epoch(self) -> None:
-        """Take the steps that are left of this epoch, evaluate, and add a row to the history."""
+        """Take the remaining steps of this epoch, evaluate, and add a row to the history."""
         self.model.train()
         # Keyed by seed and epoch, so that an epoch's order doesn't depend on what was drawn before.
         self.train_loader.generator = Generator().manual_seed(self.preset.seed).fold_in(self.epoch)
@@ -183,7 +183,7 @@ class Training:
             each.on_epoch(self)
 
     def test(self, test_set: Dataset) -> tuple[float, float]:
-        """Loss and accuracy on images that no epoch was evaluated on."""
+        """Loss and accuracy on the test set, if the epochs were evaluated on another set."""
         return evaluate(self.executor, self._loader(test_set), self._tell_of_a_batch)
 
     def _tell_of_a_batch(self) -> None:
@@ -191,7 +191,7 @@ class Training:
             each.on_batch(self)
 
     def _undone_if_it_fails(self, images: Tensor, labels: Tensor) -> None:
-        """A step, or an exception and, unless weights were being changed, the state before it."""
+        """Take a step. If it raises before it changes weights, the state is as before."""
         drawn = default_generator.get_state()
         try:
             self._step(images, labels)
@@ -201,13 +201,13 @@ class Training:
             raise
 
     def _counted(self, images: Tensor, labels: Tensor) -> None:
-        """A step, and its loss added to the others."""
+        """Take a step, and add its loss to the others."""
         loss = self.step(images, labels)
         with no_grad():
             self.total += loss * self.taken
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Change the weights once; return the loss before. `taken` is of how many images that is.
+        """Change the weights once; return the loss before that, which is that of `taken` images.
 
         Nothing here waits for a GPU, and what differs from step to step, such as the rate, is set
         outside: so that a GPU can be given the whole step as one graph (see minicnn/capture.py).
@@ -229,7 +229,7 @@ class Training:
 
 
 def schedule(optimizer: optim.SGD, preset: Preset, steps: int) -> lr_scheduler.LRScheduler | None:
-    """What sets the learning rate from step to step as the preset says; None if it stays."""
+    """The scheduler of the learning rate that the preset asks for; None for a constant rate."""
     if preset.lr_scheduler == "OneCycleLR":
         return lr_scheduler.OneCycleLR(
             optimizer,
@@ -258,7 +258,7 @@ def schedule(optimizer: optim.SGD, preset: Preset, steps: int) -> lr_scheduler.L
 def evaluate(
     executor: Executor, loader: DataLoader, after_batch: Callable[[], None] | None = None
 ) -> tuple[float, float]:
-    """The mean cross-entropy, and the fraction of right answers.
+    """The mean cross-entropy and the accuracy.
 
     The sums stay where they are computed until all batches are done. Ranks share the work.
     """

@@ -39,10 +39,10 @@ def nin_block(
 
 
 def article(classes: int = 10, channels: int = 1, *, mlp_layers: int = 1) -> nn.Sequential:
-    """The tutorial's network for 224×224 images, with `mlp_layers` 1×1 convolutions a block.
+    """NiN with the sizes of AlexNet, for 224×224 images, `mlp_layers` 1×1 convolutions in a block.
 
-    It follows AlexNet's sizes. For ten classes of grey images one 1×1 convolution
-    gives 1,769,112 parameters, two give 1,992,166.
+    For ten classes of grey images it has 1,769,112 parameters with one 1×1 convolution in each
+    block, and 1,992,166 with two.
     """
 
     def block(inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Sequential:
@@ -63,12 +63,12 @@ def article(classes: int = 10, channels: int = 1, *, mlp_layers: int = 1) -> nn.
 
 
 def d2l(classes: int = 10, channels: int = 1) -> nn.Sequential:
-    """The network of Dive into Deep Learning, section 8.3: two 1×1 convolutions a block."""
+    """The network of Dive into Deep Learning, section 8.3: two 1×1 convolutions in a block."""
     return article(classes, channels, mlp_layers=2)
 
 
 def quick(classes: int = 10, channels: int = 1) -> nn.Sequential:
-    """A small network for 28×28 images, halved at once.
+    """A small network for 28×28 images, which the first layer halves.
 
     The first convolution has stride 2, so that all that follows has a quarter of the pixels. The
     others are 5×5 on 7×7 maps, which see most of an image; minimal filtering makes them cost little
@@ -91,8 +91,7 @@ def paper(classes: int = 10, channels: int = 1) -> nn.Sequential:
     """The network of the paper's section 4.2, for CIFAR-10.
 
     The sizes are those of the authors' own definition for Caffe. Pooling windows overlap and may
-    hang over the edge (ceil mode). 957,386 parameters for grey
-    images, 966,986 for colour.
+    hang over the edge (ceil mode). 957,386 parameters for grey images, 966,986 for colour images.
     """
     return nn.Sequential(
         nin_block(channels, 192, 5, 1, 2, [160, 96]),

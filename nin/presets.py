@@ -285,8 +285,8 @@ class Preset:
         return transforms.Compose(steps)
 
 
-# The tutorial's settings. The last ReLU stands on the logits, so the loss may stay at ln 10 = 2.303
-# for a few hundred steps before it falls.
+# NiN with the sizes of AlexNet, and plain SGD. The last ReLU stands on the logits, so the loss may
+# stay at ln 10 = 2.303 for a few hundred steps before it falls.
 article = Preset(
     network="article",
     image_size=224,

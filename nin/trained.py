@@ -1,4 +1,4 @@
-"""A trained network as the commands after a training need it: one that can answer."""
+"""A trained network, as the commands that come after a training need it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .split import Split
 
 
 class Trained(NamedTuple):
-    """A network that has learned, the settings that it learned with, and its kind of images.
+    """A trained network, the settings of its training, and its kind of images.
 
     Which pictures it has learned from is in `split`, and `data_sha256` is the hash of all its data
     (nin/data.py). Both are None if the model was saved by another program.
@@ -103,7 +103,7 @@ def network(where: Path, device: Any = "cpu", named: str | None = None) -> Train
 def _found_again(
     preset: Preset, where: Path, alone: bool, sha256: str, named: str | None
 ) -> Preset:
-    """The settings with a network of the user's own where it is now. Raises ArgumentError."""
+    """The settings, with the place where the user's own network is now. Raises ArgumentError."""
     if not preset.own_network:
         if named is not None:
             raise ArgumentError(

@@ -28,7 +28,7 @@ class _Numbered(Module):
         return self
 
     def insert(self, index: int, module: Module) -> Any:
-        """Put a module before the one at `index`; all are numbered anew."""
+        """Insert a module before the one at `index`; all get new numbers."""
         modules, n = list(self), len(self)
         if not -n <= index <= n:
             raise IndexError(
@@ -56,7 +56,7 @@ class _Numbered(Module):
         setattr(self, self._name(index), module)
 
     def __delitem__(self, index: int | slice) -> None:
-        """Take out modules; those that stay are numbered anew."""
+        """Remove modules; those that stay get new numbers."""
         modules = list(self)
         del modules[index]
         self._renumber(modules)
@@ -108,7 +108,7 @@ class Sequential(_Numbered):
 
 
 class ModuleList(_Numbered):
-    """A list of modules for a module to go through in its own way."""
+    """A list of modules; how they are applied is up to the module that has it."""
 
     def __init__(self, modules: Iterable[Module] | None = None) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class ParameterList(_Numbered):
 
 
 class ModuleDict(Module):
-    """Modules by name, for a module to choose from."""
+    """Modules by name; how they are applied is up to the module that has them."""
 
     kind: type = Module
 

@@ -1,4 +1,4 @@
-"""The layers: each a record of its arguments around one function of `nn.functional`.
+"""The layers: each holds its arguments and calls one function of `nn.functional`.
 
 They are dataclasses, whose fields are checked whenever they are set: see `Module`.
 """
@@ -36,7 +36,7 @@ from .module import Module, Parameter
 
 @dataclass(init=False, eq=False, repr=False)
 class Affine(Module):
-    """A layer with a weight and perhaps a bias, which start uniform on ±1/√fan_in."""
+    """A layer with a weight and perhaps a bias, both drawn uniformly from ±1/√fan_in at first."""
 
     weight: Parameter
     bias: Parameter | None
@@ -236,7 +236,7 @@ class LeakyReLU(Module):
 
 
 class Identity(Module):
-    """The input. Arguments are PyTorch's, and mean nothing."""
+    """The input, unchanged. Any arguments are accepted and ignored, as in PyTorch."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
@@ -247,7 +247,7 @@ class Identity(Module):
 
 @dataclass(eq=False, repr=False)
 class _Pool2d(Module):
-    """A window that slides over images, by its own size unless a stride is given."""
+    """A window that slides over images, in steps of its own size unless a stride is given."""
 
     kernel_size: Size2 = field(metadata=checked(size, least=1))
     stride: Size2 | None = field(default=None, metadata=checked(size, least=1))
@@ -308,7 +308,7 @@ class AdaptiveAvgPool2d(Module):
 
 @dataclass(eq=False, repr=False)
 class Dropout(Module):
-    """`dropout` while training; nothing after `eval()`."""
+    """`dropout` in training mode; the input unchanged after `eval()`."""
 
     p: float = field(default=0.5, metadata=checked(real, least=0, most=1))
     inplace: bool = field(default=False, repr=False)
@@ -318,7 +318,7 @@ class Dropout(Module):
 
 
 class Dropout2d(Dropout):
-    """`dropout2d`, which drops whole channels, while training."""
+    """`dropout2d`, which drops whole channels, in training mode."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout2d(input, self.p, self.training)
@@ -326,7 +326,7 @@ class Dropout2d(Dropout):
 
 @dataclass(eq=False, repr=False)
 class Flatten(Module):
-    """The axes from start_dim to end_dim as one: by default all but the batch's."""
+    """The axes from start_dim to end_dim as one axis; by default all but the batch axis."""
 
     start_dim: int = field(default=1, metadata=checked(whole))
     end_dim: int = field(default=-1, metadata=checked(whole))

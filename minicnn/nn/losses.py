@@ -1,4 +1,4 @@
-"""The losses as layers: each calls the function of its name in `nn.functional`.
+"""The losses as layers: each calls the function of the same name in `nn.functional`.
 
 `size_average` and `reduce`, which PyTorch has for old programs, raise NotImplementedError.
 """
@@ -50,7 +50,7 @@ class L1Loss(_Loss):
 
 @dataclass(eq=False, repr=False)
 class SmoothL1Loss(_Loss):
-    """`smooth_l1_loss`, of squares where the difference is below beta."""
+    """`smooth_l1_loss`: quadratic where the difference is below beta, linear elsewhere."""
 
     beta: float = field(default=1.0, repr=False, metadata=checked(real, least=0))
 
@@ -106,7 +106,7 @@ class CrossEntropyLoss(_Weighted):
 
 @dataclass(eq=False, repr=False)
 class BCELoss(_Weighted):
-    """`binary_cross_entropy` of probabilities; `weight` is a buffer that goes with them."""
+    """`binary_cross_entropy` of probabilities; `weight` is a buffer."""
 
     reduce: None = _old()
     reduction: str = field(default="mean", repr=False)

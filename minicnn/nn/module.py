@@ -23,7 +23,7 @@ Self = TypeVar("Self", bound="Module")
 
 
 class Parameter(Tensor):
-    """A tensor that a module learns: found by `parameters()`, with `requires_grad` set."""
+    """A tensor that is learnt: `parameters()` returns it, and it requires grad."""
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
         array = tensor_argument("Parameter", "data", data).array
@@ -41,9 +41,9 @@ class Parameter(Tensor):
 
 
 class UninitializedParameter(Parameter):
-    """A parameter whose shape nobody knows yet: whatever looks at its values raises.
+    """A parameter whose shape is not known yet. To look at its values raises ArgumentError.
 
-    Giving it an array makes it a Parameter, for all that hold it.
+    When it is given an array, it becomes a Parameter, for all that hold it.
     """
 
     def __init__(self, device: Any = None, dtype: Any = None) -> None:
@@ -65,7 +65,7 @@ class UninitializedParameter(Parameter):
 
     @property
     def data(self) -> Tensor:
-        """An empty tensor, as in PyTorch, where what is written into it comes to nothing, too."""
+        """An empty tensor, as in PyTorch. What is written into it is lost, there as here."""
         warnings.warn(
             "what is written into a lazy layer's parameter before the layer's first call comes to"
             " nothing, in PyTorch as here: its values are drawn then",
@@ -86,9 +86,9 @@ class UninitializedParameter(Parameter):
 
 
 class Registered(dict[str, Any]):
-    """A module's own modules by name, as a dict through which they can be set and taken out.
+    """The submodules of a module by name, as a dict; to set or delete an entry changes the module.
 
-    Programs reach for `_modules`, in which PyTorch keeps them.
+    PyTorch keeps them in `_modules`, which some programs use.
     """
 
     def __init__(self, module: Module) -> None:
@@ -105,7 +105,7 @@ class Registered(dict[str, Any]):
 
 
 class IncompatibleKeys(NamedTuple):
-    """What `load_state_dict` returns: names that it didn't find, and names it had no use for."""
+    """What `load_state_dict` returns: the names that were missing, and those it didn't expect."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -123,13 +123,13 @@ class Module:
     A subclass calls `super().__init__()`, sets parameters and modules as attributes, and defines
     `forward`. Modules are called like functions.
 
-    What is set as an attribute is one, whatever it is. Beside that, `_kinds` has the names of those
-    that belong to the tree or to the state, and what they are: Parameter, Module, or Tensor for a
-    tensor that is part of the state without being learnt (a buffer). Each may be None instead.
+    Anything can be set as an attribute. `_kinds` has the names of those attributes that belong to
+    the tree or to the state, and what they are: Parameter, Module, or Tensor for a tensor that is
+    saved but not learnt (a buffer). Each of them may also be None.
 
-    A module that is a record of its arguments is a dataclass, with eq=False and repr=False. A field
-    that is `arguments.checked` is so whenever it is set, by the constructor or later; the repr
-    shows the fields, but for those with repr=False and what is registered.
+    A module whose arguments are its fields is a dataclass, with eq=False and repr=False. A field
+    that is `arguments.checked` is checked whenever it is set, by the constructor or later. The repr
+    shows the fields, except those with repr=False and what is registered.
     """
 
     training: bool
@@ -178,7 +178,7 @@ class Module:
     def registered(self, kind: type) -> dict[str, Any]:
         """This module's own parameters (Parameter), buffers (Tensor) or modules (Module), by name.
 
-        Each may be None. To write into the dict changes nothing.
+        Each may be None. The dict is a copy.
         """
         return {name: self.__dict__[name] for name, k in self._kinds.items() if k is kind}
 
@@ -209,7 +209,7 @@ class Module:
         self.__dict__[name] = value
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Set a parameter, or None where a layer goes without it, as for bias=False.
+        """Set a parameter, or None if the layer has none, as with bias=False.
 
         Like `register_buffer` and `add_module`, raises KeyError for a name that is empty, has a dot
         or is in use for something else, and TypeError for a value of another kind.
@@ -252,7 +252,7 @@ class Module:
     # --- the tree --------------------------------------------------------------------------------
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The modules right below, each once, with their names."""
+        """The direct submodules, each once, with their names."""
         seen: set[Module] = set()
         for name, module in self.registered(Module).items():
             if module is not None and module not in seen:
@@ -265,10 +265,10 @@ class Module:
     def named_modules(
         self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
-        """This module and all below it, with their paths: "", "0", "0.1", …
+        """This module and all its submodules, with their paths: "", "0", "0.1", …
 
-        One that is in several places comes once, by its first path, unless `remove_duplicate` is
-        off. Those in `memo` are passed over.
+        A module that is in several places comes once, with its first path, unless
+        `remove_duplicate` is False. Modules in `memo` are skipped.
         """
         memo = set() if memo is None else memo
         if self in memo:
@@ -315,7 +315,7 @@ class Module:
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
     def apply(self: Self, fn: Callable[[Module], Any]) -> Self:
-        """Call fn(module) on every module below and then on this one."""
+        """Call fn(module) for every submodule, and then for this module."""
         for child in self.children():
             child.apply(fn)
         fn(self)
@@ -326,7 +326,7 @@ class Module:
     def state_dict(self, *, prefix: str = "") -> OrderedDict[str, Tensor]:
         """Parameters and buffers by path, detached, in shared memory.
 
-        What is in several places has as many entries, as in PyTorch.
+        A parameter that is in several places has an entry for each, as in PyTorch.
         """
         state = OrderedDict()
         for path, module in self.named_modules(remove_duplicate=False):
@@ -340,8 +340,8 @@ class Module:
     ) -> IncompatibleKeys:
         """Copy values, Tensors or arrays by path, into the parameters and buffers.
 
-        Raises RuntimeError, and changes nothing, if a shape differs, a value can't be taken over
-        (a list, complex numbers, or whole ones that the parameter's type doesn't hold) or, when
+        Raises RuntimeError, and changes nothing, if a shape differs, if a value can't be used
+        (a list, complex numbers, or integers that the parameter's type can't hold) or, with
         `strict`, if a name is missing or unexpected.
         """
         if not isinstance(state_dict, Mapping):
@@ -376,10 +376,11 @@ class Module:
         return IncompatibleKeys(missing, unexpected)
 
     def prepare_to_load(self, state_dict: Mapping[str, Any], prefix: str) -> None:
-        """What this module alone does before values are loaded, its own under this prefix."""
+        """A hook of this module, called before its values are loaded; their names have a prefix."""
 
     def train(self: Self, mode: bool = True) -> Self:
-        """Training behaviour (dropout drops) here and below, or with mode=False that of `eval`."""
+        """Let this module and its submodules behave as in training (dropout drops), or, with
+        mode=False, as in evaluation."""
         if not isinstance(mode, bool):
             raise ArgumentError(f"train: mode must be True or False, got {mode!r}")
         self.training = mode
@@ -388,11 +389,11 @@ class Module:
         return self
 
     def eval(self: Self) -> Self:
-        """Evaluation behaviour here and below."""
+        """Let this module and its submodules behave as in evaluation (dropout does nothing)."""
         return self.train(False)
 
     def requires_grad_(self: Self, requires_grad: bool = True) -> Self:
-        """Collect gradients for all parameters, or freeze them."""
+        """Let all parameters require grad, or freeze them."""
         for parameter in self.parameters():
             parameter.requires_grad_(requires_grad)
         return self
@@ -400,7 +401,7 @@ class Module:
     def to(self: Self, *targets: Any, **named: Any) -> Self:
         """Move parameters and buffers, in place, to a device, or to float32 or float64.
 
-        What holds whole numbers stays of its type. Raises TypeError for another type.
+        Tensors of integers keep their type. Raises TypeError for another type.
         """
         dtype = zeros(()).to(*targets, **named).dtype
         if dtype not in (float32, float64):
@@ -431,11 +432,11 @@ class Module:
         return self.to(float64)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget all gradients, or fill them with 0."""
+        """Delete the gradients of all parameters, or set them to 0."""
         zero_grad(self.parameters(), set_to_none)
 
     def extra_repr(self) -> str:
-        """What stands between the brackets of a layer's repr."""
+        """The arguments that the repr of a layer shows in its parentheses."""
         arguments: tuple[Field[Any], ...] = fields(self) if is_dataclass(self) else ()
         names = [field.name for field in arguments if field.repr and field.name not in self._kinds]
         return ", ".join(f"{n}={getattr(self, n)}" for n in names if hasattr(self, n))
@@ -456,7 +457,7 @@ def _fields(module: Module) -> dict[str, Field[Any]]:
 
 
 def zero_grad(parameters: Iterable[Tensor], set_to_none: bool) -> None:
-    """Forget the gradients of parameters, or fill them with 0."""
+    """Delete the gradients of parameters, or set them to 0."""
     for p in parameters:
         if set_to_none:
             p.grad_array = None

@@ -24,7 +24,7 @@ def _betas(name: str, option: str, value: Any) -> tuple[Any, Any]:
 
 
 def _zeros(kept: dict[str, Any], name: str, p: Array) -> Array:
-    """What is kept under a name: zeros at first."""
+    """The array that is kept under this name; zeros at first."""
     return kept.setdefault(name, backend_of(p).xp.zeros_like(p))
 
 

@@ -1,7 +1,7 @@
 """Schedules of the learning rate, under the names of `torch.optim.lr_scheduler`.
 
-A scheduler sets the rate of its optimiser when it is made, and again at each `step()`, called after
-the optimiser's: once an epoch or once a batch, as its counts are meant.
+A scheduler sets the learning rate of its optimiser when it is made, and at each `step()`. Call its
+`step()` after the optimiser's: once for each epoch or for each batch, whichever it counts.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from .optimizer import Optimizer
 class LRScheduler:
     """What the schedules share: `last_epoch` counts the steps, `get_lr` gives the rates.
 
-    A subclass defines `get_lr()`, the rate of each group at step `last_epoch`. Where it is to go on
-    from another step than the first, `load_state_dict` says so, and not PyTorch's `last_epoch`.
+    A subclass defines `get_lr()`, the rate of each group at step `last_epoch`. To go on from a
+    later step, use `load_state_dict`; the argument `last_epoch` of PyTorch must be -1 here.
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
@@ -49,7 +49,7 @@ class LRScheduler:
         raise NotImplementedError(f"{self._name} defines no get_lr()")
 
     def step(self) -> None:
-        """Go on by one, and set the rates. What is refused does not count."""
+        """Go on to the next step and set its rates. A step that raises does not count."""
         self.last_epoch += 1
         try:
             rates = [real(self._name, "a rate", lr, least=0) for lr in self.get_lr()]
@@ -64,11 +64,11 @@ class LRScheduler:
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the schedule is: numbers only. The rates themselves are in the optimiser's."""
+        """The position of the schedule, as numbers. The optimiser's state has the rates."""
         return {"last_epoch": self.last_epoch, "base_lrs": list(self.base_lrs)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go to where a scheduler with the same settings was.
+        """Go to the position of a scheduler with the same settings.
 
         Raises ArgumentError, and changes nothing, for anything but what `state_dict` gives.
         """
@@ -86,7 +86,7 @@ class LRScheduler:
 
 
 class MultiStepLR(LRScheduler):
-    """The rate times gamma at each of the given steps; one that is named twice counts twice."""
+    """Multiply the rate by gamma at each of the given steps; one given twice counts twice."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class MultiStepLR(LRScheduler):
 
 
 class StepLR(LRScheduler):
-    """The rate times gamma every `step_size` steps."""
+    """Multiply the rate by gamma every `step_size` steps."""
 
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
@@ -123,7 +123,7 @@ class StepLR(LRScheduler):
 
 
 class ExponentialLR(StepLR):
-    """The rate times gamma at every step."""
+    """Multiply the rate by gamma at every step."""
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
         super().__init__(optimizer, 1, gamma, last_epoch)
@@ -152,7 +152,7 @@ class LambdaLR(LRScheduler):
 
 
 class CosineAnnealingLR(LRScheduler):
-    """Along half a cosine from the first rate down to `eta_min` at step T_max, and up again.
+    """Half a cosine: from the first rate down to `eta_min` at step T_max, then up again.
 
     Loshchilov and Hutter 2016, "SGDR", equation 5, arXiv 1608.03983.
     """
@@ -170,7 +170,7 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class OneCycleLR(LRScheduler):
-    """Up from max_lr/div_factor to max_lr, then down to that start over final_div_factor.
+    """Rise from max_lr/div_factor to max_lr, then fall to the first rate/final_div_factor.
 
     There are `total_steps` steps, or epochs·steps_per_epoch. The rise takes `pct_start` of them (0:
     there is none, 1: there is nothing else), along half a cosine or a straight line

@@ -19,7 +19,7 @@ SCHEDULED = ("initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum")
 
 
 def bounded(name: str, option: str, value: Any, **bounds: float) -> bool | int | float:
-    """A number within bounds, as it was given."""
+    """The number, if it is within bounds. Raises ArgumentError."""
     real(name, option, value, **bounds)
     return number(value)
 
@@ -33,17 +33,17 @@ def switch(name: str, option: str, value: Any) -> bool:
 
 
 class Optimizer:
-    """Changes parameters by their gradients. A subclass says by what rule.
+    """Changes parameters by their gradients, by a rule that a subclass defines.
 
-    `params` is an iterable of parameters, or of dicts {"params": …, "lr": …} with options of their
-    own. The options in use are in `param_groups`, where a schedule or a program may change them.
+    `params` is an iterable of parameters, or of dicts {"params": …, "lr": …} with their own
+    options. `param_groups` has the options in use; a schedule or a program may change them there.
 
-    A subclass has `checks`, of each option by name, and `off`, what PyTorch has and it hasn't, with
-    the values that mean no. It defines `update`.
+    A subclass defines `update`, the `checks` of its options by name, and `off`: the options that
+    only PyTorch has, with the values that switch them off.
 
     Raises ArgumentError for an option that is unknown or out of range, for a parameter given twice
-    and for a tensor with a history, TypeError for what is no parameter, and NotImplementedError for
-    what is `off` in a subclass, unless it is off.
+    and for a tensor that was computed, TypeError for what is no parameter, and NotImplementedError
+    for an option of `off` with another value.
     """
 
     checks: ClassVar[dict[str, Check]]
@@ -66,7 +66,7 @@ class Optimizer:
         return type(self).__name__
 
     def add_param_group(self, param_group: Group) -> None:
-        """Take over further parameters, {"params": …, "lr": …}; what is left out is as before."""
+        """Add parameters, {"params": …, "lr": …}; options that are left out have their defaults."""
         self._take_over(param_group)
 
     def _take_over(self, param_group: Group) -> None:
@@ -97,7 +97,7 @@ class Optimizer:
         return [p for group in self.param_groups for p in group["params"]]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all parameters, or fill them with 0."""
+        """Delete the gradients of all parameters, or set them to 0."""
         for group in self.param_groups:
             zero_grad(group["params"], set_to_none)
 
@@ -149,7 +149,7 @@ class Optimizer:
     # --- state -----------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """What is kept for each parameter, by number, and the groups' options, as PyTorch has them.
+        """The state of each parameter, by number, and the options of the groups, as in PyTorch.
 
         {"state": {0: {"momentum_buffer": Tensor}, …},
          "param_groups": [{"lr": …, "params": [0, …]}, …]}
@@ -171,7 +171,7 @@ class Optimizer:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave, in copies.
+        """Go on from a state that `state_dict` returned; it is copied.
 
         Raises ArgumentError, and changes nothing, if it is not the state of such an optimiser: if
         something is missing, unknown, out of range or of another size.

@@ -81,7 +81,7 @@ class SGD(Optimizer):
             self._lay_flat(number, group["params"])
 
     def add_param_group(self, param_group: Group) -> None:
-        """Take over further parameters, {"params": …, "lr": …}; what is left out is as before."""
+        """Add parameters, {"params": …, "lr": …}; options that are left out have their defaults."""
         super().add_param_group(param_group)
         self._lay_flat(len(self.param_groups) - 1, self.param_groups[-1]["params"])
 
@@ -129,7 +129,7 @@ class SGD(Optimizer):
         self._flat = {}
 
     def memories(self) -> list[Any]:
-        """What is kept from step to step: a step that was captured is of these very things."""
+        """The arrays that stay from step to step, which a captured step refers to."""
         rates = [array for _, array in self._rates.values()]
         return [*self._momentum_buffers.values(), *self._flat.values(), *rates]
 

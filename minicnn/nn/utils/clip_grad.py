@@ -1,4 +1,4 @@
-"""Keeping one bad batch from throwing the weights far away."""
+"""Gradient clipping, so that one bad batch can't throw the weights far away."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def clip_grad_norm_(
 
 
 def gradient_arrays(parameters: list[Tensor]) -> list[Array]:
-    """The gradients, or, in place of them, the array that an optimiser has put them all into.
+    """The gradients, or in their place the one array into which an optimiser has put them.
 
     See `optim.flat.Flat`. It may hold others' too, and then it is of no use here.
     """

@@ -1,4 +1,4 @@
-"""Modules whose first values nobody will look at."""
+"""Modules made without initial values, which will be loaded anyway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples as one batch: what `torch.utils.data.default_collate` makes of them."""
+"""Putting samples together as a batch, as `torch.utils.data.default_collate` does."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def as_tensor(values: Any) -> Tensor:
 
 
 def collate(samples: Sequence[Any]) -> Any:
-    """Samples as one batch, of the types that `torch.utils.data.default_collate` gives.
+    """Samples as a batch, of the types that `torch.utils.data.default_collate` returns.
 
     Tensors, arrays and numbers are stacked (Python's floats as float64), tuples, lists and mappings
     go part by part, strings and bytes stay as they are. Raises ArgumentError, naming the sample,

@@ -1,4 +1,4 @@
-"""Datasets: sequences of samples that may know how to hand out many at once."""
+"""Datasets: sequences of samples, some of which can make a whole batch at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Dataset:
         raise TypeError(f"{type(self).__name__} defines no __len__")
 
     def get_batch(self, indices: Any, rng: Generator) -> Any:
-        """The samples at `indices` (an int64 array) as a batch; random choices come from `rng`.
+        """The samples at `indices` (an int64 array) as a batch; random numbers come from `rng`.
 
         The indices are on the host, or on the `device` of a dataset that has this attribute.
         """
@@ -38,7 +38,7 @@ class Dataset:
 
 
 class TensorDataset(Dataset):
-    """Tensors of one length; sample i is (t[i] for each), and so for a slice or a list of i.
+    """Tensors of the same length; sample i is the tuple of their t[i]. i may be a slice or list.
 
     Arrays become tensors in the same memory. Raises ArgumentError for uneven lengths.
     """
@@ -79,7 +79,7 @@ class Subset(Dataset):
 
     @property
     def device(self) -> Device:
-        """Where the dataset is; the host, if it does not say."""
+        """The device of the dataset; the host, if it has none."""
         return device_of(self.dataset) or Device("cpu")
 
     def to(self, device: Any) -> Subset:
@@ -103,7 +103,7 @@ class Subset(Dataset):
 def random_split(
     dataset: Any, lengths: Sequence[float], generator: Generator | None = None
 ) -> list[Subset]:
-    """Subsets of a dataset of these lengths, or fractions of it, each sample in one, at random.
+    """Random subsets of a dataset, of these lengths or fractions; each sample is in one of them.
 
     What fractions leave over goes to the subsets one by one. Raises ArgumentError for lengths that
     are not the dataset's together.

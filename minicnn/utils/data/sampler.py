@@ -38,7 +38,7 @@ class SequentialSampler(Sampler):
 
 
 class RandomSampler(Sampler):
-    """Every sample once, in random order; or `num_samples`, of which each is any of all."""
+    """Every sample once, in random order; or, with replacement, `num_samples` random ones."""
 
     def __init__(
         self,
