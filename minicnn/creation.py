@@ -178,7 +178,7 @@ def ones(
 def empty(
     *size: Any, dtype: DType = float32, device: DeviceLike = None, requires_grad: bool = False
 ) -> Tensor:
-    """A tensor of this size, whatever its elements are."""
+    """A tensor of this size, whose elements can be anything."""
     return _filled("empty", size, dtype, device, requires_grad)
 
 
@@ -223,7 +223,7 @@ def ones_like(
 def empty_like(
     input: Tensor, *, dtype: DType = None, device: DeviceLike = None, requires_grad: bool = False
 ) -> Tensor:
-    """A new tensor of a tensor's shape, whatever its elements are."""
+    """A new tensor of a tensor's shape, whose elements can be anything."""
     return _like("empty_like", input, dtype, device, requires_grad, 0)
 
 
@@ -345,7 +345,7 @@ def linspace(
     device: DeviceLike = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """`steps` numbers from start to end, both included, as far from one another."""
+    """`steps` numbers from start to end, both included, at equal distances."""
     first, last = real("linspace", "start", start), real("linspace", "end", end)
     count, dtype = whole("linspace", "steps", steps, 0), _dtype("linspace", dtype)
     for limit in (first, last):
@@ -476,7 +476,7 @@ def _tensors(name: str, tensors: Iterable[Tensor]) -> list[Tensor]:
 
 @numpy_names
 def cat(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
-    """Tensors one after another along an axis they have.
+    """Tensors joined along an axis that they have.
 
     The type is that of arithmetic between them. One of shape (0,) goes with any, so that a
     collection can begin with `tensor([])`. Raises IndexError for an axis that they don't have, and
@@ -498,7 +498,7 @@ def cat(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
 
 @numpy_names
 def stack(tensors: Iterable[Tensor], dim: int = 0) -> Tensor:
-    """Tensors of one shape along a new axis."""
+    """Tensors of the same shape joined along a new axis."""
     found = _tensors("stack", tensors)
     axis = axis_of("stack", found[0], dim, new=True)
     for t in found:

@@ -1,4 +1,4 @@
-"""What programs ask before they choose a device, and what they ask of it."""
+"""What programs ask about a GPU before they use it, under the names of `torch.cuda`."""
 
 from typing import Any
 
@@ -28,13 +28,13 @@ def current_device() -> int:
 
 
 def get_device_name(device: Any = None) -> str:
-    """What the GPU calls itself. Raises BackendError if there is none."""
+    """The name of the GPU. Raises BackendError if there is none."""
     backend = Device("cuda" if device is None else device).backend
     return backend.inquire().parts["Device"]
 
 
 def synchronize(device: Any = None) -> None:
-    """Wait until the GPU has done all that it was given. Raises BackendError if there is none."""
+    """Wait until the GPU has finished its work. Raises BackendError if there is none."""
     backends.load("cuda").xp.zeros(()).item()  # a number comes after all that was begun before
 
 

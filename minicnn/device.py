@@ -69,7 +69,7 @@ _default = device("cpu")
 
 
 def set_default_device(device: DeviceLike) -> None:
-    """Let new tensors and layers be on this device where none is named; None is the CPU.
+    """Put new tensors and layers on this device, if no other is named; None is the CPU.
 
     It holds for all threads. What shares or takes over existing memory (`from_numpy`, `load`,
     images of a data set) stays where it is. Raises BackendError if the device can't be used.

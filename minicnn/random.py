@@ -44,12 +44,12 @@ class Generator:
         self.manual_seed(0)
 
     def manual_seed(self, seed: int) -> Generator:
-        """Begin anew with this seed, modulo 2⁶⁴."""
+        """Start again with this seed, modulo 2⁶⁴."""
         self._seed, self._count = whole("manual_seed", "seed", seed) % 2**64, 0
         return self
 
     def initial_seed(self) -> int:
-        """The seed that it began with."""
+        """The seed with which it began."""
         return self._seed
 
     def get_state(self) -> Key:
@@ -68,11 +68,11 @@ class Generator:
             return self._seed, self._count
 
     def split(self) -> Generator:
-        """A generator of its own, seeded by this one's next key."""
+        """A new generator, seeded by the next key of this one."""
         return Generator().manual_seed(int(integers(self.next_key(), 0, 2**63 - 1, ())))
 
     def clone(self) -> Generator:
-        """A generator that will hand out the same keys as this one from here on."""
+        """A generator that gives the same keys as this one from here on."""
         return Generator().set_state(self.get_state())
 
     def catch_up(self, start: Generator, clones: Iterable[Generator]) -> None:
@@ -114,7 +114,7 @@ class CountedGenerator(Generator):
         return self.generator.initial_seed(), Counted(self.array, self.draws)
 
     def set(self) -> None:
-        """Before each launch of the graph."""
+        """To be called before each launch of the graph."""
         if self.draws:
             self.array.fill(self.generator._count)
             self.generator._count += self.draws

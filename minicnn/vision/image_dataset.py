@@ -1,4 +1,4 @@
-"""`ImageDataset`: images and their classes, what all data sets here are."""
+"""`ImageDataset`: images and their classes, the base of all data sets here."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Self = TypeVar("Self", bound="ImageDataset")
 class ImageDataset(Dataset):
     """Images, `data` (N, H, W) or (N, H, W, C), mostly uint8, and labels, `targets` (N,) int64.
 
-    Both are made of arrays or tensors, in whose memory they stay, or of nested lists. Sample i is
-    (image, label): a Tensor in memory of its own, (H, W) or (H, W, C), and an int, or what
-    `transform` makes of the one and `target_transform` of the other. `classes` names the labels
-    from 0 on; unless given, they are called by their numbers. Raises ArgumentError for other
+    Both are given as arrays or tensors, whose memory they share, or as nested lists. Sample i is
+    (image, label): a copy of the image as a Tensor (H, W) or (H, W, C), and an int, or what
+    `transform` and `target_transform` make of them. `classes` has the names of the labels, from 0
+    on; unless given, these are their numbers. Raises ArgumentError for other
     shapes, and IndexError for an i outside the N samples.
 
     A subclass whose images are not in memory has no `data`. It sets the other attributes, and
-    defines `picture`, which is asked for one image after another, by the loader's threads.
+    defines `picture`, which the loader's threads call for one image after another.
     """
 
     root: Any = None  # as a user gave it, if anybody did
@@ -83,7 +83,7 @@ class ImageDataset(Dataset):
 
     @property
     def device(self) -> Device:
-        """Where the labels are, and the images if they are in memory, and batches will be."""
+        """The device of the labels, of the images if they are in memory, and of batches."""
         return self.targets.device
 
     def to(self: Self, device: Any) -> Self:

@@ -1,4 +1,4 @@
-"""`Transform`: what all image transforms are, and how they know where an image has its channels.
+"""`Transform`: the base of all image transforms, and how they find the channels of an image.
 
 Each transform works on one image when called, as in PyTorch, and on a whole batch of raw arrays
 through `batch(images, rng)`, which is what the DataLoader uses: a few array operations for a batch
@@ -35,10 +35,10 @@ from ...utils.data.dataset import many_at_once
 
 
 class Transform:
-    """A transform of image batches; a subclass defines `batch`, and calls work on one image."""
+    """A transform of images; a subclass defines `batch`, and a call transforms one image."""
 
     def batch(self, images: Array, rng: Generator) -> Array:
-        """The transformed images, a new array; random choices are drawn from `rng`."""
+        """The transformed images, as a new array; random numbers come from `rng`."""
         return self.in_layout(images, rng, None)
 
     def in_layout(self, images: Array, rng: Generator, channels_last: bool | None) -> Array:
