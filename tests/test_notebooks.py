@@ -64,6 +64,11 @@ def test_the_minutes_of_all_pages_are_two_hours_and_two_hours():
     assert [sum(each) for each in zip(*map(minutes, PAGES), strict=True)] == [120, 120]
 
 
+def test_no_line_of_code_has_to_be_moved_sideways(page):
+    blocks = re.findall(r"^```python.*?\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert [line for block in blocks for line in block.splitlines() if len(line) > 75] == []
+
+
 # --- the notebooks that are offered -------------------------------------------------------------
 
 
