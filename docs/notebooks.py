@@ -61,7 +61,12 @@ def executed(path: Path) -> Any:
     kept = KEPT / f"{path.stem}-{key}.ipynb"
     if not kept.exists():
         where = {"metadata": {"path": str(ROOT)}}
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            "MATPLOTLIBRC": str(ROOT / "docs" / "matplotlibrc"),
+        }
         nbclient.NotebookClient(notebook, timeout=600, resources=where).execute(env=environment)
         KEPT.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, kept)
@@ -94,7 +99,7 @@ def page(notebook: Any, stem: str) -> tuple[str, dict[str, bytes]]:
                 pictures[name] = base64.b64decode(data["image/png"])
                 shown.append(f"![{alternative(cell.source)}]({name})")
             else:
-                text = output.get("text", data.get("text/plain", ""))
+                text = narrow(output.get("text", data.get("text/plain", "")))
                 shown.append(f"``` {{ .text .output .no-copy }}\n{text.rstrip()}\n```")
         if tag(cell) == "solution":
             parts.append(folded("A solution", [code, *shown]))
@@ -112,6 +117,13 @@ def joined(outputs: list[Any]) -> list[Any]:
         else:
             whole.append(output)
     return whole
+
+
+def narrow(text: str) -> str:
+    """A cell's output in lines of WIDTH characters: a longer one goes on below, further in."""
+    further = {"subsequent_indent": "    ", "drop_whitespace": False, "replace_whitespace": False}
+    lines = [textwrap.wrap(line, WIDTH, **further) or [""] for line in text.splitlines()]
+    return "\n".join(part.rstrip() for line in lines for part in line)
 
 
 def folded(title: str, parts: list[str]) -> str:

@@ -8,6 +8,7 @@ document.addEventListener("click", (event) => {
   const image = new Image();
   image.src = link.href;
   image.alt = link.querySelector("img").alt;
+  image.className = link.querySelector("img").className;
   dialog.className = "enlarged";
   dialog.append(image);
   dialog.addEventListener("click", () => dialog.close());

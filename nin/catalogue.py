@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,21 @@ from minicnn.console import UsageError
 from minicnn.vision import datasets
 from minicnn.vision.image_dataset import ImageDataset
 
+from .kind import CLOTHES, Kind
 from .silhouettes import SIZES, Silhouettes
 
 
 @dataclass(frozen=True)
 class Named:
-    """A data set: its title, and a function that makes its images.
+    """A data set: its title, the kind of its images, and a function that makes them.
 
     The function takes the directory to look in first, whether they are for training, and how many
-    will be used at most, 0 for all.
+    will be used at most, 0 for all. Of the CIFARs, whose classes have their names in the archive,
+    the kind has numbers for names.
     """
 
     title: str
+    kind: Kind
     make: Callable[[str, bool, int], ImageDataset]
 
 
@@ -39,22 +42,33 @@ def _drawn(_: str, train: bool, most: int) -> Silhouettes:
     return drawn
 
 
-def _known(kind: Any) -> Named:
-    return Named(kind.title, partial(_found, kind))
+def _grey(found: Any) -> Named:
+    return Named(found.title, _like_clothes(found.classes), partial(_found, found))
 
 
 def _emnist(split: str) -> Named:
-    return Named(f"EMNIST {split}", partial(_found, partial(datasets.EMNIST, split=split)))
+    kind = _like_clothes(datasets.EMNIST.splits[split].classes)
+    return Named(f"EMNIST {split}", kind, partial(_found, partial(datasets.EMNIST, split=split)))
+
+
+def _like_clothes(classes: Sequence[str]) -> Kind:
+    return replace(CLOTHES, classes=tuple(classes))
+
+
+def _cifar(found: type[datasets.CIFAR10]) -> Named:
+    *_, classes = found.labels.values()
+    kind = Kind(tuple(map(str, range(classes))), channels=3, height=32, width=32)
+    return Named(found.title, kind, partial(_found, found))
 
 
 DATASETS: Mapping[str, Named] = {
-    "fashion-mnist": _known(datasets.FashionMNIST),
-    "silhouettes": Named("silhouettes", _drawn),
-    "mnist": _known(datasets.MNIST),
-    "kmnist": _known(datasets.KMNIST),
+    "fashion-mnist": _grey(datasets.FashionMNIST),
+    "silhouettes": Named("silhouettes", CLOTHES, _drawn),
+    "mnist": _grey(datasets.MNIST),
+    "kmnist": _grey(datasets.KMNIST),
     **{f"emnist-{split}": _emnist(split) for split in datasets.EMNIST.splits},
-    "cifar-10": _known(datasets.CIFAR10),
-    "cifar-100": _known(datasets.CIFAR100),
+    "cifar-10": _cifar(datasets.CIFAR10),
+    "cifar-100": _cifar(datasets.CIFAR100),
 }
 AUTO = "auto"  # Fashion-MNIST, or silhouettes if that can't be had
 TEN_GREY = ("fashion-mnist", "silhouettes", "mnist", "kmnist", "emnist-digits", "emnist-mnist")

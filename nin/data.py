@@ -22,7 +22,7 @@ from minicnn.vision.image_dataset import ImageDataset
 
 from . import catalogue, folder, normalisation
 from .folder import SPLIT_SEED
-from .kind import Kind
+from .kind import CLOTHES, Kind
 from .presets import Preset
 from .split import Split, marks
 
@@ -170,6 +170,19 @@ def _untrained(pictures: ImageFolder, where: str, split: Split | None, alone: bo
     if said:
         print(f"{printable(where)}: {said}", file=sys.stderr)
     return pictures.part(kept, None)
+
+
+def kind_of(preset: Preset) -> Kind:
+    """The kind of images that a preset is for. Raises UsageError as `load` does.
+
+    A data set that has a name need not be there; pictures in a folder are read.
+    """
+    dataset = settled(preset.dataset)
+    if dataset == catalogue.AUTO:
+        return CLOTHES
+    if catalogue.is_name(dataset):
+        return catalogue.DATASETS[dataset].kind
+    return folder.read(Path(dataset), _form(preset, None)).kind
 
 
 def refuse_missing(dataset: str, run: Path) -> None:

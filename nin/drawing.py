@@ -35,6 +35,15 @@ STYLE: Any = {
     "svg.fonttype": "none",  # letters stay letters
     "svg.hashsalt": "minicnn",  # and the same numbers give the same file
 }
+# One colour code for sign, in all figures and in the explorer, whose light colours these are: blue
+# above 0, red below and white for 0; ColorBrewer's, from the palest to the darkest.
+POSITIVE = ("#92c5de", "#4393c3", "#2166ac", "#053061")
+ZERO = "#ffffff"
+NEGATIVE = ("#f4a582", "#d6604d", "#b2182b", "#67001f")
+GREY = "#8c8c8c"  # what does not matter here, such as a number that is 0
+MARK = "#d97a00"  # frames what to look at
+# What is told apart and has no sign: Network in Network is always the first of them.
+NIN, OTHERS = MARK, GREY
 METADATA: Any = {"png": {"Software": None}, "svg": {"Date": None}}  # what depends on more
 
 
@@ -53,10 +62,32 @@ def image(axes: Axes, pixels: Array, negative: bool = False) -> None:
 def signed(axes: Axes, values: Array, limit: float | None = None, **options: Any) -> Any:
     """Draw a matrix, blue where it is positive, red where negative, and white at 0.
 
-    The colours are darkest at ±`limit`, by default the largest value without its sign.
+    The colours are darkest at ±`limit`, by default the largest value without its sign. A figure
+    says so by `signs`, or by a colour bar.
     """
     limit = limit or float(abs(values).max()) or 1.0
-    return axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, **options)
+    return axes.imshow(values, cmap=colours_of_signs(), vmin=-limit, vmax=limit, **options)
+
+
+def colours_of_signs() -> Any:
+    """Matplotlib's map of numbers to colours, to be used from -x to x."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("signs", [*NEGATIVE[::-1], ZERO, *POSITIVE])
+
+
+def ink(value: float) -> str:
+    """The colour that a number of this sign is written in; 0 is grey."""
+    return GREY if value == 0 else (NEGATIVE if value < 0 else POSITIVE)[2]
+
+
+def signs(figure: Figure, zero: str = ZERO) -> None:
+    """Below a figure, the legend of what `signed` draws, or, with the zero GREY, of `ink`."""
+    from matplotlib.patches import Patch
+
+    names = {"negative": NEGATIVE[1], "0": zero, "positive": POSITIVE[1]}
+    patches = [Patch(fc=colour, ec="#bbbbbb", label=name) for name, colour in names.items()]
+    figure.legend(handles=patches, loc="outside lower center", ncols=3, frameon=False)
 
 
 def label(name: str) -> str:

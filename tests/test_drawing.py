@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from nin import drawing
 
 pytestmark = pytest.mark.cpu
+ROOT = Path(__file__).parents[1]
 
 
 def line(label="a"):
@@ -90,13 +95,63 @@ def test_what_is_called_svg_is_one_that_says_nothing_of_time(tmp_path):
     assert ">a</text>" in text
 
 
-def test_blue_is_positive_red_negative_and_white_0():
+def test_a_matrix_is_drawn_in_the_colours_of_its_signs():
     figure = drawing.figure(1, 1)
-    image = drawing.signed(figure.subplots(), np.array([[-2.0, 0.0, 1.0]]))
-    (red, _, low), white, (other, _, blue) = image.to_rgba(image.get_array())[0, :, :3]
-    assert red > low
-    assert min(white) > 0.95
-    assert blue > other
+    image = drawing.signed(figure.subplots(), np.linspace(-2, 2, 9)[None])
+    expected = [to_rgb(c) for c in (*drawing.NEGATIVE[::-1], drawing.ZERO, *drawing.POSITIVE)]
+    shown = image.to_rgba(image.get_array())[0, :, :3]
+    np.testing.assert_allclose(shown, expected, atol=0.02)  # of 256 colours the nearest
+
+
+def test_the_explorer_has_the_colours_of_the_figures():
+    explorer = ROOT / "nin" / "study" / "explorer"
+    script = (explorer / "colours.js").read_text()
+    light = script.partition("light: {")[2].partition("dark: {")[0]
+    triples = [
+        "#" + "".join(f"{int(n):02x}" for n in each)
+        for each in re.findall(r"\[(\d+), (\d+), (\d+)\]", light)
+    ]
+    assert triples[:9] == [drawing.ZERO, *drawing.POSITIVE, *drawing.NEGATIVE]
+    style = (explorer / "style.css").read_text().partition("}")[0]
+    named = dict(re.findall(r"--(positive|negative|mark): (#\w+);", style))
+    assert named == {
+        "positive": drawing.POSITIVE[2],
+        "negative": drawing.NEGATIVE[2],
+        "mark": drawing.MARK,
+    }
+
+
+def sources():
+    """What draws: the application, and the pages that are notebooks."""
+    return [*(ROOT / "nin").rglob("*.py"), *(ROOT / "docs" / "path").glob("*.md")]
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: path.name)
+def test_no_figure_has_colours_of_sign_of_its_own(path):
+    """Matplotlib's diverging colour maps and its red and blue are not those of `drawing`."""
+    own = r"RdBu|coolwarm|bwr|seismic|tab:red|tab:blue|[\"'](?:red|blue)[\"']"
+    assert not re.findall(own, path.read_text())
+
+
+def test_every_figure_with_signs_has_their_legend():
+    """One of `signs`, or a bar with numbers, in each function that draws by `signed`."""
+    for path in (ROOT / "nin" / "study").glob("*.py"):
+        for function in ast.parse(path.read_text()).body:
+            if isinstance(function, ast.FunctionDef) and path.name != "heatmap.py":
+                code = ast.unparse(function)
+                if "drawing.signed(" in code or "heatmap.draw(" in code:
+                    assert "drawing.signs(figure)" in code or "colorbar(" in code, function.name
+
+
+def test_a_legend_of_signs_is_below_all_axes():
+    figure = drawing.figure(3, 2)
+    axes = figure.subplots()
+    drawing.signed(axes, np.eye(3))
+    drawing.signs(figure)
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert [each.get_text() for each in figure.legends[0].texts] == ["negative", "0", "positive"]
+    assert legend.y0 >= 0 and legend.y1 <= axes.get_tightbbox().y0
 
 
 def test_a_backend_that_is_not_there_plays_no_part(tmp_path, monkeypatch):

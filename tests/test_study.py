@@ -17,6 +17,7 @@ from minicnn import nn
 from minicnn.nn import functional as F
 from nin import networks
 from nin import train as nin_train
+from nin.data import kind_of
 from nin.presets import PRESETS
 from nin.run import newest
 from nin.study import (
@@ -147,16 +148,42 @@ def test_without_a_run_it_is_the_newest_whose_model_is_there(capsys, tmp_path, m
     assert newest() == Path("runs/a")
 
 
-@pytest.mark.parametrize("name", networks.NETWORKS)
+@pytest.mark.parametrize("name", PRESETS)
 def test_the_networks_that_the_pages_show_are_drawn_as_they_are(capsys, tmp_path, name):
     status, out, _, numbers = study(capsys, tmp_path, "architecture", name)
     assert status == 0
     assert widest(out, tmp_path) <= 80
-    model = PRESETS[name].build()
+    model = PRESETS[name].build(kind_of(PRESETS[name]))
     assert numbers["parameters"] == sum(block["parameters"] for block in numbers["blocks"])
     assert numbers["parameters"] == sum(p.numel() for p in model.parameters())
     drawn = (tmp_path / "study" / "architecture.svg").read_text()
     assert drawn == (DOCS / "figures" / f"architecture-{name}.svg").read_text()
+
+
+def test_the_graph_that_the_pages_show_is_as_it_is_drawn(capsys, tmp_path):
+    """But for some bytes, which depend on what was computed before in this process."""
+    assert study(capsys, tmp_path, "graph")[0] == 0
+    files = tmp_path / "study" / "graph.svg", DOCS / "figures" / "graph.svg"
+    drawn, shown = (re.findall(r"<text[^>]*>(?!holds)([^<]+)<", path.read_text()) for path in files)
+    assert drawn == shown and len(drawn) > 18
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "expected"),
+    [
+        ("architecture", "blocks", {"output": [3, 32, 32]}),
+        ("graph", "operations", {"output": [2, 192, 32, 32]}),
+        ("summary", "layers", {"output": [192, 32, 32], "parameters": 3 * 5 * 5 * 192 + 192}),
+    ],
+)
+def test_a_network_is_studied_on_images_of_its_preset_s_kind(
+    capsys, tmp_path, name, rows, expected
+):
+    path = tmp_path / "cifar.toml"
+    path.write_text('network = "paper"\ndataset = "cifar-10"\nmicro_batch = 1\nbatch_size = 2\n')
+    flags = {"graph": ["--batch-size", "2"], "summary": ["--steps", "1"]}.get(name, [])
+    status, _, _, numbers = study(capsys, tmp_path, name, str(path), *flags)
+    assert (status, numbers[rows][0] | expected) == (0, numbers[rows][0])
 
 
 def test_a_drawn_network_is_xml_whatever_it_is_called_and_fits_its_frame():
@@ -166,7 +193,7 @@ def test_a_drawn_network_is_xml_whatever_it_is_called_and_fits_its_frame():
     ]
     root = ElementTree.fromstring(architecture.draw("x < y & z", blocks))
     texts = [each.text for each in root.iter() if each.tag.endswith("text")]
-    assert {"x < y & z", "<a&b>", "7, 3 parameters"} <= set(texts)
+    assert {"x < y & z: 3 parameters", "<a&b>", "7, 3 parameters"} <= set(texts)
     ends = [float(each.get("y")) for each in root.iter() if each.get("y")]
     assert max(ends) < float(root.get("height"))
 

@@ -248,17 +248,17 @@ def row(name: str, outcomes: list[trial.Outcome]) -> dict[str, Any]:
 
 def draw(rows: list[dict[str, Any]], evaluated_on: str) -> drawing.Figure:
     """Accuracy on this set, a dot for each seed and a line at the mean; and parameters."""
-    figure = drawing.figure(6.4, 0.34 * len(rows) + 1.1)
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 1))
+    figure = drawing.figure(4.8, 0.3 * len(rows) + 1.1)
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.6, 1))
     for y, row in enumerate(rows[::-1]):  # from the bottom
-        colour = "tab:orange" if row["name"] == BASE else "tab:blue"
+        colour = drawing.NIN if row["name"] == BASE else drawing.OTHERS
         values, mean = [100 * a for a in row["accuracies"]], 100 * row["accuracy"]
         left.plot(values, [y] * len(values), "o", color=colour, alpha=0.6, markersize=5)
         left.plot([mean] * 2, [y - 0.3, y + 0.3], color=colour, linewidth=2)
         bar = right.barh(y, row["parameters"] / 1e3, color="0.75", height=0.6)
         right.bar_label(bar, fmt="{:,.0f}", padding=3)
     left.set_yticks(range(len(rows)), [row["name"] for row in rows[::-1]])
-    left.set_xlabel(f"{evaluated_on} accuracy (%), each seed and the mean")
+    left.set_xlabel(f"{evaluated_on} accuracy (%)\neach seed and the mean")
     right.set_xlabel("parameters (thousands)")
     right.margins(x=0.3)
     for axes in (left, right):

@@ -16,6 +16,8 @@ import minicnn
 from minicnn import Tensor, nn
 
 from ..command_line import add_recipe
+from ..data import kind_of
+from ..presets import Preset
 from ..table import Column
 from .memory import drawn
 from .report import Report
@@ -36,9 +38,9 @@ NOTES = """\
 In the picture, the sides of a block grow with the square root of the maps'
 height and width, and its depth with that of the number of channels."""
 LEGEND = {
-    "windows": ("#9ecae1", "convolution with a larger window"),
-    "pixels": ("#fdae6b", "1×1 convolution"),
-    "dense": ("#f4a6a6", "fully connected"),
+    "windows": ("#a8ddb5", "convolution with a larger window"),
+    "pixels": ("#fec44f", "1×1 convolution"),
+    "dense": ("#bcaedc", "fully connected"),
     "other": ("#dddddd", "no weights"),
 }
 WIDTH = 360  # of the picture, in pixels, as all that follows
@@ -63,20 +65,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
-    preset = args.preset
-    model = preset.build().to(args.device).eval()
-    preset.try_network(model=model)
-    images, _ = drawn(1, preset.input_size()[0], args.device)
-    blocks = list(read(model, images))
+    blocks = read(args.preset, args.device)
     rows = [block._asdict() for block in blocks]
     report.table(COLUMNS, rows, NOTES)
-    total = sum(p.numel() for p in model.parameters())
-    title = f"{preset.name}: {total:,} parameters"
-    report.text(draw(title, blocks), kind="svg")
-    report.finish({"blocks": rows, "parameters": total})
+    report.text(draw(args.preset.name, blocks), kind="svg")
+    report.finish({"blocks": rows, "parameters": sum(block.parameters for block in blocks)})
 
 
-def read(model: nn.Module, x: Tensor) -> Iterator[Block]:
+def picture(preset: Preset) -> str:
+    """A preset's network, drawn as SVG."""
+    return draw(preset.name, read(preset, minicnn.device("cpu")))
+
+
+def read(preset: Preset, device: minicnn.device) -> list[Block]:
+    """The images that a preset is for, and what each layer of its network makes of them."""
+    kind = kind_of(preset)
+    model = preset.build(kind).to(device).eval()
+    preset.try_network(kind, model)
+    images, _ = drawn(1, preset, kind, device)
+    return list(through(model, images))
+
+
+def through(model: nn.Module, x: Tensor) -> Iterator[Block]:
     """The images, and what each layer makes of them; a ReLU is drawn with its convolution."""
     yield Block("image", "other", x.shape[1:], 0)
     for stage in stages(model):
@@ -85,18 +95,19 @@ def read(model: nn.Module, x: Tensor) -> Iterator[Block]:
             x = stage(x)
         if not isinstance(layer, (nn.Dropout, nn.Flatten)):
             count = sum(p.numel() for p in stage.parameters())
-            yield Block(name(stage), kind(layer, count), x.shape[1:], count)
+            yield Block(name(stage), legend(layer, count), x.shape[1:], count)
 
 
-def kind(layer: Any, parameters: int) -> str:
+def legend(layer: Any, parameters: int) -> str:
     """The key of LEGEND by which a layer is coloured."""
     if isinstance(layer, nn.Conv2d):
         return "pixels" if layer.kernel_size == (1, 1) else "windows"
     return "dense" if parameters else "other"
 
 
-def draw(title: str, blocks: list[Block]) -> str:
-    """The picture, as SVG."""
+def draw(network: str, blocks: list[Block]) -> str:
+    """The picture of a network of this name, as SVG."""
+    title = f"{network}: {sum(block.parameters for block in blocks):,} parameters"
     sizes = [block.output if len(block.output) == 3 else (*block.output, 1, 1) for block in blocks]
     channels = max(c for c, _, _ in sizes)
     pixels = max(max(h, w) for _, h, w in sizes)

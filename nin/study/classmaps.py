@@ -90,7 +90,7 @@ def run(args: argparse.Namespace, report: Report) -> None:
     title = "the surest image of each class that is right"
     report.figure(lambda: draw(chosen, images, classes, title), "right")
     if mistakes:
-        frames = "the surest mistakes: blue frame, the guess"
+        frames = "the surest mistakes: framed in orange, the guess"
         report.figure(lambda: draw(mistakes, images, classes, frames), "wrong")
     report.finish(
         {
@@ -148,7 +148,8 @@ def draw(
     They are on one scale; the right one is framed.
     """
     negative = not isinstance(images, ImageFolder)  # data sets with names have light on dark
-    figure = drawing.figure(max(6.8, 0.6 * len(classes)), 0.63 * len(seen) + 0.9)
+    width = max(4.6, 0.41 * (1 + len(classes)))
+    figure = drawing.figure(width, width / (1 + len(classes)) * len(seen) + 1.4)
     figure.suptitle(title)
     rows = figure.subplots(len(seen), 1 + len(classes), squeeze=False)
     for row, s in zip(rows, seen, strict=True):
@@ -156,11 +157,12 @@ def draw(
         row[0].spines[:].set_visible(True)
         for label, (axes, class_map) in enumerate(zip(row[1:], s.maps, strict=True)):
             drawing.signed(axes, class_map, float(abs(s.maps).max()))
-            colour = "black" if label == s.label else "tab:blue"
+            colour = "black" if label == s.label else drawing.MARK
             framed = label in (s.label, s.guess)
             axes.spines[:].set(visible=framed, color=colour, linewidth=2)
     for axes in figure.axes:
         axes.set(xticks=[], yticks=[])
     for axes, name in zip(rows[0], ("image", *classes), strict=True):
-        axes.set_title(name.replace("/", "/\n").replace(" ", "\n"), fontsize=6)
+        axes.set_title(drawing.label(name), fontsize=8, rotation=90)
+    drawing.signs(figure)
     return figure

@@ -103,7 +103,7 @@ def run(args: argparse.Namespace, report: Report) -> None:
         step = trial.step_seconds(network, settings, data, args.device, seconds / 5)
         steps = max(2, round(seconds / step))
         outcome = trial.train(name, network, settings, data, args.device, steps)
-        x, y = drawn(settings.batch_size, size, args.device)
+        x, y = drawn(settings.batch_size, settings, data.kind, args.device)
         _, peak, _ = allocated(network().to(args.device), x, y)
         row = {"gap": outcome.gap, "bytes_at_most": peak, "batch_size": settings.batch_size}
         rows.append({**asdict(outcome), **row})
@@ -118,7 +118,7 @@ def draw(rows: list[dict[str, Any]], evaluated_on: str) -> drawing.Figure:
     figure = drawing.figure(6.4, 2.6)
     rows = rows[::-1]  # from the bottom
     names = [row["name"].replace(", ", ",\n").replace(" (", "\n(") for row in rows]
-    colours = ["tab:orange" if name.startswith("NiN") else "tab:blue" for name in names]
+    colours = [drawing.NIN if name.startswith("NiN") else drawing.OTHERS for name in names]
     panels = {
         "parameters (thousands)": ("parameters", 1e-3, "{:,.0f}"),
         f"{evaluated_on} accuracy (%)": ("accuracy", 100, "{:.1f}"),

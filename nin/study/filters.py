@@ -89,7 +89,7 @@ def draw_filters(filters: Array) -> drawing.Figure:
     order = (-(filters**2).sum(axis=(1, 2, 3))).argsort()
     columns = 8 if len(filters) <= 64 else 12
     rows = -(-len(filters) // columns)
-    figure = drawing.figure(5.6, 0.7 * rows * 8 / columns + 0.2)
+    figure = drawing.figure(4.6, 0.58 * rows * 8 / columns + 0.4)
     largest = float(abs(filters).max()) or 1.0
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.axis("off")
@@ -98,17 +98,19 @@ def draw_filters(filters: Array) -> drawing.Figure:
             axes.imshow(0.5 + filters[k].transpose(1, 2, 0) / (2 * largest))
         else:
             drawing.signed(axes, filters[k].mean(axis=0), largest)
+    if filters.shape[1] != 3:
+        drawing.signs(figure)
     return figure
 
 
 def draw_mixing(mixing: dict[str, Array]) -> drawing.Figure:
     """The matrices (O, C) of the 1×1 layers, each on a scale of its own."""
     rows = -(-len(mixing) // 2)
-    figure = drawing.figure(6.4, 2.9 * rows)
+    figure = drawing.figure(4.6, 2.3 * rows)
     for i, (name, matrix) in enumerate(mixing.items()):
         axes = figure.add_subplot(rows, 2, i + 1)
         image = drawing.signed(axes, matrix, aspect="auto", interpolation="nearest")
-        axes.set_title(f"layer {name}: {matrix.shape[1]} → {len(matrix)} channels")
+        axes.set_title(f"layer {name}: {matrix.shape[1]} → {len(matrix)}")
         axes.set(xlabel="channel before", ylabel="channel after")
         figure.colorbar(image, ax=axes, shrink=0.8)
     return figure

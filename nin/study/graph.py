@@ -13,6 +13,7 @@ from minicnn import Tensor, nn
 
 from .. import drawing
 from ..command_line import add_recipe, argument
+from ..data import kind_of
 from ..schema import whole
 from ..table import Column
 from . import tape
@@ -54,9 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, report: Report) -> None:
     preset = args.preset
-    model = preset.build().to(args.device)
-    preset.try_network(model=model)
-    images, labels = drawn(args.batch_size, preset.input_size()[0], args.device)
+    kind = kind_of(preset)
+    model = preset.build(kind).to(args.device)
+    preset.try_network(kind, model)
+    images, labels = drawn(args.batch_size, preset, kind, args.device)
     recorded = tape.read(nn.CrossEntropyLoss()(model(images), labels))
     held = tape.held(recorded, tape.blocks([*model.parameters(), images]))
     names = {id(p): name for name, p in model.named_parameters()}
@@ -141,7 +143,7 @@ def draw(vertices: list[Vertex]) -> drawing.Figure:
     for i in operations:
         name, *rest = vertices[i].label
         lines = [f"{name}: {rest[0]}", *rest[1:]]
-        boxes[i] = box(3.45, row[i], lines, facecolor="#dcebf7", edgecolor="tab:blue")
+        boxes[i] = box(3.45, row[i], lines, facecolor="#eeeeee", edgecolor="0.3")
         leaves = [vertices[s] for s in vertices[i].inputs if vertices[s].leaf]
         if leaves:
             lines = [": ".join(leaf.label) for leaf in leaves]

@@ -10,7 +10,7 @@ from minicnn import nn
 
 from .. import drawing, networks
 from ..table import Column
-from . import classics
+from . import architecture, classics
 from .report import Report
 
 ARGUMENTS = "[flags]"
@@ -72,16 +72,19 @@ def run(args: argparse.Namespace, report: Report) -> None:
 
 def draw(rows: list[dict[str, Any]]) -> drawing.Figure:
     """Parameters as bars, those of convolutions and those of fully connected layers."""
-    figure = drawing.figure(6.4, 3.4)
+    figure = drawing.figure(4.6, 3.4)
     axes = figure.subplots()
     rows = rows[::-1]  # from the bottom
     names = [row["network"] for row in rows]
     inner, ends = ([row[key] / 1e6 for row in rows] for key in ("convolutions", "parameters"))
-    axes.barh(names, ends, color="tab:orange", label="in fully connected layers")
-    axes.barh(names, inner, color="tab:blue", label="in convolutions")
+    for values, key, label in (
+        (ends, "dense", "in fully connected layers"),
+        (inner, "windows", "in convolutions"),
+    ):
+        axes.barh(names, values, color=architecture.LEGEND[key][0], label=label)
     for y, (end, row) in enumerate(zip(ends, rows, strict=True)):
         share = f"{row['fully_connected_share']:.0%} in the head"
         axes.text(end, y, f" {end:.{1 if end >= 10 else 2}f} M, {share}", va="center")
-    axes.set(xlabel="parameters (millions)", xlim=(0, 1.5 * max(ends)))
+    axes.set(xlabel="parameters (millions)", xlim=(0, 1.9 * max(ends)))
     axes.legend(loc="lower right", frameon=False, reverse=True)
     return figure

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Box = tuple[int, int, int, int]  # the first row and column of a part, its rows and columns
-MARK = "#d1495b"
 
 
 def number(value: float) -> str:
@@ -39,7 +38,7 @@ def draw(
 
     rows, columns = matrix.shape
     limit = limit or float(abs(matrix).max()) or 1.0
-    drawing.signed(axes, matrix, 1.5 * limit)  # pale enough to read on
+    drawing.signed(axes, matrix, 2 * limit)  # pale enough to read on
     font = font or max(3.5, min(8.0, 75 / max(rows, columns)))
     top, left, height, width = grey or (0, 0, rows, columns)
     for i in range(rows):
@@ -56,6 +55,6 @@ def draw(
     axes.spines[:].set(visible=True, color="0.75")
     if mark is not None:
         i, j, height, width = mark
-        outline = Rectangle((j - 0.5, i - 0.5), width, height, fill=False, color=MARK, linewidth=2)
-        outline.set(zorder=3, clip_on=False)
+        outline = Rectangle((j - 0.5, i - 0.5), width, height, fill=False, linewidth=2)
+        outline.set(color=drawing.MARK, zorder=3, clip_on=False)
         axes.add_patch(outline)

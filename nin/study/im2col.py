@@ -170,8 +170,8 @@ def marks(steps: Steps, stride: int, padding: int) -> Marks:
 def draw_forward(steps: Steps, stride: int, padding: int) -> drawing.Figure:
     """The padded image, its windows as rows, the filter as a row, the product, folded."""
     at, limit = marks(steps, stride, padding), float(steps.padded.max())
-    figure = drawing.figure(6.4, 6.0)
-    axes = figure.subplot_mosaic("icc;fcc;yrp", height_ratios=(1.2, 0.8, 1))
+    figure = drawing.figure(4.6, 7.6)
+    axes = figure.subplot_mosaic("iif;ccc;rry;ppy", height_ratios=(2, 3.2, 0.7, 0.7))
     title = "image and its margin of zeros"
     heatmap.draw(axes["i"], steps.padded, title, mark=at.window, grey=at.inside, limit=limit)
     heatmap.draw(axes["f"], steps.filters.reshape(steps.dw.shape), "filter")
@@ -179,15 +179,16 @@ def draw_forward(steps: Steps, stride: int, padding: int) -> drawing.Figure:
     heatmap.draw(axes["r"], steps.filters, "filters: every filter as a row", font=6)
     product, place = steps.y.reshape(1, -1), (0, at.row[0], 1, 1)
     heatmap.draw(axes["p"], product, "(cols · filtersᵀ)ᵀ", mark=place)
-    heatmap.draw(axes["y"], steps.y, "y: the product, folded", mark=at.pixel)
+    heatmap.draw(axes["y"], steps.y, "y: folded", mark=at.pixel)
+    drawing.signs(figure)
     return figure
 
 
 def draw_backward(steps: Steps, stride: int, padding: int) -> drawing.Figure:
     """The gradient for y, its product with the filter, and the rows added onto their windows."""
     at = marks(steps, stride, padding)
-    figure = drawing.figure(6.4, 6.0)
-    axes = figure.subplot_mosaic("gcc;fcc;wni", height_ratios=(1, 0.8, 1.2))
+    figure = drawing.figure(4.6, 8.0)
+    axes = figure.subplot_mosaic("ggffww;cccccc;nnniii", height_ratios=(1, 1.9, 1.4))
     heatmap.draw(axes["g"], steps.g, "g: the gradient for y", mark=at.pixel)
     heatmap.draw(axes["f"], steps.filters.reshape(steps.dw.shape), "filter")
     heatmap.draw(axes["c"], steps.dcols, "d cols = g · filters", mark=at.row)
@@ -196,4 +197,5 @@ def draw_backward(steps: Steps, stride: int, padding: int) -> drawing.Figure:
     heatmap.draw(axes["n"], steps.copies, title, mark=at.window, grey=at.inside)
     title = "d image: rows of d cols,\nadded onto their windows"
     heatmap.draw(axes["i"], steps.dpadded, title, mark=at.window, grey=at.inside)
+    drawing.signs(figure)
     return figure

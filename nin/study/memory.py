@@ -7,11 +7,14 @@ import tracemalloc
 import minicnn
 from minicnn import Tensor, nn
 
+from ..kind import Kind
+from ..presets import Preset
 
-def drawn(n: int, size: int, device: minicnn.device) -> tuple[Tensor, Tensor]:
-    """n images (n, 1, size, size) and their classes (n,), at random: a batch to measure with."""
-    x = minicnn.randn(n, 1, size, size, device=device)
-    return x, minicnn.randint(0, 10, (n,), device=device)
+
+def drawn(n: int, preset: Preset, kind: Kind, device: minicnn.device) -> tuple[Tensor, Tensor]:
+    """n images as a preset's network sees this kind, and their classes (n,): a batch at random."""
+    x = minicnn.randn(n, kind.channels, *preset.input_size(kind), device=device)
+    return x, minicnn.randint(0, len(kind.classes), (n,), device=device)
 
 
 def allocated(model: nn.Module, x: Tensor, y: Tensor) -> tuple[int, int | None, int | None]:

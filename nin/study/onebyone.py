@@ -136,11 +136,12 @@ def _maps(x: Tensor) -> Array:
 
 def draw_doubled(example: Example) -> drawing.Figure:
     """An image and, beside it, its 1×1 convolution with the weight 2."""
-    figure = drawing.figure(5.6, 2.9)
+    figure = drawing.figure(4.4, 2.5)
     left, right = figure.subplots(1, 2)
     x, y = (_maps(t)[0] for t in through(by_convolution, example))
-    heatmap.draw(left, x, "6×6×1 image", limit=18, font=9)
-    heatmap.draw(right, y, "convolved with a 1×1 filter: [2]", limit=18, font=9)
+    heatmap.draw(left, x, "6×6×1 image", limit=18, font=8)
+    heatmap.draw(right, y, "its convolution with 2", limit=18, font=8)
+    drawing.signs(figure)
     return figure
 
 
@@ -151,8 +152,8 @@ def draw_dot(example: Example) -> drawing.Figure:
     i, j = PIXEL
     column = x[:, i, j]
     sums = _maps(by_convolution(example.images, example.weights[0]))[0]
-    figure = drawing.figure(6.0, 6.4)
-    parts: Any = figure.subfigures(1, 2, width_ratios=(1.2, 1))
+    figure = drawing.figure(4.6, 7.0)
+    parts: Any = figure.subfigures(1, 2, width_ratios=(1.1, 1))
     left, right = parts
     columns = {
         f"pixel {PIXEL}:\n32 channels": column,
@@ -161,10 +162,11 @@ def draw_dot(example: Example) -> drawing.Figure:
     }
     for axes, (title, values) in zip(left.subplots(1, 3), columns.items(), strict=True):
         heatmap.draw(axes, values[:, None], title, font=7)
-        axes.set_aspect(0.42)
+        axes.set_aspect(0.5)
     maps = {"channel 0 of 32": x[0], "sums of the products": sums, "after ReLU": y[0]}
     for axes, (title, matrix) in zip(right.subplots(3, 1), maps.items(), strict=True):
         heatmap.draw(axes, matrix, title, font=6, mark=(i, j, 1, 1))
+    drawing.signs(figure)
     return figure
 
 
@@ -172,19 +174,18 @@ def draw_channels(example: Example) -> drawing.Figure:
     """3 maps to 6 and 6 to 2, with the weights between them; one pixel is marked all through."""
     outputs = [_maps(t) for t in through(by_convolution, example)]
     names = ("3 channels of 4×4", "6 channels", "2 channels")
-    figure = drawing.figure(6.0, 6.2)
-    rows: Any = figure.subfigures(5, 1, height_ratios=(1, 1.25, 1, 0.8, 1))
+    figure = drawing.figure(4.0, 8.4)
+    rows: Any = figure.subfigures(5, 1, height_ratios=(1.1, 1.25, 2, 0.8, 1.1))
     i, j = 1, 2
     for row, maps, name in zip(rows[::2], outputs, names, strict=True):
         row.suptitle(name)
-        all_axes = row.subplots(1, 6)
+        all_axes = row.subplots(-(-len(maps) // 3), min(len(maps), 3), squeeze=False)
         limit = float(abs(maps).max()) or 1.0
-        for axes in all_axes[len(maps) :]:
-            axes.remove()
-        for axes, channel in zip(all_axes, maps, strict=False):
-            heatmap.draw(axes, channel, font=6, mark=(i, j, 1, 1), limit=limit)
+        for axes, channel in zip(all_axes.flat, maps, strict=True):
+            heatmap.draw(axes, channel, font=7, mark=(i, j, 1, 1), limit=limit)
     for row, w in zip(rows[1::2], example.weights, strict=True):
         o, c = w.shape[:2]
         row.suptitle(f"{o}×{c} weights: a row for each new channel, then ReLU")
         heatmap.draw(row.subplots(), w.reshape(o, c).cpu().numpy(), font=7)
+    drawing.signs(figure)
     return figure

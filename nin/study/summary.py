@@ -21,7 +21,9 @@ from minicnn.operations.winograd import FixedFilters
 from minicnn.parallel import available_cores
 
 from ..command_line import add_recipe, argument
+from ..data import kind_of
 from ..executors import executor_for
+from ..kind import Kind
 from ..networks import watched
 from ..presets import Preset
 from ..schema import whole
@@ -238,10 +240,12 @@ def measure(model: list[nn.Module], x: Tensor, y: Tensor, steps: int) -> tuple[l
     return layers, held[-1]
 
 
-def seconds_an_image(model: nn.Module, preset: Preset, device: Any, steps: int) -> float:
+def seconds_an_image(
+    model: nn.Module, preset: Preset, kind: Kind, device: Any, steps: int
+) -> float:
     """Seconds for an image of a whole batch's forward and backward pass, as `nin.train` runs it."""
     n = preset.batch_size
-    x, y = drawn(n, preset.input_size()[0], device)
+    x, y = drawn(n, preset, kind, device)
     executor = executor_for(model, preset)
     step, loss = executor.backward, nn.CrossEntropyLoss()
     taken = [timed(device, step, loss, x, y)[1] for _ in range(steps + 1)]
@@ -250,14 +254,15 @@ def seconds_an_image(model: nn.Module, preset: Preset, device: Any, steps: int) 
 
 def run(args: argparse.Namespace, report: Report) -> None:
     preset = args.preset
-    model = preset.build().to(args.device)
-    preset.try_network(model=model)
+    kind = kind_of(preset)
+    model = preset.build(kind).to(args.device)
+    preset.try_network(kind, model)
     n = preset.micro_batch
-    x, y = drawn(n, preset.input_size()[0], args.device)
+    x, y = drawn(n, preset, kind, args.device)
     layers, loss_held = measure(stages(model), x, y, args.steps)
     model.zero_grad()
     kept, training, prediction = allocated(model, x, y)
-    in_a_run = seconds_an_image(model, preset, args.device, args.steps)
+    in_a_run = seconds_an_image(model, preset, kind, args.device, args.steps)
 
     rows = [layer._asdict() for layer in layers]
     total = {key: sum(row[key] for row in rows) for key in TOTALS}
