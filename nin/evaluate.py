@@ -26,7 +26,7 @@ from .table import Column
 
 xp = host.xp
 PROG = command("nin.evaluate")
-MISTAKES = 20
+MISTAKES = 12
 LONGEST = 20  # characters of a name
 COLUMNS = (
     Column("", "name"),
@@ -126,7 +126,7 @@ def draw_confusion(
     """The confusion matrix: rows are what it was, columns what it was taken for."""
     matrix = xp.asarray(counts)
     shares = matrix / xp.maximum(1, matrix.sum(axis=1, keepdims=True))
-    side = min(24.0, max(5.4, 0.28 * len(classes)))  # inches
+    side = min(24.0, max(4.0, 0.28 * len(classes)))  # inches
     figure = drawing.figure(side + 0.8, side)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -155,9 +155,9 @@ def draw_mistakes(
     sure = xp.exp(logp.max(axis=1))
     wrong = xp.flatnonzero(answers != truth)
     worst = wrong[xp.argsort(-sure[wrong], kind="stable")[:MISTAKES]]
-    figure = drawing.figure(7.5, 7.0)
+    figure = drawing.figure(4.6, 1.5 * MISTAKES // 3)
     figure.suptitle(title)
-    for axes in figure.subplots(4, 5).flat:
+    for axes in figure.subplots(MISTAKES // 3, 3).flat:
         axes.set_axis_off()
     for axes, i in zip(figure.axes, worst, strict=False):
         drawing.image(axes, images.picture(int(i)).cpu().numpy(), negative)
