@@ -89,6 +89,16 @@ def test_the_code_of_a_page_runs_as_it_stands(page, monkeypatch, tmp_path):
         exec(compile(block, str(page), "exec"), {"__name__": "page"})
 
 
+@each_page
+def test_the_code_of_a_page_is_as_wide_as_the_site_shows(page):
+    """75 columns of what is typed; what programs print is as wide as they print it."""
+    text = page.read_text()
+    typed = re.findall(r"^(?:>>> |\.\.\. |\$ ).*", text, re.M)
+    for block in re.findall(r"^```(?:python|toml)\n(.+?)^```", text, re.M | re.S):
+        typed += block.splitlines()
+    assert [line for line in typed if len(line) > 75] == []
+
+
 def test_every_page_of_the_site_is_one_link_from_the_first():
     nav = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
     pages = set(re.findall(r"[\w./-]+\.md", nav)) - {"index.md"}
