@@ -284,8 +284,8 @@ def diagnose(look: Look, waited: int, silent: int, lr: float) -> Finding | None:
     if waited >= PLATEAU:
         what = _plateau(look, waited)
         text = (
-            f"{step} a plateau: {what} This is no death yet: gradients still reach every layer,"
-            f" and many runs get away after some hundred steps. If it lasts, try {ADVICE}."
+            f"{step} a plateau: {what} The network is not dead: gradients still reach every layer,"
+            f" and many runs leave the plateau after some hundred steps. If it lasts, try {ADVICE}."
         )
         finding = Finding("plateau", text)
     elif silent >= PLATEAU:
@@ -308,7 +308,7 @@ def diagnose(look: Look, waited: int, silent: int, lr: float) -> Finding | None:
 def _plateau(look: Look, waited: int) -> str:
     """What is seen where the loss is no better than guessing."""
     guess = math.log(look.classes)
-    seen = [f"the loss is {look.loss:.3f}, and to guess gives ln {look.classes} = {guess:.3f}"]
+    seen = [f"the loss is {look.loss:.3f}, and guessing gives ln {look.classes} = {guess:.3f}"]
     if look.dead_logits:
         seen.append(
             f"{_silent_logits(look)} are 0 for every image, and their classes learn nothing"
