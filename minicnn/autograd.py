@@ -12,8 +12,8 @@ the gradient with respect to one input (the chain rule, from the back; reverse m
 al. 2018, "Automatic differentiation in machine learning: a survey", section 3.2). `@operation`
 makes such a function work on tensors and records what it did; `gradients` walks the record.
 
-A VJP that has an argument `out=None`, by name, may be given the memory in which the gradient of a
-parameter is to lie. If it writes there, it returns `out` itself, and a copy is saved. One that has
+A VJP with an argument `out=None` may be given the memory in which the gradient of a
+parameter is to be. If it writes there, it returns `out` itself, and a copy is saved. One that has
 an argument `spent=False` is told whether nobody needs g any more: it may then write its result over
 it, as ReLU's does.
 """
@@ -78,7 +78,7 @@ class Variable:
 
 
 class Edge(NamedTuple):
-    """The way back from an operation to input number `number`, and what a gradient there is like.
+    """The way from an operation back to its input `number`, with the VJP and what it must return.
 
     `source` is the node that made the input, or the input itself if that is a leaf.
     """
@@ -93,8 +93,8 @@ class Edge(NamedTuple):
 class Node:
     """One recorded operation: an edge for each input that needs a gradient.
 
-    Arrays are held by the VJPs alone, so an array that no derivative needs is not kept. `versions`
-    says how often inputs and output had been changed in place.
+    Only the VJPs hold arrays, so an array that no derivative needs is not kept. `versions` says how
+    often the inputs and the output had been changed in place.
     """
 
     __slots__ = ("edges", "name", "versions")
@@ -111,7 +111,7 @@ Watcher = Callable[[Node, Edge, Array], Array]
 
 
 class Listener(Protocol):
-    """Who is told what a thread computes, whether or not the tape records it: see `listening`."""
+    """Is told what a thread computes, whether or not the tape records it: see `listening`."""
 
     def computed(
         self, operation: Callable[..., Any], args: list[Any], kwargs: dict[str, Any], output: Array
@@ -262,7 +262,7 @@ _forward = _Forward()
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Tell a listener of all operations of this thread, in their order."""
+    """Tell `listener` of all operations of this thread, in their order."""
     before, _forward.listener = _forward.listener, listener
     try:
         yield

@@ -1,9 +1,9 @@
-"""Operations under the names, arguments and semantics of `torch.nn.functional`.
+"""Operations with the names, arguments and results of `torch.nn.functional`.
 
-What these functions do is check and translate arguments, in words that name what was wrong; the
-computing, forward and derivative, is in `minicnn/operations/`. All raise TypeError for what is no
-Tensor, ShapeError where shapes don't fit, ArgumentError for an argument out of range, RuntimeError
-for tensors of several types or devices, and NotImplementedError for what PyTorch alone has.
+These functions check and translate arguments, and their errors name what was wrong. The formulas
+and derivatives are in `minicnn/operations/`. All raise TypeError for what is no Tensor, ShapeError
+for shapes that don't fit, ArgumentError for an argument out of range, RuntimeError for tensors of
+different types or devices, and NotImplementedError for what only PyTorch has.
 """
 
 from __future__ import annotations

@@ -39,36 +39,35 @@ class ImageFolder(ImageDataset):
     """Pictures in `root`/CLASS/…, as `torchvision.datasets.ImageFolder` takes them.
 
     Every folder in `root` whose name does not begin with a dot is a class, in the order of their
-    names, and every picture in it or in folders within it one of its samples: what Pillow reads,
-    upright as a camera noted it (EXIF), what is transparent on white, 16 bits as 8. Samples are
-    uint8 Tensors (H, W, 3), or (H, W) for the mode "L", or what `transform` makes of them.
+    names. Every picture in it, or in folders within it, is a sample: whatever Pillow reads, turned
+    upright (EXIF), transparent places on white, 16 bits as 8. Samples are uint8 Tensors (H, W, 3),
+    or (H, W) for the mode "L", or what `transform` makes of them.
 
-    All pictures are decoded once, by threads. They are kept as `data` if all have one size, or are
-    given one by `size`, and take no more than `memory` bytes; otherwise they are decoded again
-    whenever they are asked for. One that is broken, empty, huge, animated or wrongly named is
-    refused, with the others like it, by a FolderError; with `skip_broken` they are left out, and
-    stand in `skipped` with the reason.
+    All pictures are decoded once, by threads. They are kept as `data` if they have the same size,
+    or get it from `size`, and take no more than `memory` bytes; otherwise they are decoded again
+    whenever they are needed. Pictures that are broken, empty, huge, animated or wrongly named raise
+    one FolderError; with `skip_broken` they are left out, and `skipped` has them with the reason.
 
     Args:
         root: The folder.
         transform: A function or transform for images.
         target_transform: A function for labels.
-        loader: A function that makes an image of a path, in place of all that is said above of
-            pictures; none is decoded before it is asked for.
-        is_valid_file: A function that says of a path whether it is a picture, in place of its name.
+        loader: A function that reads the picture of a path, in place of what is said above; no
+            picture is then read before it is needed.
+        is_valid_file: A function that says whether a path is a picture; without it, its name does.
         allow_empty: Whether classes without pictures are allowed.
         extensions: The ends of the names of pictures. Unless given, those of Pillow's formats; then
             a picture whose name has none of them counts as wrongly named.
         size: (H, W), or a number for both: each picture is scaled until it just covers that, and
             the middle is cut out.
-        mode: "RGB", "L", or "auto", which is "L" where no picture has colours.
+        mode: "RGB", "L", or "auto", which is "L" if no picture has colours.
         memory: How many bytes of pixels may be kept.
-        skip_broken: Whether what is no usable picture is left out.
+        skip_broken: Whether pictures that can't be used are left out.
 
-    `samples` has (path, label) of each sample, `sizes` the (H, W) that there are, and `others` is
-    how many files are no pictures. Raises FolderError, in one line, for a root that is no folder,
-    has none in it, or has a class without pictures, and ArgumentError for arguments that can't be
-    used.
+    `samples` has (path, label) of each sample, `sizes` all (H, W) that occur, and `others` the
+    number of files that are no pictures. Raises FolderError, in one line, for a root that is no
+    folder, has no folder in it, or has a class without pictures, and ArgumentError for arguments
+    that can't be used.
     """
 
     per_sample = (*ImageDataset.per_sample, "samples")

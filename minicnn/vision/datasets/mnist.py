@@ -65,7 +65,7 @@ class MNIST(ImageDataset):
 
     `source` says where they were found. Every file is verified by a checksum. Raises DatasetError
     for a file that is not found, can't be downloaded or is broken; only a broken file in the cache
-    is, with `download`, fetched again. What is nowhere to be had raises DatasetNotFound.
+    is, with `download`, fetched again. Files that can be had nowhere raise DatasetNotFound.
     """
 
     name = "mnist"
@@ -161,8 +161,8 @@ class MNIST(ImageDataset):
 class FashionMNIST(MNIST):
     """Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747): clothing.
 
-    As MNIST, which it was made to take the place of. It is also looked for in Debian's package
-    dataset-fashion-mnist; the environment variable is FASHION_MNIST_DIR.
+    It was made as a replacement of MNIST, and is read in the same way. It is also looked for in
+    Debian's package dataset-fashion-mnist; the environment variable is FASHION_MNIST_DIR.
     """
 
     name = "fashion-mnist"
@@ -193,7 +193,7 @@ class FashionMNIST(MNIST):
 class KMNIST(MNIST):
     """Kuzushiji-MNIST (Clanuwat et al. 2018, arXiv 1812.01718): ten characters of cursive Japanese.
 
-    As MNIST, but for the files, which are known by the MD5 of their published, gzipped form alone.
+    It is read as MNIST is, but only from gzipped files, as only their MD5 is published.
     """
 
     name = "kmnist"
