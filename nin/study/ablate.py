@@ -120,15 +120,15 @@ def network(
     return nn.Sequential(*layers, *head(before, classes, dropout))
 
 
-BASE = "as it is: one 1×1"
+BASE = "as it is"
 Variants = dict[str, Callable[[], nn.Sequential]]
 QUESTIONS: dict[str, tuple[str, Variants]] = {
     "layers": (
-        "no, one, two or three 1×1 convolutions in each block",
+        "blocks without 1×1 convolutions, or with two or three",
         {
-            "no 1×1": partial(network, inner=one_by_one(0)),
-            "two 1×1": partial(network, inner=one_by_one(2)),
-            "three 1×1": partial(network, inner=one_by_one(3)),
+            "without 1×1": partial(network, inner=one_by_one(0)),
+            "a second 1×1": partial(network, inner=one_by_one(2)),
+            "a second and third": partial(network, inner=one_by_one(3)),
         },
     ),
     "three-by-three": (
