@@ -13,12 +13,26 @@ from .backends import backend_of
 from .elementwise import select, tensor_argument
 from .tensor import Tensor
 
-__all__ = ["abs", "add", "all", "allclose", "any", "argmax", "argmin", "bmm", "clamp"]
-__all__ += ["cos", "cosh", "cumsum", "div", "dot", "eq", "equal", "exp", "flatten", "gather", "ge"]
-__all__ += ["gt", "index_select", "le", "log", "lt", "matmul", "max", "maximum", "mean"]
+__all__ = ["abs", "add", "all", "allclose", "any", "argmax", "argmin", "argsort"]
+__all__ += ["bmm", "chunk", "clamp"]
+__all__ += [
+    "cos",
+    "cosh",
+    "cumsum",
+    "div",
+    "dot",
+    "eq",
+    "equal",
+    "exp",
+    "expm1",
+    "flatten",
+    "gather",
+    "ge",
+]
+__all__ += ["gt", "index_select", "le", "log", "log1p", "lt", "matmul", "max", "maximum", "mean"]
 __all__ += ["min", "minimum", "mm", "mul", "mv", "ne", "neg", "norm", "numel", "permute"]
 __all__ += ["pow", "reshape", "round", "sigmoid", "sign", "sin", "sinh", "sqrt", "square"]
-__all__ += ["squeeze"]
+__all__ += ["sort", "split", "squeeze", "topk"]
 __all__ += ["std", "sub", "sum", "swapaxes", "t", "tanh", "transpose", "unsqueeze"]
 __all__ += ["var", "where"]
 
@@ -53,7 +67,9 @@ all = _function(Tensor.all)
 any = _function(Tensor.any)
 argmax = _function(Tensor.argmax)
 argmin = _function(Tensor.argmin)
+argsort = _function(Tensor.argsort)
 bmm = _function(Tensor.bmm)
+chunk = _function(Tensor.chunk)
 clamp = _function(Tensor.clamp)
 cos = _function(Tensor.cos)
 cosh = _function(Tensor.cosh)
@@ -62,6 +78,7 @@ div = _function(Tensor.div)
 dot = _function(Tensor.dot)
 eq = _function(Tensor.eq)
 exp = _function(Tensor.exp)
+expm1 = _function(Tensor.expm1)
 flatten = _function(Tensor.flatten)
 gather = _function(Tensor.gather)
 ge = _function(Tensor.ge)
@@ -69,6 +86,7 @@ gt = _function(Tensor.gt)
 index_select = _function(Tensor.index_select)
 le = _function(Tensor.le)
 log = _function(Tensor.log)
+log1p = _function(Tensor.log1p)
 lt = _function(Tensor.lt)
 matmul = _function(Tensor.matmul)
 max = _function(Tensor.max)
@@ -89,8 +107,10 @@ sigmoid = _function(Tensor.sigmoid)
 sign = _function(Tensor.sign)
 sin = _function(Tensor.sin)
 sinh = _function(Tensor.sinh)
+sort = _function(Tensor.sort)
 sqrt = _function(Tensor.sqrt)
 square = _function(Tensor.square)
+split = _function(Tensor.split)
 squeeze = _function(Tensor.squeeze)
 std = _function(Tensor.std)
 sub = _function(Tensor.sub)
@@ -98,6 +118,7 @@ sum = _function(Tensor.sum)
 swapaxes = _function(Tensor.swapaxes)
 t = _function(Tensor.t)
 tanh = _function(Tensor.tanh)
+topk = _function(Tensor.topk)
 transpose = _function(Tensor.transpose)
 unsqueeze = _function(Tensor.unsqueeze)
 var = _function(Tensor.var)

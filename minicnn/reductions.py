@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .arguments import number
+from .arguments import ArgumentError, number, whole
 from .autograd import Variable
 from .axes import Dim, axes_of, axis_of, numpy_names
 from .dtype import DType, as_dtype, int64, is_floating, uint8
@@ -142,6 +142,40 @@ class Reductions(Shaped):
             raise IndexError(f"{name}(): shape {x.shape} has no elements along dim {dim}")
         place = shape.argmax if name == "argmax" else shape.argmin
         return place(self, axis if x.ndim else None, keepdim)
+
+    @numpy_names
+    def sort(self, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Any:
+        """(values, indices): the elements along an axis in their order, and where they stood.
+
+        Equal ones stay in theirs, `stable` or not; NaN is the largest. Gradients go back to where
+        the elements stood.
+        """
+        places = self.argsort(dim, descending)
+        if not self.array.ndim:
+            return ValuesIndices(arithmetic.copy(self), places)
+        axis = axis_of("sort", self, dim)
+        return ValuesIndices(shape.take_along(self, places.array, axis), places)
+
+    @numpy_names
+    def argsort(self, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Any:
+        """The indices of `sort`, int64."""
+        axis = axis_of("argsort", self, dim)
+        if not self.array.ndim:
+            return self.argmax()
+        return shape.argsort(self, axis, descending)
+
+    @numpy_names
+    def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+        """(values, indices): the k largest elements along an axis, or smallest, and their places.
+
+        In their order, `sorted` or not.
+        """
+        axis = axis_of("topk", self, dim)
+        length = self.array.shape[axis] if self.array.ndim else 1
+        if whole("topk", "k", k, 0) > length:
+            raise ArgumentError(f"topk: {k} of {length} elements along dim {dim}")
+        part = (slice(None),) * axis + (slice(k),)
+        return ValuesIndices(*[t[part] if t.array.ndim else t for t in self.sort(dim, largest)])
 
     @numpy_names
     def all(self, dim: Dim = None, keepdim: bool = False) -> Any:

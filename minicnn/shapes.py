@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
+from itertools import accumulate, pairwise
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from .arguments import ArgumentError
+from .arguments import ArgumentError, whole
 from .autograd import broadcasts
-from .axes import axis_of, sizes_of
+from .axes import axis_of, numpy_names, sizes_of
 from .backends import host
 from .elementwise import tensor_argument
 from .indexing import along, check_places, steps
@@ -146,6 +147,29 @@ class Shaped(Stored):
             if owner(result.array) is owner(whole.array):  # and the step one of slices and numbers
                 whole._view(result, operator.itemgetter(step))
         return result
+
+    @numpy_names
+    def split(self, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+        """Views of parts along an axis: of this length each, or of the lengths in a list."""
+        axis, sizes = axis_of("split", self, dim), split_size_or_sections
+        length = self.array.shape[axis] if self.array.ndim else 1
+        if not isinstance(sizes, (list, tuple)):
+            each = whole("split", "a size", sizes, 1)
+            sizes = [min(each, length - start) for start in range(0, length, each)] or [0]
+        ends = list(accumulate(whole("split", "a size", size, 0) for size in sizes))
+        if not self.array.ndim or not ends or ends[-1] != length:
+            raise ArgumentError(f"split: {sizes} of shape {self.array.shape} along dim {dim}")
+        before = (slice(None),) * axis
+        parts = [(*before, slice(start, end)) for start, end in pairwise([0, *ends])]
+        return tuple([self[part] for part in parts])
+
+    @numpy_names
+    def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+        """Views of at most so many parts along an axis, all as long but for the last."""
+        axis = axis_of("chunk", self, dim)
+        length = self.array.shape[axis] if self.array.ndim else 1
+        each = -(-length // whole("chunk", "chunks", chunks, 1))
+        return self.split(each or [0] * chunks, dim)
 
     def repeat(self, *sizes: Any) -> Tensor:
         """Copies side by side, as many along each axis as `sizes` says, also along new ones."""

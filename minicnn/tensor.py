@@ -486,6 +486,14 @@ class Tensor(Reductions):
         """The natural logarithm of each element."""
         return arithmetic.log(floating(self))
 
+    def log1p(self) -> Tensor:
+        """log(1 + x) of each element x, with all digits where x is near 0."""
+        return arithmetic.log1p(floating(self))
+
+    def expm1(self) -> Tensor:
+        """exp(x) - 1 of each element x, with all digits where x is near 0."""
+        return arithmetic.expm1(floating(self))
+
     def sqrt(self) -> Tensor:
         """The square root of each element."""
         return arithmetic.sqrt(floating(self))

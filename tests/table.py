@@ -201,6 +201,8 @@ for _names, _low in {
     ("__abs__", "abs", "minicnn.abs"): None,
     ("exp", "minicnn.exp"): None,
     ("log", "minicnn.log"): 0.5,
+    ("log1p", "minicnn.log1p"): -0.5,
+    ("expm1", "minicnn.expm1"): None,
     ("sqrt", "minicnn.sqrt"): 0.5,
     ("relu", "functional.relu", "minicnn.relu"): None,
     ("sigmoid", "functional.sigmoid", "minicnn.sigmoid"): None,
@@ -391,6 +393,34 @@ def _cumsum(draw):
     shape = draw(shapes())
     dim = draw(st.integers(-len(shape), max(len(shape) - 1, 0))) if shape else 0
     calls = [lambda L, x: x.cumsum(dim), lambda L, x: L.top.cumsum(x, axis=dim)]
+    return Example([array(draw, shape)], draw(st.sampled_from(calls)))
+
+
+@row("sort", "topk", "minicnn.sort", "minicnn.topk")
+def _sorted(draw):
+    shape = draw(shapes(least=1))
+    dim, down = draw(st.integers(-len(shape), len(shape) - 1)), draw(st.booleans())
+    k = draw(st.integers(1, shape[dim]))
+    calls = [
+        lambda L, x: x.sort(dim, descending=down)[0],
+        lambda L, x: L.top.sort(x, dim).values,
+        lambda L, x: L.top.topk(x, k, dim, largest=down)[0],
+        lambda L, x: x.topk(k, dim=dim).values,
+    ]
+    return Example([array(draw, shape)], draw(st.sampled_from(calls)))
+
+
+@row("split", "chunk", "minicnn.split", "minicnn.chunk")
+def _in_parts(draw):
+    shape = draw(shapes(least=1))
+    dim, size = draw(st.integers(-len(shape), len(shape) - 1)), draw(st.integers(1, 4))
+    rest = shape[dim] - min(size, shape[dim])
+    calls = [
+        lambda L, x: x.split(size, dim)[-1] * 2,
+        lambda L, x: L.top.split(x, [rest, shape[dim] - rest], dim)[1] * 2,
+        lambda L, x: x.chunk(size, dim=dim)[0] * 2,
+        lambda L, x: L.top.chunk(x, size, dim)[-1] * 2,
+    ]
     return Example([array(draw, shape)], draw(st.sampled_from(calls)))
 
 

@@ -131,7 +131,7 @@ def test_a_second_call_leaves_the_first_result_alone(row):
 NOT_DIFFERENTIABLE = set(
     """size dim numel nelement item tolist numpy cuda backward gradients detach requires_grad_
     is_floating_point new_zeros new_ones new_empty long int bool zero_ fill_ copy_ add_ sub_ mul_
-    div_ pow_ clamp_ normal_ uniform_ scatter_ eq ne lt le gt ge all any argmax argmin
+    div_ pow_ clamp_ normal_ uniform_ scatter_ eq ne lt le gt ge all any argmax argmin argsort
     from_operation accumulate_grad""".split()  # noqa: SIM905
 )
 PROPERTIES = set(
@@ -151,8 +151,8 @@ NOT_LAYERS |= {"LazyConv2d", "LazyLinear"}  # which become Conv2d and Linear
 NOT_OPERATIONS = set(
     """tensor as_tensor from_numpy full zeros ones empty eye full_like zeros_like ones_like
     empty_like arange linspace rand randn randint randperm normal rand_like randn_like manual_seed
-    is_grad_enabled save load all any argmax argmin allclose equal eq ne lt le gt ge numel gradcheck
-    set_default_device get_default_device set_default_dtype get_default_dtype
+    is_grad_enabled save load all any argmax argmin argsort allclose equal eq ne lt le gt ge numel
+    gradcheck set_default_device get_default_device set_default_dtype get_default_dtype
     set_default_tensor_type show_config""".split()  # noqa: SIM905
 )
 

@@ -48,8 +48,17 @@ class Graph:
 
     # --- what a row of the table uses ------------------------------------------------------------
 
-    def node(self, kind: str, *inputs: Operand | None, dtype: Any = None, **attributes: Any) -> Any:
+    def node(
+        self,
+        kind: str,
+        *inputs: Operand | None,
+        dtype: Any = None,
+        second: bool = False,
+        **attributes: Any,
+    ) -> Any:
         """Add a node; what it computes, which has the first input's type unless another is given.
+
+        Of a node with two outputs it is the first or the `second`.
 
         An input may be None where ONNX has an optional one. (The shape is not worked out: the
         operation's own is known from the trace.)
@@ -59,7 +68,8 @@ class Graph:
         output = Operand(self._new(kind), first.shape, dtype or first.dtype)
         while not names[-1]:
             names.pop()
-        made = self.onnx.helper.make_node(kind, names, [output.name], output.name, **attributes)
+        outputs = [*[self._new(kind)] * second, output.name]
+        made = self.onnx.helper.make_node(kind, names, outputs, output.name, **attributes)
         self.nodes.append(made)
         return output
 

@@ -111,6 +111,16 @@ for _operation, _kind in {
     row(_operation)(partial(unary, _kind))
 
 
+@row(arithmetic.log1p)
+def log1p(g: Graph, x: Operand) -> Operand:
+    return g.node("Log", binary("Add", g, x, 1))
+
+
+@row(arithmetic.expm1)
+def expm1(g: Graph, x: Operand) -> Operand:
+    return binary("Sub", g, g.node("Exp", x), 1)
+
+
 @row(arithmetic.relu)
 def relu(g: Graph, x: Operand, in_place: bool = False) -> Operand:
     if x.dtype.kind == "f":
@@ -349,6 +359,13 @@ def place(kind: str, g: Graph, x: Operand, axis: int | None, keepdims: bool) -> 
 
 row(shape.argmax)(partial(place, "ArgMax"))
 row(shape.argmin)(partial(place, "ArgMin"))
+
+
+@row(shape.argsort)
+def argsort(g: Graph, x: Operand, axis: int, descending: bool) -> Operand:
+    length, largest = g.node("Shape", x, start=axis, end=axis + 1, dtype=int64), int(descending)
+    x = widened(g, x)
+    return g.node("TopK", x, length, axis=axis, largest=largest, dtype=int64, second=True)
 
 
 @row(shape.cumsum)

@@ -91,6 +91,19 @@ def log(x: Array) -> Any:
 
 
 @operation
+def log1p(x: Array) -> Any:
+    """log(1 + x), with all digits where x is near 0."""
+    return backend_of(x).xp.log1p(x), lambda g: g / (1 + x)
+
+
+@operation
+def expm1(x: Array) -> Any:
+    """exp(x) - 1, with all digits where x is near 0."""
+    y = backend_of(x).xp.expm1(x)
+    return y, lambda g: g * (y + 1)
+
+
+@operation
 def sqrt(x: Array) -> Any:
     y = backend_of(x).xp.sqrt(x)
     return y, lambda g: g / (2 * y)

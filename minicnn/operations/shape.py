@@ -148,6 +148,15 @@ def argmin(x: Array, axis: int | None, keepdims: bool) -> Any:
 
 
 @operation
+def argsort(x: Array, axis: int, descending: bool) -> Any:
+    """The places of the elements along an axis in their order, int64; equal ones stay in theirs."""
+    if not descending:
+        return x.argsort(axis=axis, kind="stable"), None
+    back = (slice(None),) * axis + (slice(None, None, -1),)
+    return x.shape[axis] - 1 - x[back].argsort(axis=axis, kind="stable")[back], None
+
+
+@operation
 def all_of(x: Array, axes: Axes = None, keepdims: bool = False) -> Any:
     """Whether no element is 0."""
     return x.all(axis=axes, keepdims=keepdims), None
