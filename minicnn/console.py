@@ -10,10 +10,12 @@ import argparse
 import codecs
 import itertools
 import os
+import shutil
 import sys
+import textwrap
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any, NoReturn
 
@@ -62,6 +64,32 @@ def described(error: OSError) -> str:
 def counted(n: int, thing: str) -> str:
     """So many things, in words."""
     return f"{n:,} {thing}{'' if n == 1 else 's'}"
+
+
+def columns() -> int:
+    """The width of the terminal; 80 where there is none, unless COLUMNS says otherwise."""
+    return max(30, shutil.get_terminal_size().columns)
+
+
+def filled(text: str, first: str = "", later: str = "") -> str:
+    """The text in lines that fit the terminal, and 80 columns.
+
+    They begin with `first` and `later`. No name or path is broken, as somebody may copy it.
+    """
+    return textwrap.fill(
+        text,
+        min(78, columns() - 2),
+        initial_indent=first,
+        subsequent_indent=later,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def listed(entries: Mapping[str, str]) -> list[str]:
+    """Names and what is to be said of each, in two columns."""
+    wide = max(map(len, entries))
+    return [filled(text, f"  {name:{wide}}  ", " " * (wide + 4)) for name, text in entries.items()]
 
 
 def printable(text: object) -> str:

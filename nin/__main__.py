@@ -23,8 +23,9 @@ COMMANDS = {
 
 def _overview() -> str:
     lines = ["Network in Network on Fashion-MNIST.", "", f"usage: {PROG} COMMAND [flags]", ""]
-    lines += [f"  {name:<9} {text}" for name, text in COMMANDS.items()]
-    return "\n".join([*lines, "", f"{PROG} COMMAND --help shows a command's flags and examples."])
+    lines += console.listed(COMMANDS)
+    last = console.filled(f"{PROG} COMMAND --help shows a command's flags and examples.")
+    return "\n".join([*lines, "", last])
 
 
 def _other(name: str) -> int:

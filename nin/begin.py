@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import fields, replace
@@ -19,11 +20,11 @@ from . import command_line, config, fine_tuning, length, own_network
 from . import data as datasets
 from .catalogue import is_name, title
 from .checkpoint import MOST, MOST_TEXT, CheckpointError, State
-from .command_line import DEVICES, Failure, UsageError, counted
+from .command_line import DEVICES, Failure, UsageError, counted, printable
 from .data import Data
 from .kind import Kind
 from .presets import PRESETS, Preset
-from .run import Run, RunError, read_preset
+from .run import CONFIG, Run, RunError, read_preset
 from .saving import Saver
 from .schema import MANY
 
@@ -170,7 +171,13 @@ def old_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data,
     except (RunError, CheckpointError) as error:
         raise Failure(f"--resume: {error}") from None
     if state is not None:
+        before = run.preset
         run.restarted(state[1])
+        for name in ("seed", "epochs"):
+            old, new = getattr(before, name), getattr(run.preset, name)
+            if old != new:
+                text = f"{name} is {new:,}, as the checkpoint says; {CONFIG} had {old:,}"
+                print(printable(text), file=sys.stderr)
     _network_found_again(run, state, getattr(args, "network", None))
     _data_found_again(run, state, settings(args).dataset if "dataset" in args else None)
     data, _ = datasets.load(run.preset, args.data_dir, run.kind)

@@ -71,7 +71,6 @@ DATASETS: Mapping[str, Named] = {
     "cifar-100": _cifar(datasets.CIFAR100),
 }
 AUTO = "auto"  # Fashion-MNIST, or silhouettes if that can't be had
-TEN_GREY = ("fashion-mnist", "silhouettes", "mnist", "kmnist", "emnist-digits", "emnist-mnist")
 
 
 def is_name(dataset: str) -> bool:

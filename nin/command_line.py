@@ -31,7 +31,6 @@ from .presets import PRESETS, Preset
 from .schema import ValueCheck
 
 STUCK = 3
-WIDTH = 78  # argparse's own lines are as long, on a terminal of 80 columns
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -57,8 +56,8 @@ class Parser(console.Parser):
         super().__init__(
             prog=command(module),
             usage=f"{command(module)} {arguments}",
-            description=_filled(description),
-            epilog=f"{_filled(epilog)}\n\n{text}".strip(),
+            description=console.filled(description),
+            epilog=f"{console.filled(epilog)}\n\n{text}".strip(),
             formatter_class=_Help,
         )
 
@@ -68,11 +67,6 @@ class Parser(console.Parser):
             choices=tuple(DEVICES),
             help="compute with numpy on the CPU or with cupy on a GPU (default: numpy)",
         )
-
-
-def _filled(text: str) -> str:
-    """The text in lines, which argparse leaves as they are where examples have theirs."""
-    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def add_own_network(parser: argparse.ArgumentParser) -> None:
@@ -155,7 +149,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     """A flag for each setting of a preset; one that is not given is not in the namespace."""
     group = parser.add_argument_group(
         "settings",
-        _filled(
+        console.filled(
             "The defaults are those of the preset quick; --preset NAME --print-config prints those"
             " of another."
         ),

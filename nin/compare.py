@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from minicnn import console
 from minicnn.invocation import command
 
 from . import command_line, curves, drawing, table
@@ -41,13 +42,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def columns(evaluated_on: str) -> list[Column]:
     """Those of runs whose epochs were evaluated on this set; the test at the end is one look."""
-    at_the_end = Column("test accuracy", lambda row: row["test"] and row["test"]["accuracy"], ".2%")
+    at_the_end = Column(
+        "test\naccuracy", lambda row: row["test"] and row["test"]["accuracy"], ".2%"
+    )
     validation = evaluated_on == "validation"
     return [
         Column("run", "run"),
         Column("epochs", "epochs"),
-        Column("train loss", "train_loss", ".4f"),
-        Column("val loss" if validation else "test loss", "eval_loss", ".4f"),
+        Column("train\nloss", "train_loss", ".4f"),
+        Column("val\nloss" if validation else "test\nloss", "eval_loss", ".4f"),
         Column("accuracy", "accuracy", ".2%"),
         Column("best", "best_accuracy", ".2%"),
         *([at_the_end] if validation else []),
@@ -104,15 +107,13 @@ def _shown(value: Any) -> str:
 
 def report(results: Sequence[dict[str, Any]]) -> str:
     """A table, and under it the settings in which the runs differ."""
-    text = table.text(columns(results[0]["evaluated_on"]), results)
-    if not results[0]["settings"]:
-        return text
-    wide = max(3, *(len(result["run"]) for result in results))
-    lines = [text, ""]
+    parts = [table.text(columns(results[0]["evaluated_on"]), results)]
     for result in results:
-        settings = ", ".join(f"{key} {_shown(value)}" for key, value in result["settings"].items())
-        lines.append(f"{result['run']:{wide}}  {settings}")
-    return "\n".join(lines)
+        named = [f"{key}\0{_shown(value)}" for key, value in result["settings"].items()]
+        if named or result["run"] not in parts[0]:  # its name was cut there
+            settings = console.filled(", ".join(named), "  ", "  ").replace("\0", " ")
+            parts.append("\n".join(filter(str.strip, [result["run"], settings])))
+    return "\n\n".join(parts)
 
 
 def compare(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from minicnn import log_softmax
+from minicnn import console, log_softmax
 from minicnn.backends import host
 from minicnn.invocation import command
 from minicnn.utils.data import DataLoader, Dataset
@@ -20,7 +20,7 @@ from . import command_line, drawing, table, trained
 from . import data as datasets
 from .command_line import Failure, UsageError, argument, directory, path, printable
 from .executors import Executor, executor_for
-from .presets import Preset
+from .presets import DATASET, Preset
 from .schema import whole
 from .table import Column
 
@@ -63,11 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     text = "measure on the first N test images (default: all)"
     which("--limit-test", type=argument(whole(1)), metavar="N", help=text)
     text = "other images of the same classes, as nin.train takes them (default: the run's own)"
-    add("--dataset", metavar="NAME|PATH", help=text)
+    add("--dataset", type=argument(DATASET), metavar="NAME|PATH", help=text)
     text = "leave out pictures that can't be used (default: as in the training)"
     add("--skip-broken", action="store_true", help=text)
     text = "look here first for a data set with a name (default: data)"
-    add("--data-dir", type=path, metavar="DIR", help=text)
+    add("--data-dir", type=directory, metavar="DIR", help=text)
     command_line.add_own_network(parser)
     parser.add_backend()
     return parser
@@ -175,7 +175,7 @@ def _most_often(counts: Sequence[int], own: int, classes: Sequence[str]) -> str:
 
 def _short(name: str) -> str:
     """A name that leaves room for others in a line."""
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+    return table.cut(name, LONGEST)
 
 
 def report(result: dict[str, Any]) -> str:
@@ -248,7 +248,7 @@ def evaluate(args: argparse.Namespace) -> int:
     }
     written = [str(file) for file, draw in pictures.items() if drawing.write(file, draw)]
     if written:
-        print(f"Pictures: {printable(', '.join(written))}", file=sys.stderr)
+        print(console.filled(f"Pictures: {printable(', '.join(written))}"), file=sys.stderr)
     return command_line.DONE
 
 

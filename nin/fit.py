@@ -71,6 +71,7 @@ class Training:
         self.lr = preset.lr  # of the last step
         self.diverged = False  # whether the last step's loss was seen not to be finite
         self.taken: Any = 0  # images of the last step, on all ranks
+        self.testing = 0  # batches of the evaluation under way
         self.whole = True  # whether weights, counts and random numbers are of the same step
         self.use(executor or executor_for(model, preset))
         # The losses of the epoch so far: in memory that stays, where a graph adds to it.
@@ -95,7 +96,7 @@ class Training:
 
     def _begin_epoch(self) -> None:
         self.epoch += 1
-        self.batch = self.seen = 0
+        self.batch = self.seen = self.testing = 0
         self.total.zero_()
         self.seconds = 0.0
 
@@ -167,7 +168,7 @@ class Training:
             self._tell_of_a_batch()
         train_loss = self.mean_loss()  # and with it, on a GPU, the end of the last step
         self.seconds += time.perf_counter() - start
-        eval_loss, accuracy = evaluate(self.executor, self.eval_loader, self._tell_of_a_batch)
+        eval_loss, accuracy = self._evaluate(self.eval_loader)
         row = {
             "epoch": self.epoch,
             "train_loss": train_loss,
@@ -184,7 +185,11 @@ class Training:
 
     def test(self, test_set: Dataset) -> tuple[float, float]:
         """Loss and accuracy on the test set, if the epochs were evaluated on another set."""
-        return evaluate(self.executor, self._loader(test_set), self._tell_of_a_batch)
+        return self._evaluate(self._loader(test_set))
+
+    def _evaluate(self, loader: DataLoader) -> tuple[float, float]:
+        self.testing = len(loader)
+        return evaluate(self.executor, loader, self._tell_of_a_batch)
 
     def _tell_of_a_batch(self) -> None:
         for each in self.callbacks:

@@ -12,12 +12,13 @@ from minicnn import Generator, Tensor, softmax
 from minicnn.backends import host
 from minicnn.invocation import command
 
-from . import command_line, trained
+from . import command_line, table, trained
 from .command_line import Failure, path, printable
 from .executors import executor_for
 from .picture import as_text, preparation
 
 PROG = command("nin.predict")
+LONGEST = 40  # columns of a class's name, beside its bar
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,8 +48,12 @@ def _parser() -> argparse.ArgumentParser:
 def report(prediction: dict[str, Any], image: Any) -> str:
     """What was seen, and the classes, most likely first, with a bar for each."""
     ranked = sorted(prediction["probabilities"].items(), key=lambda each: -each[1])
-    wide = max(12, *map(len, prediction["probabilities"]))
-    rows = [f"{name:{wide}} {100 * p:5.1f}% {'█' * round(30 * p)}".rstrip() for name, p in ranked]
+    names = [table.cut(name, LONGEST) for name, _ in ranked]
+    wide = max(12, *map(table.width, names))
+    rows = [
+        f"{name}{' ' * (wide - table.width(name))} {100 * p:5.1f}% {'█' * round(30 * p)}".rstrip()
+        for name, (_, p) in zip(names, ranked, strict=True)
+    ]
     title = f"{printable(prediction['file'])}: {prediction['class']}"
     return "\n".join([title, as_text(image), *rows, ""])
 

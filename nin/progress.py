@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 import time
 from collections.abc import Callable
 
 from tqdm import tqdm
+
+from minicnn import console
 
 from .command_line import printable
 from .fit import Callback, Training
@@ -27,14 +28,16 @@ class Progress(Callback):
         self.coming: Callable[[], float | None] | None = None  # the loss, on its way from a GPU
         self.begun: float | None = None  # when the first step that was seen had been taken
         self.trained = 0  # images since then
-        self.testing = False
+        self.tested = 0  # batches of the evaluation under way
+        self.shown = 0.0  # when the bar was
 
     def on_batch(self, training: Training) -> None:
-        if training.done:  # this is the test at the end, which no epoch's bar is for
+        if training.testing:
+            self._on_test(training)
             return
         now = time.monotonic()
         if self.bar is None:
-            self.bar, self.shown, self.seen = self._bar(training), now, 0
+            self.bar, self.seen = self._bar(training), 0
         new, self.seen = training.seen - self.seen, training.seen
         if self.begun is None:
             self.begun = now
@@ -47,10 +50,7 @@ class Progress(Callback):
             self.bar.set_postfix_str(f"loss {loss:.4f}{left}", refresh=False)
             self.coming = None
         self.bar.update(new)
-        if not new and not self.testing:
-            self.testing = True
-            self.bar.set_description_str(self._named(training) + ", testing")
-        if new and self.interval and training.batch % self.interval == 0:
+        if self.interval and training.batch % self.interval == 0:
             tqdm.write(  # above the bar
                 f"Step {training.batch}/{len(training.train_loader)} of epoch {training.epoch},"
                 f" Train Loss: {training.mean_loss():.4f}",
@@ -70,6 +70,21 @@ class Progress(Callback):
     def on_end(self, training: Training) -> None:
         self.close()
 
+    def _on_test(self, training: Training) -> None:
+        """A batch of an epoch's evaluation, or of the test at the end, which has its own bar."""
+        if self.bar is None:
+            self.bar = self._bar(training)
+        if training.done:
+            self.bar.update()
+            return
+        self.tested += 1
+        share = f"{self.tested / training.testing:.0%}"
+        self.bar.set_description_str(f"{self._named(training)}, testing {share}", refresh=False)
+        now = time.monotonic()
+        if not self.hidden and (self.tested == 1 or now - self.shown > 0.2):
+            self.bar.refresh()
+            self.shown = now
+
     def _left(self, training: Training, now: float) -> str:
         """The time to the end of the run, tests included, by what it has taken until now."""
         if not self.trained or self.begun is None:
@@ -83,19 +98,20 @@ class Progress(Callback):
         return f"Epoch {training.epoch}/{training.preset.epochs}"
 
     def _bar(self, training: Training) -> tqdm:
-        self.testing = False
+        self.tested, self.shown, self.coming = 0, time.monotonic(), None
+        at_the_end = training.done
         return tqdm(
-            total=len(training.train_loader.dataset),
-            desc=self._named(training),
+            total=training.testing if at_the_end else len(training.train_loader.dataset),
+            desc="Test" if at_the_end else self._named(training),
             bar_format=LAYOUT,
-            unit=" images",
+            unit=" batches" if at_the_end else " images",
             leave=False,
             disable=self.hidden,
             dynamic_ncols=True,
         )
 
     def close(self) -> None:
-        """The epoch is over, or there is something else to say."""
+        """The epoch or the test is over, or there is something else to say."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
@@ -103,7 +119,5 @@ class Progress(Callback):
     def say(self, text: str) -> None:
         """A message on stderr, in lines that a terminal holds, and not through the bar."""
         self.close()
-        lines = textwrap.wrap(
-            text, 79, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
-        )
+        lines = console.filled(text, later="  ").splitlines()
         print(*map(printable, lines), sep="\n", file=sys.stderr, flush=True)

@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "take one step, test on one batch, write no files"
     add("--dry-run", action="store_true", help=text)
     text = "look here first for a data set with a name (default: data)"
-    add("--data-dir", type=path, metavar="DIR", help=text)
+    add("--data-dir", type=directory, metavar="DIR", help=text)
     _add_computation(parser)
     text = (
         "if the training is stuck or diverges, say so and go on, stop, or start again with the next"
@@ -322,6 +322,7 @@ def _test(saver: Saver, data: Data) -> None:
     A run that is resumed after its last epoch takes it again, and sees the same.
     """
     loss, accuracy = saver.training.test(data.test.to(saver.training.device))
+    saver.progress.close()
     saver.write_test(loss, accuracy)
     print(f"Test Loss: {loss:.4f}, Acc: {100 * accuracy:.2f}%", flush=True)
 

@@ -205,7 +205,7 @@ def test_comparison_is_a_table_with_what_differs_and_a_picture(run, other, comma
     status, out, _ = command(compare, run, other, "--out", tmp_path / "c.png")
     lines = out.splitlines()
     assert status == 0
-    assert [line.split()[0] for line in lines if line] == ["run", "a", "b", "a", "b"]
+    assert [line.split()[0] for line in lines if line[:1].strip()] == ["run", "a", "b", "a", "b"]
     assert lines[-1].endswith("lr 0.01")
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
 

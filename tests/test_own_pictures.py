@@ -584,6 +584,41 @@ def test_studies_of_a_run_know_its_classes_and_colours(trained, capsys, tmp_path
         assert any(each in text for each in os.listdir(root))
 
 
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [("compare", ["--seconds", "0.1"]), ("ablate", ["--two-steps", "--dense-head", "--epochs", 1])],
+)
+def test_studies_that_train_take_any_pictures(trained, capsys, tmp_path, name, flags):
+    root, _ = trained
+    where = ("--dataset", root, "--out", tmp_path / "look")
+    status, text, err = outcome(capsys, study.main, name, *where, *flags)
+    assert status == 0, err
+    assert "pictures: 22 images" in text
+    rows = json.loads((tmp_path / "look" / f"{name}.json").read_text())["rows"]
+    assert all(row["parameters"] > 1000 for row in rows)
+    assert ("96 → 17 → 3" in text) == (name == "ablate")
+
+
+@pytest.mark.parametrize("name", ["compare", "ablate"])
+def test_studies_that_train_leave_out_broken_pictures_if_asked_to(
+    trained, capsys, tmp_path, monkeypatch, name
+):
+    root = tmp_path / "broken"
+    shutil.copytree(trained[0], root)
+    (root / "cat" / "bad.png").write_bytes(b"")
+    flags = ("--dataset", root, "--out", tmp_path / "look")
+    status, _, err = outcome(capsys, study.main, name, *flags)
+    assert (status, err.count("\n")) == (2, 1) and "--skip-broken" in err
+
+    def stop(*_):
+        raise Failure("so far")
+
+    monkeypatch.setattr("nin.study.trial.train", stop)
+    monkeypatch.setattr("nin.study.trial.step_seconds", lambda *_: 1)
+    _, _, err = outcome(capsys, study.main, name, *flags, "--skip-broken")
+    assert "so far" in err
+
+
 # --- other data sets -----------------------------------------------------------------------------
 
 

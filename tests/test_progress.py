@@ -21,13 +21,14 @@ def seen(monkeypatch, capsys):
     return clock
 
 
-def training(seen=0, epoch=1):
-    """A training of 3 epochs of 400 images, after so many."""
+def training(seen=0, epoch=1, testing=0):
+    """A training of 3 epochs of 400 images, after so many; `testing` batches are tested now."""
     return SimpleNamespace(
         done=epoch > 3,
         epoch=epoch,
         seen=seen,
         batch=seen // 100,
+        testing=testing,
         preset=SimpleNamespace(epochs=3),
         train_loader=SimpleNamespace(dataset=range(400)),
         send_mean_loss=lambda: lambda: 0.25,
@@ -49,14 +50,24 @@ def test_a_test_is_called_one(seen):
     bar = Progress(hidden=False, interval=0)
     bar.on_batch(training(400))
     assert "testing" not in seen.text()
-    bar.on_batch(training(400))
+    for _ in range(3):
+        bar.on_batch(training(400, testing=4))
+        seen.now += 1
+    text = seen.text()
+    assert [f"Epoch 1/3, testing {n}%: 100%" in text for n in (25, 50, 75)] == [True] * 3
+
+
+def test_the_test_at_the_end_has_a_bar_of_its_own(seen):
+    bar = Progress(hidden=False, interval=0)
+    for _ in range(3):
+        bar.on_batch(training(0, epoch=4, testing=4))
     bar.bar.refresh()
-    assert "Epoch 1/3, testing: 100%" in seen.text()
+    assert "Test:  75%" in seen.text()
 
 
 def test_the_next_epoch_is_trained_again(seen):
     bar = Progress(hidden=False, interval=0)
-    for at in (training(400), training(400)):
+    for at in (training(400), training(400, testing=4)):
         bar.on_batch(at)
     bar.close()
     bar.on_batch(training(100, epoch=2))

@@ -6,7 +6,9 @@ import json
 import math
 import os
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -470,6 +472,32 @@ def test_the_least_difference_is_that_which_chance_rarely_makes():
         first, second, _ = samples.mean(1)
         apart += abs(first - second) > chance.least_difference(samples.tolist())
     assert apart / n == pytest.approx(0.05, abs=0.015)
+
+
+def test_a_series_says_how_much_time_is_left_of_all_of_it(monkeypatch, capsys):
+    clock = iter([100.0, *[160.0] * 9])
+    monkeypatch.setattr(trial, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    series = trial.Series(4)
+    with series.bar("one", 10):
+        pass
+    with series.bar("no 1×1", 10) as count:
+        for batch in range(5):
+            count.on_batch(SimpleNamespace(testing=7 if batch > 3 else 0))
+        count.bar.refresh()
+    err = capsys.readouterr().err
+    assert "2/4 no 1×1, testing:  50%" in err
+    assert ", 01:40 left" in err  # a minute for 1.5 of 4
+
+
+@pytest.mark.parametrize("classes", [3, 1000])
+def test_heads_of_another_number_of_classes(capsys, tmp_path, classes):
+    status, _, _, numbers = study(capsys, tmp_path, "heads", "--classes", str(classes))
+    assert status == 0
+    rows = {row["network"]: row["parameters"] for row in numbers["rows"]}
+    assert rows["LeNet-5"] == 61_706 + (84 + 1) * (classes - 10)
+    assert rows["AlexNet"] == 61_100_840 + (4096 + 1) * (classes - 1000)
+    assert rows["NiN (quick)"] == sum(p.numel() for p in networks.quick(classes).parameters())
 
 
 def test_one_seed_says_nothing_of_chance():

@@ -400,8 +400,9 @@ def test_evaluate_refuses_images_that_no_run_has_held_back(other, command):
 
 def test_compare_says_which_set_figures_are_of_and_shows_the_test(run, command, tmp_path):
     flags = [run[0], "--out", tmp_path / "c.png"]
-    heading, row, *_ = command(compare, *flags)[1].splitlines()
-    assert re.split("  +", heading)[3:7] == ["val loss", "accuracy", "best", "test accuracy"]
+    above, heading, row, *_ = command(compare, *flags)[1].splitlines()
+    assert above.split() == ["train", "val", "test"]
+    assert heading.split()[3:7] == ["loss", "accuracy", "best", "accuracy"]
     (result,) = json.loads(command(compare, *flags, "--json")[1])
     assert result["evaluated_on"] == "validation"
     assert result["test"] == json.loads((run[0] / "test.json").read_text())
@@ -412,7 +413,7 @@ def test_compare_shows_a_run_that_was_not_yet_tested(run, command, tmp_path):
     (run[0] / "test.json").unlink()
     status, out, _ = command(compare, run[0], "--out", tmp_path / "c.png")
     assert status == 0
-    assert "–" in out.splitlines()[1]
+    assert "–" in out.splitlines()[2]
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"loss": 1, "accuracy": 2, "images": 1}'])

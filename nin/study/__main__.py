@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import minicnn
-from minicnn import context, spelling
+from minicnn import console, context, spelling
 from minicnn.invocation import command
 from minicnn.parallel import available_cores
 
@@ -37,7 +37,7 @@ STUDIES = {
 
 def _overview() -> str:
     lines = [f"usage: {PROG} STUDY [flags]", ""]
-    lines += [f"  {name:<12} {text}" for name, text in STUDIES.items()]
+    lines += console.listed(STUDIES)
     return "\n".join([*lines, "", f"{PROG} STUDY --help shows a study's flags."])
 
 

@@ -33,6 +33,7 @@ nin study ablate --layers --bottleneck   # two of them
 nin study ablate --full                  # all images, three seeds
 """
 IMAGES = {"train": 3000, "test": 2000}
+SIDE = 28  # pixels: images of another size are resized
 COLUMNS = (
     Column("network", "name"),
     Column("weights", "parameters", ","),
@@ -77,9 +78,14 @@ def averaged(channels: int, classes: int, dropout: float) -> list[nn.Module]:
     return [nn.Dropout(dropout), maps, nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten()]
 
 
+def between_channels_and_classes(channels: int, classes: int) -> int:
+    """The channels that make the ratios on both sides equal."""
+    return round(math.sqrt(channels * classes))
+
+
 def averaged_in_two_steps(channels: int, classes: int, dropout: float) -> list[nn.Module]:
     """The same, with the number of channels falling in two equal ratios."""
-    between = round(math.sqrt(channels * classes))
+    between = between_channels_and_classes(channels, classes)
     first = [nn.Dropout(dropout), nn.Conv2d(channels, between, 1), nn.ReLU()]
     return [*first, *averaged(between, classes, 0)[1:]]
 
@@ -102,14 +108,16 @@ def network(
     head: Callable[[int, int, float], list[nn.Module]] = averaged,
     dropout: float = 0.1,
     classes: int = 10,
+    channels: int = 1,
 ) -> nn.Sequential:
-    """A NiN for images (N, 1, 28, 28) in three stages; without arguments `quick`'s, and dropout.
+    """A NiN for images (N, channels, 28, 28); without arguments `quick`'s, and dropout.
 
-    Stage i has blocks[i] blocks of widths[i] channels: a 5×5 convolution, then `inner`. The very
-    first convolution halves the maps, and so does a pooling after the first stage.
+    It has three stages. Stage i has blocks[i] blocks of widths[i] channels: a 5×5 convolution, then
+    `inner`. The very first convolution halves the maps, and so does a pooling after the first
+    stage.
     """
     layers: list[nn.Module] = []
-    before = 1
+    before = channels
     for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
         if stage == 1:
             layers.append(nn.MaxPool2d(2))
@@ -121,7 +129,8 @@ def network(
 
 
 BASE = "as it is"
-Variants = dict[str, Callable[[], nn.Sequential]]
+TWO_STEPS = "96 → {} → {}"  # channels, and classes
+Variants = dict[str, Callable[..., nn.Sequential]]
 QUESTIONS: dict[str, tuple[str, Variants]] = {
     "layers": (
         "blocks without 1×1 convolutions, or with two or three",
@@ -145,8 +154,8 @@ QUESTIONS: dict[str, tuple[str, Variants]] = {
     ),
     "dropout": ("without dropout", {"no dropout": partial(network, dropout=0)}),
     "two-steps": (
-        "the last 1×1 convolution in two steps, 96 → 31 → 10",
-        {"96 → 31 → 10": partial(network, head=averaged_in_two_steps)},
+        "the last 1×1 convolution in two steps, for ten classes 96 → 31 → 10",
+        {TWO_STEPS: partial(network, head=averaged_in_two_steps)},
     ),
     "family": (
         "networks from small to large",
@@ -179,7 +188,13 @@ def run(args: argparse.Namespace, report: Report) -> None:
     variants: Variants = {BASE: network}
     for flag in asked or QUESTIONS:
         variants |= QUESTIONS[flag][1]
-    data, preset = trial.load(args, IMAGES, replace(quick, epochs=epochs))
+    data, preset = trial.load(args, IMAGES, replace(quick, epochs=epochs, image_size=SIDE))
+    known = {"classes": len(data.kind.classes), "channels": data.kind.channels}
+    between = between_channels_and_classes(96, known["classes"])
+    variants = {
+        name.format(between, known["classes"]): partial(function, **known)
+        for name, function in variants.items()
+    }
     trainings = [(args.seed + i, name) for i in range(seeds) for name in variants]
     print(
         f"{data.name}: {len(data.train):,} images, {epochs} epochs, seeds {args.seed} to"
@@ -187,10 +202,11 @@ def run(args: argparse.Namespace, report: Report) -> None:
         flush=True,
     )
     outcomes: list[trial.Outcome] = []
+    series = trial.Series(len(trainings))
     try:
         for seed, name in trainings:
-            settings = replace(preset, seed=seed)
-            outcomes.append(trial.train(name, variants[name], settings, data, args.device))
+            settings, build = replace(preset, seed=seed), variants[name]
+            outcomes.append(trial.train(name, build, settings, data, args.device, series))
             report.numbers({"outcomes": [asdict(o) for o in outcomes]})
     except KeyboardInterrupt:
         if outcomes:

@@ -14,15 +14,16 @@ from typing import Literal
 from minicnn import nn
 
 
-def lenet(classes: int = 10, image_size: int = 28) -> nn.Sequential:
-    """LeNet-5 for images (N, 1, image_size, image_size): 61,706 parameters for 28.
+def lenet(classes: int = 10, in_channels: int = 1, image_size: int = 28) -> nn.Sequential:
+    """LeNet-5 for images (N, in_channels, image_size, image_size): 61,706 parameters for grey 28.
 
     LeCun et al. 1998, "Gradient-based learning applied to document recognition", with sigmoids and
     without the Gaussian output layer.
     """
     last = (image_size // 2 - 4) // 2
     return nn.Sequential(
-        *(nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2, stride=2)),  # (N, 6, 14, 14)
+        nn.Conv2d(in_channels, 6, 5, padding=2),
+        *(nn.Sigmoid(), nn.AvgPool2d(2, stride=2)),  # (N, 6, 14, 14)
         *(nn.Conv2d(6, 16, 5), nn.Sigmoid(), nn.AvgPool2d(2, stride=2)),  # (N, 16, 5, 5)
         *(nn.Flatten(), nn.Linear(16 * last * last, 120), nn.Sigmoid()),
         *(nn.Linear(120, 84), nn.Sigmoid()),
@@ -51,13 +52,16 @@ def alexnet(classes: int = 1000, in_channels: int = 3) -> nn.Sequential:
     return _alexnet(first, (64, 192, 384, 256), 3, 6, 4096, classes)
 
 
-def alexnet28(classes: int = 10) -> nn.Sequential:
-    """AlexNet at a quarter of its width for images (N, 1, 28, 28): 1,803,962 parameters.
+def alexnet28(classes: int = 10, in_channels: int = 1) -> nn.Sequential:
+    """AlexNet at a quarter of its width for images (N, in_channels, 28, 28).
+
+    For ten classes of grey images, 1,803,962 parameters.
 
     The first filters are 3×3 at stride 1, and pooling windows 2×2, so that 28 pixels go to 14, 7
     and 3.
     """
-    return _alexnet(nn.Conv2d(1, 16, 3, padding=1), (16, 48, 96, 64), 2, 3, 1024, classes)
+    first = nn.Conv2d(in_channels, 16, 3, padding=1)
+    return _alexnet(first, (16, 48, 96, 64), 2, 3, 1024, classes)
 
 
 def _alexnet(

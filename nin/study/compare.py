@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from minicnn import nn
@@ -29,7 +30,8 @@ nin study compare --full             # five minutes for each network
 nin study compare --image-size 224   # larger images and networks
 """
 IMAGES = {"train": 5000, "test": 2000}
-Competitors = dict[str, tuple[Callable[[], nn.Sequential], dict[str, Any]]]
+# Networks by the numbers of classes and of channels, with their own settings.
+Competitors = dict[str, tuple[Callable[[int, int], nn.Sequential], dict[str, Any]]]
 # Batches of 64 and He's initial weights, without `quick`'s centring, which is for its own filters.
 OTHERS: dict[str, Any] = {"init": "kaiming_normal", "batch_size": 64, "centre_gradients": False}
 # Sigmoids: Xavier's initial values, and no decay of weights that are small already.
@@ -42,8 +44,8 @@ COMPETITORS: dict[int, Competitors] = {
     },
     224: {
         "NiN (d2l)": (networks.d2l, OTHERS | {"lr": 0.02, "micro_batch": 4}),
-        "LeNet-5": (lambda: classics.lenet(image_size=224), LENET | {"micro_batch": 4}),
-        "AlexNet": (lambda: classics.alexnet(10, 1), OTHERS | {"lr": 0.02, "micro_batch": 4}),
+        "LeNet-5": (partial(classics.lenet, image_size=224), LENET | {"micro_batch": 4}),
+        "AlexNet": (classics.alexnet, OTHERS | {"lr": 0.02, "micro_batch": 4}),
     },
 }
 NOTES = """\
@@ -98,11 +100,14 @@ def run(args: argparse.Namespace, report: Report) -> None:
         flush=True,
     )
     rows: list[dict[str, Any]] = []
-    for name, (network, own) in COMPETITORS[size].items():
+    classes, channels = len(data.kind.classes), data.kind.channels
+    series = trial.Series(len(COMPETITORS[size]))
+    for name, (function, own) in COMPETITORS[size].items():
+        network = partial(function, classes, channels)
         settings = replace(preset, **own)
         step = trial.step_seconds(network, settings, data, args.device, seconds / 5)
         steps = max(2, round(seconds / step))
-        outcome = trial.train(name, network, settings, data, args.device, steps)
+        outcome = trial.train(name, network, settings, data, args.device, series, steps)
         x, y = drawn(settings.batch_size, settings, data.kind, args.device)
         _, peak, _ = allocated(network().to(args.device), x, y)
         row = {"gap": outcome.gap, "bytes_at_most": peak, "batch_size": settings.batch_size}

@@ -26,8 +26,9 @@ COLUMNS = (
     Column("rank", "rank", ".1f"),
 )
 NOTES = """\
-half the norm: how few weights hold half of the sum of squares. rank: of a matrix
-with equal singular values of the same entropy as these (Roy and Vetterli 2007)."""
+half the norm: how few weights hold half of the sum of squares. rank: of a
+matrix with equal singular values of the same entropy as these (Roy and Vetterli
+2007)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from minicnn import nn
 
 from .. import drawing, networks
+from ..command_line import argument
+from ..schema import whole
 from ..table import Column
 from . import architecture, classics
 from .report import Report
@@ -18,11 +21,11 @@ EXAMPLES = """
 nin study heads
 nin study heads --out runs/heads
 """
-NETWORKS: dict[str, Callable[[], nn.Module]] = {
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "LeNet-5": classics.lenet,
     "AlexNet": classics.alexnet,
-    "VGG-11": lambda: classics.vgg(classics.VGG11),
-    "VGG-16": lambda: classics.vgg(classics.VGG16),
+    "VGG-11": partial(classics.vgg, classics.VGG11),
+    "VGG-16": partial(classics.vgg, classics.VGG16),
     **{f"NiN ({name})": network for name, network in networks.NETWORKS.items()},
 }
 COLUMNS = (
@@ -36,7 +39,8 @@ COLUMNS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    pass
+    text = "give each network N classes (default: 1,000 for AlexNet and VGG, 10 for the others)"
+    parser.add_argument("--classes", type=argument(whole(2, 100_000)), metavar="N", help=text)
 
 
 def count(model: nn.Module) -> tuple[int, int]:
@@ -64,7 +68,8 @@ def row(name: str, model: nn.Module) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace, report: Report) -> None:
-    rows = [row(name, nn.utils.skip_init(network)) for name, network in NETWORKS.items()]
+    own = {"classes": args.classes} if args.classes else {}
+    rows = [row(name, nn.utils.skip_init(network, **own)) for name, network in NETWORKS.items()]
     report.table(COLUMNS, rows)
     report.figure(lambda: draw(rows))
     report.finish({"rows": rows})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from typing import Any
@@ -18,15 +19,16 @@ from minicnn.utils.data import DataLoader, Subset
 from minicnn.vision.image_dataset import ImageDataset
 
 from .. import data as datasets
-from ..catalogue import AUTO, TEN_GREY
-from ..command_line import argument, path
+from ..catalogue import AUTO
+from ..command_line import argument, directory
 from ..data import Data
 from ..fit import Callback, Training, evaluate
-from ..presets import Preset
+from ..presets import DATASET, Preset
 from ..schema import whole
 from ..trained import Trained
 
 PARTS = {"train": "training", "test": "test"}
+LAYOUT = "{desc}: {percentage:3.0f}%|{bar}|{postfix}"
 SEEN = 5000  # training images on which a trained network is tested too
 
 Images = Mapping[str, int]  # how many there are of "train" and of "test" where --full is not given
@@ -57,31 +59,65 @@ class Outcome:
         return self.eval_loss - self.seen_loss
 
 
-class _Count(Callback):
-    """A bar's count of steps, and batches of tests."""
+class Series:
+    """Several trainings, one after another, each with a bar on a terminal.
 
-    def __init__(self, bar: tqdm) -> None:
-        self.bar = bar
+    A bar counts steps, and batches of tests, and says how much time is left of the whole series.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count, self.number, self.begun = count, 0, time.monotonic()
+
+    @contextmanager
+    def bar(self, name: str, batches: int) -> Iterator[Callback]:
+        """The next training's, which gives a callback to count with."""
+        self.number += 1
+        title = f"{self.number}/{self.count} {name}"
+        with tqdm(
+            total=batches,
+            desc=title,
+            bar_format=LAYOUT,
+            leave=False,
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+        ) as bar:
+            yield _Count(self, bar, title)
+
+    def left(self, share: float) -> str:
+        """The time to the end of the series, where the training under way is done to this share."""
+        done, passed = self.number - 1 + share, time.monotonic() - self.begun
+        return f"{tqdm.format_interval(passed / done * (self.count - done))} left"
+
+
+class _Count(Callback):
+    def __init__(self, series: Series, bar: tqdm, title: str) -> None:
+        self.series, self.bar, self.title = series, bar, title
 
     def on_batch(self, training: Training) -> None:
+        if self.bar.disable:
+            return
+        what = ", testing" if training.testing else ""
+        self.bar.set_description_str(self.title + what, refresh=False)
+        left = self.series.left((self.bar.n + 1) / self.bar.total)
+        self.bar.set_postfix_str(left, refresh=False)
         self.bar.update()
 
 
 def add_data(parser: argparse.ArgumentParser, images: Images, full: str) -> None:
     """The flags that say what is trained on, of which `load` makes data."""
     add = parser.add_argument
+    which: dict[str, Any] = {"type": argument(DATASET), "metavar": "NAME|PATH"}
     if "train" in images:
-        names = ", ".join(TEN_GREY)
-        text = f"one of {names}; auto is {TEN_GREY[0]}, or else {TEN_GREY[1]} (default: auto)"
-        choices = (AUTO, *TEN_GREY)
-        add("--dataset", choices=choices, default=AUTO, metavar="NAME", help=text)
+        text = "a data set, or a folder of pictures, as nin.train takes them (default: auto)"
+        add("--dataset", default=AUTO, help=text, **which)
     else:
         text = (
             "other images of the same classes, as nin.train takes them (default: those of the run)"
         )
-        add("--dataset", metavar="NAME|PATH", help=text)
+        add("--dataset", help=text, **which)
+    add("--skip-broken", action="store_true", help="leave out pictures that can't be used")
     text = "look here first for a data set with a name (default: data)"
-    add("--data-dir", type=path, metavar="DIR", help=text)
+    add("--data-dir", type=directory, metavar="DIR", help=text)
     add("--full", action="store_true", help=full)
     for part, n in images.items():
         text = f"use the first N {PARTS[part]} images (default: {n:,}; with --full: all)"
@@ -95,8 +131,13 @@ def add_data(parser: argparse.ArgumentParser, images: Images, full: str) -> None
 
 def load(args: argparse.Namespace, images: Images, preset: Preset) -> tuple[Data, Preset]:
     """The data that the flags ask for, and the preset with them. Raises UsageError."""
-    limits = _limits(args, images)
-    preset = replace(preset, dataset=args.dataset, validation=args.validation, **limits)
+    preset = replace(
+        preset,
+        dataset=args.dataset,
+        skip_broken=args.skip_broken,
+        validation=args.validation,
+        **_limits(args, images),
+    )
     return datasets.load(preset, args.data_dir)
 
 
@@ -108,7 +149,8 @@ def load_test(args: argparse.Namespace, images: Images, run: Trained) -> tuple[I
     if not args.dataset:
         datasets.refuse_missing(run.preset.dataset, args.run)
     dataset = args.dataset or run.preset.dataset
-    preset = replace(run.preset, dataset=dataset, **_limits(args, images))
+    skip = run.preset.skip_broken or args.skip_broken
+    preset = replace(run.preset, dataset=dataset, skip_broken=skip, **_limits(args, images))
     return datasets.load_test(preset, run.kind, args.data_dir, split=run.split)
 
 
@@ -125,9 +167,10 @@ def train(
     preset: Preset,
     data: Data,
     device: minicnn.device,
+    series: Series,
     steps: int | None = None,
 ) -> Outcome:
-    """Train a network as the preset says and evaluate it, with a progress bar on a terminal.
+    """Train a network as the preset says and evaluate it, as one of a series.
 
     With `steps`, take so many of them in place of the preset's epochs, and test once, at the end.
     """
@@ -141,9 +184,8 @@ def train(
         images = images.to(device)
     training = Training(model, preset, images, there.evaluation)
     batches = preset.epochs * (len(training.train_loader) + len(training.eval_loader))
-    hidden = not sys.stderr.isatty()
-    with tqdm(total=batches, desc=name, leave=False, disable=hidden, dynamic_ncols=True) as bar:
-        training.callbacks.append(_Count(bar))
+    with series.bar(name, batches) as count:
+        training.callbacks.append(count)
         training.fit()
     last = training.history[-1]
     seen = Subset(data.train, range(min(SEEN, len(data.train))))
