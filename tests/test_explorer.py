@@ -101,7 +101,10 @@ def resize(page, width, height, scheme="light"):
         deviceScaleFactor=1,
         mobile=False,
     )
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    features = [
+        {"name": "prefers-color-scheme", "value": scheme},
+        {"name": "prefers-reduced-motion", "value": "reduce"},  # nothing scrolls under the mouse
+    ]
     page.call("Emulation.setEmulatedMedia", features=features)
 
 
@@ -440,12 +443,9 @@ def test_a_picture_is_resized_as_the_run_resizes_it(scripts):
 
 
 def settled(page):
-    """When all that is to be seen has been drawn, and nothing scrolls."""
+    """When all that is to be seen has been drawn."""
     frame = "await new Promise((done) => requestAnimationFrame(done));"
-    again = "waiting || y !== scrollY"
-    page.evaluate(
-        f"(async () => {{ let y; {frame} do {{ y = scrollY; {frame} }} while ({again}) }})()"
-    )
+    page.evaluate(f"(async () => {{ {frame} do {{ {frame} }} while (waiting) }})()")
 
 
 def mouse(page, kind, x, y):
@@ -775,6 +775,16 @@ def test_a_stroke_covers_a_pixel_once_however_often_it_passes(page):
     often = page.evaluate("[...picture.values]")
     page.evaluate("(undo(), putDown(), draw(9, 9, {x: 4, y: 9}))")
     assert page.evaluate("[...picture.values]") == often
+
+
+def test_a_network_that_takes_long_waits_until_the_pen_rests(page):
+    settled(page)
+    page.evaluate("(seen = network.outputs, durations = {forward: 500})")
+    click(page, "#pad")
+    assert page.evaluate("seen !== network.outputs") and text(page, "#brief") != "computing …"
+    page.evaluate("(seen = network.outputs, durations = {forward: 500}, update(), update())")
+    assert text(page, "#brief") == "computing …"
+    assert page.evaluate("seen === network.outputs")
 
 
 def test_a_second_finger_does_not_draw(page):

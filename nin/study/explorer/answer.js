@@ -8,7 +8,7 @@ function buildClasses() {
         "label",
         {},
         h("input", { type: "radio", name: "label", value: label, onchange: () => setLabel(label) }),
-        h("span", { className: "name" }, name),
+        h("span", { className: "name", title: name }, name),
         h("span", { className: "bar-of" }, h("span")),
         h("span", { className: "share" }),
       ),

@@ -36,30 +36,34 @@ function build() {
   panels.forEach((panel, n) => panel.element.style.setProperty("--from-end", panels.length - n));
 }
 
-const durations = {};
-let waiting = false;
+let durations = {}; // of what was done last, in milliseconds
+let waiting = 0; // the timer of what is still to be done
 
 // Compute and show what has changed, once before the screen is next drawn. A large network, which
-// takes longer than a few frames, leaves as much time to the pen as it takes itself.
+// takes longer than a few frames, leaves as much time to the pen as it takes itself, and a very
+// large one waits until the pen rests.
 function update() {
-  if (waiting) return;
-  waiting = true;
   const taken = Object.values(durations).reduce((sum, ms) => sum + ms, 0);
-  const begin = () =>
-    requestAnimationFrame(() => {
-      waiting = false;
-      compute();
-      show();
-    });
-  if (taken > 60) setTimeout(begin, taken);
-  else begin();
+  const isSlow = taken > 300;
+  if (waiting && !isSlow) return;
+  clearTimeout(waiting);
+  if (isSlow) setText($("brief"), "computing …");
+  const begin = () => requestAnimationFrame(computeAndShow);
+  waiting = setTimeout(begin, isSlow ? 300 : taken > 60 ? taken : 0);
+}
+
+function computeAndShow() {
+  clearTimeout(waiting);
+  waiting = 0;
+  compute();
+  show();
 }
 
 function compute() {
   const start = performance.now();
   network.forward(normalised(picture, normalisation));
   const middle = performance.now();
-  durations.forward = middle - start;
+  durations = { forward: middle - start };
   if (state.view === "gradients") {
     network.backward(state.label);
     durations.backward = performance.now() - middle;
@@ -113,7 +117,7 @@ function setTheme(theme) {
   state.colours = palette(theme);
   $("theme").setAttribute("aria-label", `Switch to ${theme === "dark" ? "light" : "dark"} colours`);
   for (const button of examples) button.paint();
-  update();
+  if (network.outputs) show();
 }
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -140,7 +144,13 @@ document.addEventListener("keydown", (event) => {
   choose(null);
 });
 dark.addEventListener("change", () => setTheme(dark.matches ? "dark" : "light"));
-new ResizeObserver(update).observe($("stages"));
+let room = $("stages").clientWidth;
+new ResizeObserver(() => {
+  if (room === $("stages").clientWidth) return; // it is only longer, or shorter
+  room = $("stages").clientWidth;
+  show();
+}).observe($("stages"));
 document.documentElement.dataset.view = "values";
 setTheme(dark.matches ? "dark" : "light");
 showPicture(examples[0].values, examples[0].title, contents.labels[0]);
+computeAndShow(); // at once, as whatever is clicked needs the numbers

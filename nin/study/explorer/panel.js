@@ -7,10 +7,9 @@ class Panel {
     Object.assign(this, { stage, before }); // `before` shows what the stage is given
     this.captions = stage ? captions(stage) : aboutPicture(normalisation);
     const heading = stage ? title(stage) : "What the network sees";
-    const tile = !stage ? 140 : isGlobal(stage.first) ? 33 : stage.hasClasses ? 84 : 44;
     this.grid = new MapGrid({
       label: heading,
-      tile,
+      tile: tileOf(stage),
       names: stage?.hasClasses
         ? (c) => [kind.classes[c], digits(mean(this.maps, c))]
         : !stage && inColour
@@ -147,6 +146,13 @@ class Panel {
     this.grid.cursor = this.grid.neighbour(key, [c, i, j]);
     this.grid.onPick(...this.grid.cursor, false);
   }
+}
+
+// How wide a map is to be, about, in pixels of the screen; and beside single numbers is as much room.
+function tileOf(stage) {
+  if (!stage) return 140;
+  if (isGlobal(stage.first)) return stage.hasClasses ? 33 : 20;
+  return stage.hasClasses ? 84 : 44;
 }
 
 function notes() {
