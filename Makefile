@@ -67,6 +67,7 @@ gpu-counts: .venv/test.stamp
 docs: .venv/run.stamp
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo 'The site begins with build/site/index.html.'
 
 NEW := build/installed
 wheel: .venv/test.stamp

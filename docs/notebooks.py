@@ -22,10 +22,13 @@ import nbformat
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from offered import offered  # beside this file
+from traitlets.config import Config
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "build" / "notebooks"  # executed ones, by what decides their outputs
+PICTURES = ROOT / "docs" / "matplotlibrc"
 TAGS = ("solution", "folded")
+KERNEL = Config({"KernelManager": {"transport": "ipc"}})  # no TCP, of which a kernel warns
 WIDTH = 75  # characters of a line of code, so that a page need not be moved sideways
 HEADING = "Type it yourself, or run this page in Jupyter or on Colab"
 HOW = """\
@@ -37,8 +40,9 @@ HOW = """\
 3. Run the cells from the top. The first one installs the package, if it is missing, by one line of
    pip; with a GPU it installs CuPy, too, and page 7 then trains there.
 
-Solutions stay folded until you open them. From a checkout of the code, where `make docs` has been
-run, no package is needed.
+Solutions stay folded until you open them. In a checkout of the code you need no package, but
+Jupyter in its environment: `.venv/bin/python -m pip install notebook`, then
+`.venv/bin/jupyter notebook`.
 """
 
 
@@ -54,10 +58,9 @@ def executed(path: Path) -> Any:
         for line in cell.source.splitlines():
             if len(line) > WIDTH:
                 raise ValueError(f"{path}: more than {WIDTH} characters: {line}")
-    code = [
-        p.read_bytes() for name in ("minicnn", "nin") for p in sorted((ROOT / name).rglob("*.py"))
-    ]
-    key = hashlib.sha256(b"".join([text.encode(), *code])).hexdigest()[:16]
+    code = [p for name in ("minicnn", "nin") for p in sorted((ROOT / name).rglob("*.py"))]
+    decisive = [text.encode(), *(p.read_bytes() for p in [PICTURES, *code])]
+    key = hashlib.sha256(b"".join(decisive)).hexdigest()[:16]
     kept = KEPT / f"{path.stem}-{key}.ipynb"
     if not kept.exists():
         where = {"metadata": {"path": str(ROOT)}}
@@ -65,9 +68,12 @@ def executed(path: Path) -> Any:
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-            "MATPLOTLIBRC": str(ROOT / "docs" / "matplotlibrc"),
+            "MATPLOTLIBRC": str(PICTURES),
         }
-        nbclient.NotebookClient(notebook, timeout=600, resources=where).execute(env=environment)
+        client = nbclient.NotebookClient(
+            notebook, timeout=600, resources=where, record_timing=False, config=KERNEL
+        )
+        client.execute(env=environment)
         KEPT.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, kept)
     return nbformat.read(kept, as_version=4)

@@ -24,6 +24,8 @@ if importlib.util.find_spec("minicnn") is None:
     gpu = "[cuda12]" if shutil.which("nvidia-smi") else ""  # CuPy
     %pip install --quiet "{requirement}"\
 """
+# Without this Jupyter asks, when the notebook is opened, what it is to be run with.
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 LINK = re.compile(r"(!?)\[([^\]]+)\]\(([^)\s]+)\)(\{[^}]*\})?")
 
 
@@ -40,6 +42,7 @@ def offered(notebook: Any, page: Path, wheel: str, site: str = "") -> Any:
             cell["source"] = standing_alone(cell["source"], page, site)
         elif {"solution", "folded"} & set(cell["metadata"].get("tags", [])):
             fold(cell)
+    notebook["metadata"]["kernelspec"] = KERNEL
     cells.insert(1, setup(wheel, site))  # below the title
     return notebook
 

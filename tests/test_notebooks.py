@@ -77,10 +77,14 @@ def code(*tags):
     return {"cell_type": "code", "source": "1", "outputs": outputs, "metadata": {"tags": [*tags]}}
 
 
+def notebook(*cells, site=""):
+    page = DOCS / "path" / "page.md"
+    return offered.offered({"cells": [*cells], "metadata": {}}, page, WHEEL, site)
+
+
 def alone(*cells, site=""):
     """These cells, and the one that installs, as offered."""
-    page = DOCS / "path" / "page.md"
-    return offered.offered({"cells": [*cells]}, page, WHEEL, site)["cells"]
+    return notebook(*cells, site=site)["cells"]
 
 
 def text(markdown, site=""):
@@ -92,6 +96,15 @@ def test_only_a_solution_hides_what_it_has_printed():
     hidden = [each["metadata"].get("jupyter") for each in (solution, folded, plain)]
     both, source = ({"source_hidden": True, "outputs_hidden": o} for o in (True, False))
     assert hidden == [both, source, None]
+
+
+def test_it_says_what_it_is_run_with_as_jupyter_asks_otherwise():
+    assert notebook(code())["metadata"]["kernelspec"]["name"] == "python3"
+
+
+def test_no_link_points_at_nothing_where_it_is_only_its_words(page):
+    words = re.findall(r"\[([^]]+)\]\((?!https)", page.read_text())
+    assert [each for each in words if each.lower() in ("here", "this", "this page", "more")] == []
 
 
 def test_the_notebook_of_the_page_itself_is_left_alone():
