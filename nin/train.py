@@ -155,7 +155,9 @@ def _introduce(run: Run, training: Training, data: Data) -> None:
         f"         SGD: lr {lr}, momentum {preset.momentum:g},"
         f" weight decay {preset.weight_decay:g}",
     )
-    if training.steps:
+    if training.done:
+        _say(f"Resuming at the end: --epochs {2 * preset.epochs} would train longer")
+    elif training.steps:
         _say(f"Resuming in epoch {training.epoch}, after {counted(training.steps, 'step')}")
 
 

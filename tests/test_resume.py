@@ -168,6 +168,11 @@ def test_a_finished_run_is_done_at_once(left_alone, here):
     assert (left_alone / MODEL).read_bytes() == before
 
 
+def test_a_finished_run_says_how_it_would_go_on(left_alone, here):
+    said = here("--resume", str(left_alone))[1].splitlines()
+    assert "Resuming at the end: --epochs 6 would train longer" in said
+
+
 @pytest.fixture
 def run(left_alone, tmp_path):
     """A copy of the run that may be spoiled."""
