@@ -20,7 +20,7 @@ def printed(capsys):
 
 def test_names_the_versions_and_the_blas(capsys):
     text = printed(capsys)
-    for part in (minicnn.__version__, platform.python_version(), np.__version__, "threads"):
+    for part in (minicnn.__version__, platform.python_version(), np.__version__, "thread"):
         assert part in text
 
 

@@ -100,8 +100,8 @@ LEAST_BYTES = 2**18  # less than this is done before another thread has begun
 def libraries() -> list[str]:
     """The BLAS libraries in this process: version, kernel and threads of each."""
     return [
-        f"{each['internal_api']} {each['version']}"
-        f" ({each.get('architecture', 'unknown')}), {each['num_threads']} threads"
+        f"{each['internal_api']} {each['version']} ({each.get('architecture', 'unknown')}),"
+        f" {each['num_threads']} thread{'s' * (each['num_threads'] != 1)}"
         for each in (library.info() for library in _blas)
     ]
 
