@@ -16,10 +16,21 @@ from pathlib import Path
 
 
 def quoted(text: object) -> str:
-    """The text as one word of a command line, for this system's shell."""
+    """The text as one word of a command line, for this system's shell.
+
+    Line ends and what else is not printed are escapes there, so that the word is one line.
+    """
+    word = str(text)
     if os.name == "nt":
-        return subprocess.list2cmdline([str(text)])
-    return shlex.quote(str(text))
+        return subprocess.list2cmdline([word])
+    return shlex.quote(word) if word.isprintable() else f"$'{''.join(map(_escaped, word))}'"
+
+
+def _escaped(c: str) -> str:
+    """A character within $'…', as bash and zsh know it."""
+    if c in "'\\":
+        return f"\\{c}"
+    return c if c.isprintable() else "".join(f"\\x{byte:02x}" for byte in os.fsencode(c))
 
 
 def on_path(name: str, program: Path) -> bool:

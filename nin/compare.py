@@ -65,7 +65,8 @@ def names(paths: Sequence[Path]) -> list[str]:
         short = [printable("/".join(p[-n:])) for p in parts]
         if len(set(short)) == len(short):
             return short
-    raise Failure("a run was named twice")
+    twice = next(path for i, path in enumerate(paths) if parts[i] in parts[:i])
+    raise Failure(f"{twice} is named twice")
 
 
 def differences(presets: Sequence[Preset]) -> list[dict[str, Any]]:

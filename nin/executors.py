@@ -57,9 +57,10 @@ class OnCores:
     def __init__(self, batches: MicroBatches) -> None:
         self.model, self._batches = batches.model, batches
         forked = isinstance(batches, Processes) and batches.forked
-        workers = "processes" if forked else "threads"
+        workers = "process" if forked else "thread"
+        some = f"{workers}{'' if batches.threads == 1 else 'es' if forked else 's'}"
         self.how = (
-            f"{batches.threads} {workers}, {batches.micro_batch} images at a time on each,"
+            f"{batches.threads} {some}, {batches.micro_batch} images at a time on each,"
             f" BLAS on {batches.blas_threads}"
         )
 

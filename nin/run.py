@@ -173,6 +173,14 @@ class Run:
             raise RunError(f"{directory} holds {results[0]}, but no checkpoint to go on from")
         return run
 
+    def make_again(self) -> None:
+        """Begin the directory anew, where somebody has deleted it. Raises OSError."""
+        self.directory.mkdir(parents=True)
+        self.close()
+        self._held = lock.acquire(self.directory / LOCK)
+        self.write_environment()
+        self.write_config(self.preset)
+
     @property
     def kind(self) -> Kind:
         """What its images are like, and their classes."""
@@ -353,6 +361,9 @@ def read_metrics(directory: Path) -> list[Row]:
         raise RunError(f"{path} is missing: no epoch has finished")
     try:
         header, *lines = csv.reader(io.StringIO(files.read_text(path, 2**26)), strict=True)
+        for i, line in enumerate(lines, 1):
+            if len(line) != len(header):
+                raise ValueError(f"row {i} has {len(line)} cells, and the heading {len(header)}")
         rows = [dict(zip(header, map(float, line), strict=True)) for line in lines]
     except OSError as error:
         raise RunError(f"{path} can't be read: {error.strerror}") from None

@@ -11,7 +11,7 @@ from minicnn import distributed
 
 from . import state as training_state
 from .checkpoint import State
-from .command_line import Failure
+from .command_line import Failure, described
 from .fit import Callback, Training
 from .health import FINDINGS, Monitor
 from .progress import Progress
@@ -81,10 +81,15 @@ class Saver(Callback):
 
     def _try(self, failure: str, write: Callable[[], None]) -> bool:
         try:
+            if not self.run.directory.is_dir():
+                self.run.make_again()
+                self.progress.close()
+                warnings.warn(f"{self.run.directory} was gone, and is made again", stacklevel=3)
             write()
         except (OSError, MemoryError) as error:
             self.progress.close()
-            said = f"{failure}: {str(error) or 'out of memory'}"
+            why = described(error) if isinstance(error, OSError) else str(error)
+            said = f"{failure}: {why or 'out of memory'}"
             if self.training.steps and distributed.get_world_size() > 1:
                 raise Failure(f"{said}; make room, and --resume goes on from the last") from None
             warnings.warn(said, stacklevel=3)

@@ -61,7 +61,11 @@ def network(where: Path, device: Any = "cpu", named: str | None = None) -> Train
             f"{path} is missing: no epoch has finished, or the model could not be written;"
             f" {command('nin.train')} --resume {quoted(where)} goes on"
         )
-    state, texts = _read(path)
+    try:
+        state, texts = _read(path)
+    except RunError as error:
+        again = f"; {command('nin.train')} --resume {quoted(where)} writes it again"
+        raise RunError(f"{error}{'' if alone else again}") from None
     if preset is None:
         preset = _settings(path, texts)
     else:

@@ -8,6 +8,7 @@ import math
 import random
 import re
 from collections import Counter
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -332,6 +333,33 @@ def test_a_config_with_another_value_is_refused_or_has_another_seed(finished):
             assert {**found, "seed": 0} == {**vars(preset), "seed": 0}
         else:
             assert "config.toml" in said
+
+
+WRONG = {  # values in TOML that a setting of a type can't have
+    str: ["1", "true", "[]", "1979-05-27", '"\\u0000"', "{ a = 1 }"],
+    int: ['"1"', "true", "1.5", "nan", "-5", "1e99", "9" * 30, "[1]"],
+    float: ['"0.1"', "true", "nan", "inf", "-inf", "-1e30", "[0.1, 0.2]", "07:32:00"],
+    bool: ["1", '"yes"', "0.0", "[]"],
+    tuple: ['"x"', "true", "nan", "[[1]]", '["a"]', "{}"],
+}
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(Preset) if each.name != "blocks"])
+def test_a_setting_that_was_edited_to_what_it_can_not_be_is_named(finished, name):
+    path = finished / "config.toml"
+    text, kind = path.read_text(), type(getattr(PRESETS["quick"], name))
+    for value in WRONG[kind]:
+        path.write_text(
+            re.sub(rf"(?m)^{name} = .*$", f"{name} = {value}".replace("\\", "\\\\"), text)
+        )
+        said = refusal(network, finished)
+        assert said is not None, value
+        assert said.startswith(f"{path}: {name} must be ") or "is not TOML" in said, said
+        assert len(said) < len(str(path)) + 400
+    for other in (name[:-1] + "_", f"{name}s", name.upper()):
+        path.write_text(f"{other} = 1\n{text}")
+        said = refusal(network, finished)
+        assert f"{path}: there is no setting '{other}'; did you mean {name}?" in said
 
 
 def test_an_environment_that_can_not_be_is_refused_by_field(finished):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -118,6 +119,17 @@ def test_who_has_called_the_packages_own_command_is_told_that(
 @pytest.mark.parametrize("text", ["plain", "my project", ".[cuda13]", "it's", "$HOME", "a;b", ""])
 def test_a_quoted_text_is_one_word_for_a_shell(text):
     assert run(f"printf '%s|' {invocation.quoted(text)}") == f"{text}|"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="$'…' is not every shell's")
+@pytest.mark.parametrize(
+    "text", ["a\nb", 'it\'s\n"new" \\n', "\x1b[2J", "é\t\N{OWL}\u200d", "a\udce9b"]
+)
+def test_a_text_of_several_lines_is_one_word_in_one_line(text):
+    word = invocation.quoted(text)
+    assert word.isprintable()
+    out = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True)
+    assert os.fsdecode(out.stdout) == text
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda p: str(p.relative_to(ROOT)))

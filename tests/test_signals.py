@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -272,6 +273,34 @@ def test_a_disk_that_is_full_at_any_write_is_said_and_nothing_is_lost(
         assert call("--resume", out, "--no-progress")[0] == 0
         assert result(out) == left_alone
     assert statuses[0] == 2 and statuses[-1] == 0 and 1 in statuses
+
+
+def test_a_directory_that_is_deleted_meanwhile_is_made_again(
+    call, tmp_path, monkeypatch, left_alone
+):
+    out = tmp_path / "run"
+    before(monkeypatch, Training, "step", 6, lambda: shutil.rmtree(out))  # in the second epoch
+    with pytest.warns(UserWarning, match="run was gone, and is made again"):
+        status, _ = call(*FLAGS, "--out", out)
+    assert (status, result(out)) == (0, left_alone)
+    assert call("--resume", out)[0] == 0
+
+
+def test_a_directory_that_can_not_be_made_again_is_said_and_ends_in_failure(
+    call, tmp_path, monkeypatch
+):
+    out = tmp_path / "there" / "run"
+
+    def replace():
+        shutil.rmtree(out.parent)
+        out.parent.write_text("")
+
+    before(monkeypatch, Training, "step", 6, replace)
+    with pytest.warns(UserWarning, match="could (not )?be written: .*Not a dir") as caught:
+        status, err = call(*FLAGS, "--out", out)
+    assert status == 1
+    assert f"the training is done, but {out} could not be written" in err
+    assert not any("Errno" in str(each.message) for each in caught)
 
 
 def test_a_disk_that_stays_full_is_noticed_before_a_run_goes_on(call, tmp_path, monkeypatch):
