@@ -18,10 +18,15 @@ PATTERN = "nin_from_scratch-*-py3-none-any.whl"
 
 
 def built() -> tuple[str, bytes]:
-    """The wheel's name and what is in it, built by way of a source distribution."""
+    """The wheel's name and what is in it, built by way of a source distribution.
+
+    Raises RuntimeError, with what the build has printed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, str(ROOT)]
-        subprocess.run(command, check=True, capture_output=True)
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"the package can't be built:\n{done.stdout}{done.stderr}")
         (wheel,) = Path(folder).glob(PATTERN)
         return wheel.name, wheel.read_bytes()
 

@@ -46,7 +46,7 @@ class Split(NamedTuple):
             return None
         both = (texts[TRAINED], texts[TESTED])
         if not all(re.fullmatch(f"([0-9a-f]{{{DIGITS}}})*", text) for text in both):
-            raise ValueError("its marks of pictures are none")
+            raise ValueError(f"{TRAINED} and {TESTED} must be {DIGITS} hex digits for each picture")
         return cls(*(tuple(re.findall("." * DIGITS, text)) for text in both))
 
     def texts(self) -> dict[str, str]:
