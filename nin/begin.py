@@ -67,6 +67,7 @@ def new_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data]
         raise UsageError("--tf32 is for a GPU's tensor cores: --backend cupy")
     data, preset = datasets.load(preset, args.data_dir)
     network_sha256, beginning = _tried(preset, data.kind)
+    data.notes += fine_tuning.known_already(preset, data.split)
     environment = {
         "backend": backend,
         "library": _library(backend),

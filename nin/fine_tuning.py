@@ -17,6 +17,7 @@ from minicnn.serialization import unpack
 from .checkpoint import MOST
 from .presets import Preset
 from .schema import items, record, text
+from .split import Split
 
 MODEL = "model.safetensors"
 NAMED = 6  # weights that a line names one by one
@@ -31,6 +32,36 @@ def begin(model: nn.Module, preset: Preset) -> dict[str, Any]:
     """
     if not preset.init_from:
         return NOTHING
+    path = _file(preset)
+    weights, sha256, _ = read(path)
+    said = take_over(model, weights, str(path), reset_head=preset.reset_head)
+    return {"sha256": sha256, "said": said}
+
+
+def known_already(preset: Preset, split: Split) -> list[str]:
+    """A line if the weights to begin with have learned from some of the pictures for testing.
+
+    So it is if a folder has got pictures since that training, and is split anew. Raises
+    ArgumentError for a file that can't be used.
+    """
+    if not preset.init_from:
+        return []
+    path = _file(preset)
+    _, _, texts = read(path)
+    try:
+        earlier = Split.of_texts(texts) or Split()
+    except ValueError:  # another program's
+        return []
+    n = len({*earlier.train} & {*split.test})
+    if not n:
+        return []
+    return [
+        f"{n:,} of the {len(split.test):,} test pictures are among those that {path} was trained"
+        " on, so results on them are too good; separate them as train/ and test/"
+    ]
+
+
+def _file(preset: Preset) -> Path:
     path = Path(preset.init_from)
     if path.is_dir():
         path = path / MODEL
@@ -38,19 +69,17 @@ def begin(model: nn.Module, preset: Preset) -> dict[str, Any]:
             raise ArgumentError(
                 f"{path} is missing: no epoch of that run has finished, if it is one"
             )
-    weights, sha256 = read(path)
-    said = take_over(model, weights, str(path), reset_head=preset.reset_head)
-    return {"sha256": sha256, "said": said}
+    return path
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], str]:
-    """The weights by name that a file holds, and its SHA-256.
+def read(path: Path) -> tuple[dict[str, Tensor], str, dict[str, str]]:
+    """The weights by name that a file holds, its SHA-256, and the texts beside them.
 
     No network is made for them, and nobody's code is run. Raises ArgumentError.
     """
     try:
         content = files.read_bytes(path, MOST)
-        weights, _ = unpack(content)
+        weights, texts = unpack(content)
     except OSError as error:
         raise ArgumentError(f"{path} can't be read: {error.strerror}") from None
     except ValueError as error:
@@ -60,7 +89,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], str]:
             raise ArgumentError(f"{path}: {name} holds {value.dtype}, where weights are float32")
         if not np.isfinite(value.cpu().numpy()).all():
             raise ArgumentError(f"{path}: {name} holds NaN or infinity; that training has diverged")
-    return weights, hashlib.sha256(content).hexdigest()
+    return weights, hashlib.sha256(content).hexdigest(), texts
 
 
 def take_over(

@@ -271,7 +271,7 @@ def test_what_is_said_of_a_source_is_the_same_each_time(source):
     model = PRESETS["quick"].build(replace(CLOTHES, channels=3, classes=("a", "b")))
     said = []
     for _ in range(8):
-        weights, _ = fine_tuning.read(source / "model.safetensors")
+        weights, *_ = fine_tuning.read(source / "model.safetensors")
         said.append(fine_tuning.take_over(model, weights, "x", reset_head=True))
     assert said == said[:1] * 8
     assert len(said[0]) == 2

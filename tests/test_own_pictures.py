@@ -19,7 +19,7 @@ from minicnn import nn
 from minicnn.console import Failure, UsageError
 from minicnn.vision.datasets import CIFAR10, ImageFolder
 from nin import data as datasets
-from nin import evaluate, predict, train
+from nin import evaluate, predict, split, train
 from nin.catalogue import DATASETS, is_name, title
 from nin.kind import Kind
 from nin.picture import preparation
@@ -520,6 +520,24 @@ def test_a_model_that_does_not_say_what_it_was_trained_on_is_tested_on_test_fold
     status, _, said = evaluated(run=run)
     assert status == 1 and "does not say which of these pictures it was trained on" in said
     assert evaluated(sorted_out, run=run)[0] == 0
+
+
+def test_a_training_that_begins_with_what_knows_the_test_pictures_says_so(
+    trained, capsys, tmp_path, monkeypatch
+):
+    noise.without_pictures(monkeypatch.setattr)
+    root, run = tmp_path / "pictures", trained[1]
+    shutil.copytree(trained[0], root)
+    flags = ("--dataset", root, "--init-from", run, "--epochs", "1", "--threads", "1", "--out")
+    status, _, err = outcome(capsys, train.main, *flags, tmp_path / "same")
+    assert status == 0 and "too good" not in err
+    gets_more(root)
+    both = {*split.marks(ImageFolder(trained[0]))} - {*split.marks(load(trained[0])[0].test)}
+    n = len(both & {*split.marks(load(root)[0].test)})
+    assert n > 0
+    status, _, err = outcome(capsys, train.main, *flags, tmp_path / "grown")
+    assert status == 0
+    assert f"{n} of the 6 test pictures are among those that {run}" in err
 
 
 def test_images_held_back_are_those_of_the_training_or_refused(trained, capsys, tmp_path):
