@@ -184,32 +184,34 @@ def show_run(name: str, result: dict[str, Any]) -> None:
 
 def draw(result: dict[str, Any], path: Path) -> None:
     """Ratios to PyTorch, and each kind of kernel's share of what the device can do."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+    figure, (above, below) = plt.subplots(2, 1, figsize=(4.8, 6.8))
     names, ratios = [], []
     for name, each in result["steps"].items():
         rows = each.get("rows", {})
         if "ms" in rows.get(REFERENCE, {}) and "ms" in rows.get("minicnn", {}):
-            names.append(name)
+            names.append(name.replace(", batch", ",\nbatch"))  # room for bars on a phone
             ratios.append(rows[REFERENCE]["ms"] / rows["minicnn"]["ms"])
-    bars = left.barh(names[::-1], ratios[::-1], color="tab:blue")
-    left.bar_label(bars, [f"{r:.2f}" for r in ratios[::-1]], padding=3)
-    left.axvline(1, color="black", linewidth=0.8)
-    left.set_title("images a second, PyTorch = 1")
+    bars = above.barh(names[::-1], ratios[::-1], color="tab:blue")
+    above.bar_label(bars, [f"{r:.2f}" for r in ratios[::-1]], padding=3, fontsize=8)
+    above.axvline(1, color="black", linewidth=0.8)
+    above.set_title("images a second, PyTorch = 1")
     totals: dict[str, list[float]] = {}  # of each kernel: the floor, and the time
     for row in result.get("kernels", {}).get("rows", []):
         floor, taken = totals.setdefault(row["kernel"], [0.0, 0.0])
         ms = row["ms"] * row["calls"]
         totals[row["kernel"]] = [floor + row["share"] * ms, taken + ms]
     kinds = sorted(totals, key=lambda kind: totals[kind][1])
-    bars = right.barh(kinds, [100 * totals[k][0] / totals[k][1] for k in kinds], color="silver")
-    right.bar_label(bars, [f"{totals[k][1]:.2f} ms" for k in kinds], padding=3)
-    right.set_title("% of a large product or copy; time in a step")
-    for axes in (left, right):
-        axes.margins(x=0.15)
+    bars = below.barh(kinds, [100 * totals[k][0] / totals[k][1] for k in kinds], color="silver")
+    below.bar_label(bars, [f"{totals[k][1]:.2f} ms" for k in kinds], padding=3, fontsize=8)
+    below.set_title("% of a large product or copy;\ntime in a step")
+    for axes in (above, below):
+        axes.margins(x=0.25)
+        axes.tick_params(labelsize=8)
+        axes.title.set_fontsize(9)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(result["device"]["Device"])
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=140)
     plt.close(figure)
 
 

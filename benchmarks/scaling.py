@@ -286,27 +286,29 @@ def plan() -> None:
 
 def draw(columns: dict[str, tuple[Work, list[Network]]]) -> None:
     """Efficiency over ranks, for one batch and for a batch for each rank."""
-    figure, axes = plt.subplots(2, len(columns), figsize=(13, 6), sharex=True, sharey=True)
+    size = 4.8, 2.1 * len(columns)  # inches: the labels can be read on a phone
+    figure, axes = plt.subplots(len(columns), 2, figsize=size, sharex=True, sharey=True)
     colours = {"shared memory": "C2", "10 Gbit/s Ethernet": "C3", "NVLink": "C4"}
-    for column, (name, (work, nets)) in zip(axes.T, columns.items(), strict=True):
+    for row, (name, (work, nets)) in zip(axes, columns.items(), strict=True):
         batch = BATCH[name.split(",")[0]]
         kinds = (work.strong, f"share a batch of {batch}"), (work.weak, f"a batch of {batch} each")
-        for one, (efficiency, text) in zip(column, kinds, strict=True):
+        for one, (efficiency, text) in zip(row, kinds, strict=True):
             for net in nets:
                 values = [efficiency(batch, p, net) for p in RANKS]
                 colour = colours.get(net.name, "C0")
                 one.plot(RANKS, values, marker=".", color=colour, label=net.name)
-            one.set_title(f"{name}: {text}", fontsize=9)
+            one.set_title(f"{name}:\n{text}", fontsize=8)
             one.set_xscale("log", base=2)
-            one.set_xticks(RANKS[::2], [f"{p:,}" for p in RANKS[::2]])
+            one.set_xticks(RANKS[::3], [f"{p:,}" for p in RANKS[::3]])
+            one.tick_params(labelsize=8)
             one.set_ylim(0, 1.05)
             one.grid(alpha=0.3)
-    axes[0, 0].legend(fontsize=8)
-    axes[0, -1].legend(fontsize=8)
+    axes[0, 0].legend(fontsize=7)
+    axes[-1, 0].legend(fontsize=7)
     figure.supxlabel("ranks")
     figure.supylabel("efficiency")
     figure.tight_layout()
-    figure.savefig(PICTURE, dpi=110)
+    figure.savefig(PICTURE, dpi=140)
     print(f"drawn: {PICTURE}")
 
 

@@ -19,7 +19,7 @@ from minicnn.nn import functional as F
 def loss(x: np.ndarray) -> np.ndarray:
     """Cross-entropy of what a little convolution makes of x (1, 2, 6, 6), real or complex."""
     minicnn.manual_seed(0)
-    w = minicnn.randn(5, 2, 3, 3, dtype=minicnn.float64).to(x.dtype)
+    w = minicnn.Tensor(minicnn.randn(5, 2, 3, 3, dtype=minicnn.float64).array.astype(x.dtype))
     logits = F.conv2d(minicnn.Tensor(x), w).sum((2, 3)) / 2
     value: np.ndarray = F.cross_entropy(logits, minicnn.tensor([3])).array
     return value
@@ -49,7 +49,7 @@ def main() -> None:
     central = [abs((loss(x + h * d) - loss(x - h * d)) / (2 * h) - exact) for h in steps]
     complex_step = [abs(np.imag(loss(x + 1j * h * d)) / h - exact) for h in steps]
 
-    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
+    figure = Figure(figsize=(4.8, 3.8), dpi=140, layout="constrained")
     axes = figure.subplots()
     floor = 1e-18  # where an error of exactly 0 is drawn
     for errors, style, label in (

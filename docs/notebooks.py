@@ -29,6 +29,7 @@ KEPT = ROOT / "build" / "notebooks"  # executed ones, by what decides their outp
 PICTURES = ROOT / "docs" / "matplotlibrc"
 TAGS = ("solution", "folded")
 KERNEL = Config({"KernelManager": {"transport": "ipc"}})  # no TCP, of which a kernel warns
+DRAWN, SHOWN = 160, 112  # pixels of an inch of a picture: its own (matplotlibrc), and a page's
 WIDTH = 75  # characters of a line of code, so that a page need not be moved sideways
 HEADING = "Type it yourself, or run this page in Jupyter or on Colab"
 HOW = """\
@@ -103,7 +104,8 @@ def page(notebook: Any, stem: str) -> tuple[str, dict[str, bytes]]:
             if "image/png" in data:
                 name = f"{stem}-{len(pictures) + 1}.png"
                 pictures[name] = base64.b64decode(data["image/png"])
-                shown.append(f"![{alternative(cell.source)}]({name})")
+                width = int.from_bytes(pictures[name][16:20], "big") * SHOWN // DRAWN
+                shown.append(f'![{alternative(cell.source)}]({name}){{ width="{width}" }}')
             else:
                 text = narrow(output.get("text", data.get("text/plain", "")))
                 shown.append(f"``` {{ .text .output .no-copy }}\n{text.rstrip()}\n```")

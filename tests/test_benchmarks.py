@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -254,3 +255,14 @@ def test_help_fits_80_columns(module, monkeypatch, capsys):
     assert stop.value.code == 0
     assert out.startswith(f"usage: python -m {module.__name__} ")
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_the_error_of_numerical_derivatives_is_drawn_and_is_least_near_gradcheck_s_step(
+    monkeypatch, capsys, tmp_path
+):
+    monkeypatch.setattr("sys.argv", ["step_size", "--out", str(tmp_path / "v.png")])
+    step_size.main()
+    said = capsys.readouterr().out
+    best = float(re.search(r"at step (\S+)", said)[1])
+    assert step_size.EPS / 10 < best < 10 * step_size.EPS
+    assert (tmp_path / "v.png").stat().st_size > 10_000
