@@ -48,6 +48,7 @@ SCHEDULES = [
     ("LambdaLR", {"lr_lambda": [lambda step: 1 / (1 + step), lambda step: 1.0]}),
     ("CosineAnnealingLR", {"T_max": 12}),
     ("CosineAnnealingLR", {"T_max": 4, "eta_min": 0.01}),
+    ("CosineAnnealingLR", {"T_max": 1, "eta_min": 0.01}),
 ]
 
 
@@ -68,6 +69,20 @@ def test_rates_and_momentum_are_pytorchs(name, settings):
         assert momenta[0] == pytest.approx(momenta[1], rel=1e-12)
         ours.step()
         theirs.step()
+
+
+@pytest.mark.parametrize(("name", "settings"), SCHEDULES, ids=described)
+@pytest.mark.filterwarnings("ignore:Detected call of")
+def test_a_rate_that_was_changed_by_hand_goes_on_as_pytorchs(name, settings):
+    mine, its = optimizers(momentum=0.9)
+    ours = getattr(lr_scheduler, name)(mine, **settings)
+    theirs = getattr(torch.optim.lr_scheduler, name)(its, **settings)
+    for step in range(min(settings.get("total_steps", 12), 12) - 1):
+        if step in (1, 2, 6):
+            mine.param_groups[0]["lr"] = its.param_groups[0]["lr"] = 0.3
+        ours.step()
+        theirs.step()
+        assert ours.get_last_lr() == pytest.approx(theirs.get_last_lr(), rel=1e-12, abs=1e-15)
 
 
 @pytest.mark.parametrize(("name", "settings"), SCHEDULES, ids=described)

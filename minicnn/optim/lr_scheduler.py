@@ -154,7 +154,8 @@ class LambdaLR(LRScheduler):
 class CosineAnnealingLR(LRScheduler):
     """Half a cosine: from the first rate down to `eta_min` at step T_max, then up again.
 
-    Loshchilov and Hutter 2016, "SGDR", equation 5, arXiv 1608.03983.
+    A rate that was changed since the last step, by hand or by another schedule, goes on from there
+    in the same proportions. Loshchilov and Hutter 2016, "SGDR", equation 5, arXiv 1608.03983.
     """
 
     def __init__(
@@ -165,8 +166,26 @@ class CosineAnnealingLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
-        part = (1 + math.cos(math.pi * self.last_epoch / self.T_max)) / 2
-        return [self.eta_min + (lr - self.eta_min) * part for lr in self.base_lrs]
+        part, before = self._part(self.last_epoch), self._part(self.last_epoch - 1)
+        rates = []
+        for base, group in zip(self.base_lrs, self.optimizer.param_groups, strict=True):
+            rate, above = self._rate(base, part), group["lr"] - self.eta_min
+            if self.last_epoch and group["lr"] != self._rate(base, before):
+                at_the_least = (self.last_epoch - 1 - self.T_max) % (2 * self.T_max) == 0
+                rate = (
+                    group["lr"] + (base - self.eta_min) * self._part(self.T_max - 1)
+                    if at_the_least
+                    else self.eta_min + above * part / before
+                )
+            rates.append(rate)
+        return rates
+
+    def _part(self, step: int) -> float:
+        """How much of the way from eta_min up to the first rate the curve is at."""
+        return (1 + math.cos(math.pi * step / self.T_max)) / 2
+
+    def _rate(self, base: float, part: float) -> float:
+        return self.eta_min + (base - self.eta_min) * part
 
 
 class OneCycleLR(LRScheduler):
