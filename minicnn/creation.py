@@ -95,9 +95,7 @@ def _on_host(data: Any, dtype: DType) -> Any:
         raise ArgumentError(f"tensor: nested lists of unequal lengths: {error}") from None
     except OverflowError:
         raise ArgumentError("tensor: a whole number does not fit into 64 bits") from None
-    if array.dtype.kind not in "biuf" or isinstance(data, np.ma.MaskedArray):
-        got = f"{type(data).__name__} ({array.dtype})"
-        raise ArgumentTypeError(f"tensor: expected numbers of at most 64 bits, got {got}")
+    _refuse_other_numbers("tensor", data, array)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if dtype is None and array.dtype == float64 and not _holds(data, float64):
@@ -105,6 +103,14 @@ def _on_host(data: Any, dtype: DType) -> Any:
     if array.dtype == "uint64" and not _holds(data, array.dtype):
         raise ArgumentTypeError("tensor: expected numbers of at most 64 bits")
     return array
+
+
+def _refuse_other_numbers(name: str, data: Any, array: Any) -> None:
+    """Raise ArgumentTypeError for data that has become an array of anything else, or a masked."""
+    wide = array.dtype.itemsize > 8
+    if array.dtype.kind not in "biuf" or wide or isinstance(data, np.ma.MaskedArray):
+        got = f"{type(data).__name__} ({array.dtype})"
+        raise ArgumentTypeError(f"{name}: expected numbers of at most 64 bits, got {got}")
 
 
 def _without_tensors(data: Any) -> Any:
@@ -129,6 +135,7 @@ def from_numpy(array: Any) -> Tensor:
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}")
+    _refuse_other_numbers("from_numpy", array, array)
     result: Tensor = Tensor(array)._made_of(array)
     return result
 

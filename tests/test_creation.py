@@ -198,3 +198,11 @@ def test_a_size_that_was_forgotten_is_missed():
 def test_a_negative_deviation_among_several_is_refused():
     with pytest.raises(RuntimeError, match="std"):
         minicnn.normal(minicnn.zeros(2), minicnn.tensor([1.0, -1.0]))
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("make", ["tensor", "as_tensor", "from_numpy"])
+@pytest.mark.parametrize("kind", ["longdouble", "complex64", "datetime64[s]", "O", "U3"])
+def test_what_has_no_place_among_tensors_types_is_refused_in_a_line(make, kind):
+    with pytest.raises(TypeError, match=r"(tensor|from_numpy): expected numbers"):
+        getattr(minicnn, make)(np.array([1, 2]).astype(kind))
