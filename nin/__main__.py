@@ -12,7 +12,7 @@ from minicnn.invocation import command
 
 PROG = command("nin")
 COMMANDS = {
-    "train": "train a network on Fashion-MNIST or other pictures, or resume a run",
+    "train": "train a network on pictures, or go on with a run",
     "evaluate": "loss, accuracy, confusion matrix and mistakes of a run",
     "predict": "say what is on a picture, with the network of a run",
     "compare": "runs side by side: a table, and their curves in one picture",

@@ -113,6 +113,7 @@ def test_the_presets_parameters():
 
 def test_the_list_of_commands(monkeypatch):
     monkeypatch.setattr(package, "PROG", "python -m nin")
+    monkeypatch.setenv("COLUMNS", "80")
     quoted = (ROOT / "docs/training.md").read_text(encoding="utf-8").partition("$ python -m nin\n")
     assert quoted[2].partition("\n```")[0] == package._overview()
 
