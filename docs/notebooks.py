@@ -31,6 +31,7 @@ TAGS = ("solution", "folded")
 KERNEL = Config({"KernelManager": {"transport": "ipc"}})  # no TCP, of which a kernel warns
 DRAWN, SHOWN = 160, 112  # pixels of an inch of a picture: its own (matplotlibrc), and a page's
 WIDTH = 75  # characters of a line of code, so that a page need not be moved sideways
+PRINTED = 80  # those of a printed line, as commands print tables for a terminal
 HEADING = "Type it yourself, or run this page in Jupyter or on Colab"
 HOW = """\
 1. Download [this page as a notebook]({notebook}){{ download }}, and
@@ -128,9 +129,9 @@ def joined(outputs: list[Any]) -> list[Any]:
 
 
 def narrow(text: str) -> str:
-    """A cell's output in lines of WIDTH characters: a longer one goes on below, further in."""
+    """A cell's output in lines of PRINTED characters: a longer one goes on below, further in."""
     further = {"subsequent_indent": "    ", "drop_whitespace": False, "replace_whitespace": False}
-    lines = [textwrap.wrap(line, WIDTH, **further) or [""] for line in text.splitlines()]
+    lines = [textwrap.wrap(line, PRINTED, **further) or [""] for line in text.splitlines()]
     return "\n".join(part.rstrip() for line in lines for part in line)
 
 
