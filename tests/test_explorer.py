@@ -150,9 +150,9 @@ NETWORKS = {
 def passes(model, x, label):
     """By minicnn: each layer's output, their gradients, that of the image, and the loss.
 
-    Layer by layer, as a leaf takes each in: dropout, which does nothing, is left out.
+    Layer by layer, as a leaf takes each in; those that do nothing are left out.
     """
-    layers = [layer for layer in named_layers(model).values() if not isinstance(layer, nn.Dropout)]
+    layers = [layer for layer in named_layers(model).values() if type(layer) not in explore.IDLE]
     inputs, outputs = [], []
     for layer in layers:
         inputs.append(minicnn.tensor(x, requires_grad=True))
@@ -249,7 +249,7 @@ def drawn_layer(rng, c):
         lambda: nn.AvgPool2d(kernel, stride, 0, yes, divisor_override=5),
         lambda: nn.AdaptiveAvgPool2d(pair(1, 5)),
         nn.ReLU,
-        nn.Dropout,
+        lambda: pick(nn.Dropout, nn.Dropout2d, nn.Identity)(),
     )()
 
 

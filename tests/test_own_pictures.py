@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -320,6 +321,18 @@ def test_what_a_run_names_to_go_on_with_takes_it(model, explored):
     lines = train._next(SimpleNamespace(run=run, training=SimpleNamespace(model=model)))
     assert "evaluate 'runs/a b'" in lines[0]
     assert ["explore" in line for line in lines[1:]] == [True] * explored
+
+
+def test_the_explorer_holds_the_pictures_of_a_run_in_colour(trained, capsys, tmp_path):
+    where = tmp_path / "study"
+    assert outcome(capsys, study.main, "explore", trained[1], "--out", where)[0] == 0
+    contents = json.loads((where / "explore.json").read_text())
+    height, width = contents["kind"]["height"], contents["kind"]["width"]
+    assert contents["normalisation"]["size"] == [height, width]
+    assert [len(contents["normalisation"][name]) for name in ("mean", "std")] == [3, 3]
+    pixels = len(base64.b64decode(contents["pictures"]))
+    assert pixels == len(contents["labels"]) * height * width * 3
+    assert contents["uploads"]["box"] is None
 
 
 def test_a_run_on_pictures_goes_on(trained, capsys):

@@ -40,6 +40,7 @@ SCRIPTS = (  # in this order; the last one begins
     *("contents", "network", "picture", "colours", "maps", "stage", "words", "pixel", "panel"),
     *("overview", "answer", "easel", "page"),
 )
+IDLE = (nn.Dropout, nn.Dropout2d, nn.Identity)  # they do nothing in a trained network
 COLUMNS = (
     Column("layer", "path"),
     Column("kind", "kind"),
@@ -150,7 +151,7 @@ def _base64(array: Array) -> str:
 def describe(model: nn.Module, shape: tuple[int, int, int], half: bool = False) -> dict[str, Any]:
     """A network for images of a shape (C, H, W) as the page reads it: its layers and parameters.
 
-    Dropout, which does nothing in a trained network, is left out. Raises UsageError for a network
+    Layers that do nothing in a trained network are left out. Raises UsageError for a network
     with a layer that the page doesn't know, for one that gives no number for each class, and where
     layers share weights; and Failure for weights that `half` the bits can't hold.
     """
@@ -161,7 +162,7 @@ def describe(model: nn.Module, shape: tuple[int, int, int], half: bool = False) 
         settings = _settings(place, layer, x.ndim == 4)
         with no_grad():
             x = layer(x)
-        if type(layer) is not nn.Dropout:
+        if type(layer) not in IDLE:
             record = {"path": place, "kind": type(layer).__name__}
             layers.append({**record, "output": [*x.shape[1:], 1, 1][:3], **settings})
         if hasattr(layer, "weight"):
@@ -202,7 +203,7 @@ def _settings(path: str, layer: Any, maps: bool) -> dict[str, Any]:
         return _window(layer, "kernel_size", "stride", "padding") | counted
     if kind is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1):
         return {}
-    if kind in (nn.ReLU, nn.Dropout) or (kind is nn.AdaptiveAvgPool2d and maps):
+    if kind in (nn.ReLU, *IDLE) or (kind is nn.AdaptiveAvgPool2d and maps):
         return {}
     what = f"layer {path}, {kind.__name__}" if path else kind.__name__
     raise UsageError(
