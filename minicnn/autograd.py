@@ -31,7 +31,16 @@ from typing import Any, NamedTuple, Protocol
 from .absent import leave_out as _leave_out
 from .backends import Array, Backend, as_array, backend_of, is_array
 from .grad_mode import is_grad_enabled
-from .versions import Copied, Version, alone, change_since, changed_in_place, version, versions
+from .versions import (
+    Version,
+    alone,
+    change_since,
+    changed_in_place,
+    known_copies,
+    refuse_if_stale,
+    version,
+    versions,
+)
 
 VJP = Callable[[Array], Array]
 
@@ -41,7 +50,7 @@ class Variable:
 
     `array` is its value. `node` is the operation that made it, None for a leaf. A leaf that
     `needs_grad` collects the gradients that reach it in `grad_array`, whose memory is `grad_home`
-    if somebody has provided that. `_copied` and `_any_order` are explained in storage.py.
+    if somebody has provided that. `_any_order` is explained in storage.py.
     """
 
     array: Array
@@ -49,7 +58,6 @@ class Variable:
     node: Node | None = None
     grad_array: Array | None = None
     grad_home: Array | None = None
-    _copied: Copied | None = None
     _any_order: bool = False
 
     @staticmethod
@@ -59,15 +67,14 @@ class Variable:
 
     def _read(self, by: str) -> Array:
         """The values, for `by`; RuntimeError where they should have changed: see `Copied`."""
-        if self._copied is not None:
-            self._copied.refuse_if_stale(by)
+        refuse_if_stale(self.array, by)
         return self.array
 
     def accumulate_grad(self, g: Array) -> None:
         # The first gradient is copied: a VJP may hand on the array it was given, or a view of it.
         if self.grad_array is not None:
-            self.grad_array += g
             changed_in_place(self.grad_array, "backward()")
+            self.grad_array += g
         elif self.grad_home is not None and not _backward.depth:
             self.grad_array = self.grad_home
             if g is not self.grad_home:
@@ -163,8 +170,8 @@ def operation(function: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
                 arrays.append(a.array)
                 tracked = tracked or a.needs_grad
                 any_order = any_order or a._any_order
-                if a._copied is not None:
-                    a._copied.refuse_if_stale(name)
+                if known_copies:
+                    refuse_if_stale(a.array, name)
             else:
                 arrays.append(a)
                 if type(a) in (list, tuple, dict):

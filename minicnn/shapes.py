@@ -15,7 +15,7 @@ from .elementwise import tensor_argument
 from .indexing import along, check_places, steps
 from .operations import arithmetic, shape
 from .storage import Stored
-from .versions import Copied, owner
+from .versions import note_copy, owner
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -61,7 +61,7 @@ class Shaped(Stored):
         if shared:
             result = result._seen_in(arithmetic.copy(result))
         if theirs or view:
-            result._copied = Copied.of(self.array, result.array, self._copied)
+            note_copy(result.array, self.array)
         return result
 
     def view_as(self, other: Tensor) -> Tensor:
@@ -180,10 +180,11 @@ class Shaped(Stored):
         pairs = [n for count, length in zip(counts, own, strict=True) for n in (count, length)]
         apart = [n for length in own for n in (1, length)]
         joined = [count * length for count, length in zip(counts, own, strict=True)]
-        result = self.reshape(apart).expand(pairs).reshape(joined)
+        repeated = shape.broadcast_to(shape.reshape(self, tuple(apart)), tuple(pairs))
+        result = shape.reshape(repeated, tuple(joined))
         if owner(result.array) is owner(self.array):
             result = arithmetic.copy(result)
-        result._stand_in, result._any_order, result._copied = None, False, None  # as of no other
+        result._any_order = False  # PyTorch lays it row by row, whatever it repeats
         return result
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:

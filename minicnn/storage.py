@@ -23,17 +23,13 @@ from .elementwise import operand
 from .grad_mode import is_grad_enabled
 from .indexing import steps
 from .operations import arithmetic
-from .versions import LAYOUT, changed_in_place, owner, was_copied, was_given
+from .versions import IS_COPY, changed_in_place, owner, shown_elsewhere, was_copied, was_given
 
-IS_COPY = (
-    f"this tensor is a copy, {LAYOUT}, so that the one it was made from would stay as it is; write"
-    " into that, or into a .clone()"
-)
 READ_ONLY = (
     "places of an expanded tensor share their memory, and other memory may be read-only; write into"
     " a .clone()"
 )
-MEMORY = ("grad_home", "_copied", "_stand_in", "_shown")  # what a variable knows of its own memory
+MEMORY = ("grad_home", "_stand_in", "_shown")  # what a variable knows of its own memory
 
 
 class Stored(Variable):
@@ -55,7 +51,6 @@ class Stored(Variable):
     def _seen_in(self, same: Any) -> Any:
         """`same`, another variable of this one's array, seen as this one is."""
         same._stand_in, same._any_order = self._stand_in, self._any_order
-        same._copied = self._copied
         self._shown = same._shown = True
         return same
 
@@ -95,7 +90,6 @@ class Stored(Variable):
 
     def _view(self, result: Any, way: Callable[[Array], Array]) -> Any:
         """`result`, a view of this variable's array, and of what is seen of this one `way`'s."""
-        result._copied = self._copied
         self._shown = result._shown = True
         if not (self._row_by_row() and result.array.flags.c_contiguous):
             seen = self._seen()
@@ -107,7 +101,7 @@ class Stored(Variable):
 
     def _refusal(self) -> str | None:
         """Why this can't be written into, if so: a program would write into something else."""
-        if self._copied is not None and self._copied.shown_elsewhere(self.array):
+        if shown_elsewhere(self.array):
             return IS_COPY
         x = self.array
         shared = x.size and any(n > 1 and not s for n, s in zip(x.shape, x.strides, strict=True))

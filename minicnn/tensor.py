@@ -32,7 +32,7 @@ from .indexing import along, steps
 from .operations import arithmetic, matrix, shape
 from .random import Generator
 from .reductions import Reductions
-from .versions import Copied, alone, give
+from .versions import alone, give, note_copy, was_copied
 
 Binary = Callable[["Tensor", Any], "Tensor"]
 
@@ -206,7 +206,7 @@ class Tensor(Reductions):
 
     def numpy(self) -> Array:
         """The values as a NumPy array in this tensor's memory, read-only where that is a copy of
-        what PyTorch would have shared."""
+        what PyTorch would have shared, or such a copy was made of it."""
         if self.requires_grad:
             raise RuntimeError("numpy(): this tensor requires grad; use .detach().numpy()")
         if self.device.type != "cpu":
@@ -214,10 +214,10 @@ class Tensor(Reductions):
         autograd.note_reading(self._read("numpy()"), "numpy()")
         if not self._row_by_row():
             give(self.array)
-        if self._refusal() is None:
+        if self._refusal() is None and not was_copied(self.array):
             return self.array
         array = self.array.view()
-        array.flags.writeable = False  # for the reason that `_refusal` gives
+        array.flags.writeable = False  # as nobody sees what is written through NumPy
         return array
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -271,7 +271,7 @@ class Tensor(Reductions):
         if self.grad_array is None:
             return None
         grad: Tensor = Tensor(self.grad_array)
-        grad._stand_in, grad._any_order = self._stand_in, self._any_order  # as of its tensor
+        grad._any_order = self._any_order  # as of its tensor
         return grad
 
     @grad.setter
@@ -401,7 +401,7 @@ class Tensor(Reductions):
             return self
         result = self.clone()
         if self._stand_in is None:  # it may lie row by row
-            result._copied = Copied.of(self.array, result.array, self._copied)
+            note_copy(result.array, self.array)
         result._any_order = False
         return result
 
@@ -525,7 +525,6 @@ class Tensor(Reductions):
         As nobody may show the values of before, and expect them to change, `_refuse_shown`.
         """
         self.array, self.node, self.needs_grad = result.array, result.node, result.needs_grad
-        self._copied = None
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if not self._has_history_alone(value):

@@ -15,7 +15,7 @@ import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import ref
 
 from .backends import Array, host, is_array
@@ -54,7 +54,12 @@ def _changes_of(array: Array) -> Changes:
 
 
 def changed_in_place(array: Array, by: str) -> None:
-    """Note that `by`, such as "SGD.step", has written into this array."""
+    """Note that `by`, such as "SGD.step", writes into this array.
+
+    Raises RuntimeError where it would be missed in other memory: see `Copied`.
+    """
+    if shown_elsewhere(array):
+        raise RuntimeError(f"{by}: {IS_COPY}")
     changes = _changes_of(array)
     changes.count, changes.by = changes.count + 1, by
 
@@ -92,7 +97,7 @@ def was_given(array: Array) -> bool:
     return id(owner(array)) in _changes and _changes[id(owner(array))].given
 
 
-class Copied:
+class Copied(NamedTuple):
     """That memory is a copy of other memory, where PyTorch has one memory for both, or may have.
 
     What is written into either would be missed in the other. So a copy is only written into when
@@ -100,40 +105,56 @@ class Copied:
     written into since, the copy isn't read any more.
     """
 
-    __slots__ = ("count", "source")
+    alive: ref[Any]  # the copy
+    source: Changes
+    noted: int  # the source's count when the copy was made
 
-    def __init__(self, copy: Array, source: Changes) -> None:
-        self.source, self.count = source, source.count
-        source.copies = [r for r in source.copies if r() is not None] + [ref(owner(copy))]
 
-    @staticmethod
-    def of(array: Array, copy: Array, known: Copied | None) -> Copied:
-        """`copy` being made from `array`, of which it is `known` already what it is a copy of."""
-        return Copied(copy, known.source if known else _changes_of(array))
+known_copies: dict[int, Copied] = {}  # by the id of the array that owns the copy's memory
 
-    def shown_elsewhere(self, array: Array) -> bool:
-        """Whether anybody has other memory that was to be the same as this copy's."""
-        shown = [r() for r in (self.source.alive, *self.source.copies)]
-        own = owner(array)
-        return any(memory is not None and memory is not own for memory in shown)
 
-    def refuse_if_stale(self, name: str) -> None:
-        """Raise RuntimeError, before `name` reads the copy, if what it was made from changed."""
-        if self.source.count != self.count:
-            raise RuntimeError(
-                f"{name}: this tensor is a copy, {LAYOUT}, and what it was made from was changed"
-                f" in place since, by {self.source.by}; make it again after that, or keep a"
-                " .clone() of it from before"
-            )
+def note_copy(copy: Array, source: Array) -> None:
+    """Note that an array is a copy of another, of `source` or of what that is a copy of."""
+    known, memory = known_copies.get(id(owner(source))), owner(copy)
+    key = id(memory)
+    changes = known.source if known else _changes_of(source)
+    alive = ref(memory, lambda _: known_copies.pop(key, None))
+    changes.copies = [r for r in changes.copies if r() is not None] + [alive]
+    known_copies[key] = Copied(alive, changes, changes.count)
+
+
+def shown_elsewhere(array: Array) -> bool:
+    """Whether this is a copy, and anybody has other memory that was to be the same as its own."""
+    own = owner(array) if known_copies else None  # seldom
+    if id(own) not in known_copies:
+        return False
+    source = known_copies[id(own)].source
+    shown = [r() for r in (source.alive, *source.copies)]
+    return any(memory is not None and memory is not own for memory in shown)
+
+
+def refuse_if_stale(array: Array, name: str) -> None:
+    """Raise RuntimeError, before `name` reads a copy, if what it was made from has changed."""
+    known = known_copies.get(id(owner(array))) if known_copies else None
+    if known is not None and known.source.count != known.noted:
+        raise RuntimeError(
+            f"{name}: this tensor is a copy, {LAYOUT}, and what it was made from was changed"
+            f" in place since, by {known.source.by}; make it again after that, or keep a"
+            " .clone() of it from before"
+        )
 
 
 def was_copied(array: Array) -> bool:
     """Whether there is memory that is `Copied` from this."""
-    changes = _changes.get(id(owner(array)))
+    changes = _changes.get(id(owner(array))) if known_copies else None
     return changes is not None and any(copy() is not None for copy in changes.copies)
 
 
 LAYOUT = "since images and filters are channels-last in memory"
+IS_COPY = (
+    f"this tensor is a copy, {LAYOUT}, so that the one it was made from would stay as it is; write"
+    " into that, or into a .clone()"
+)
 
 
 def _references(array: Array) -> tuple[int, int]:

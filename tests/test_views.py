@@ -173,6 +173,97 @@ def test_what_was_made_of_filters_that_are_gone_can_be_written_into(name):
     assert not flat.zero_().any()
 
 
+OPTIMISERS = ["SGD", "Adam", "AdamW", "Adadelta", "Adagrad", "RMSprop"]
+
+
+def _flat_filters():
+    """Filters, and a parameter that in PyTorch would be a view of them; here it is a copy."""
+    filters = source(minicnn, "filters")
+    return filters, nn.Parameter(filters.view(-1))
+
+
+def _stepped(name, flat):
+    flat.grad = minicnn.ones_like(flat)
+    getattr(minicnn.optim, name)([flat], lr=0.1).step()
+
+
+def _loaded(flat):
+    net = nn.ParameterList([flat])
+    net.load_state_dict({"0": minicnn.zeros(flat.shape)})
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        *[pytest.param(lambda flat, n=n: _stepped(n, flat), id=n) for n in OPTIMISERS],
+        pytest.param(_loaded, id="load_state_dict"),
+    ],
+)
+def test_a_parameter_that_is_a_copy_of_filters_is_not_changed_apart_from_them(write):
+    filters, flat = _flat_filters()
+    with pytest.raises(RuntimeError, match="this tensor is a copy"):
+        write(flat)
+    np.testing.assert_array_equal(array(flat), START.ravel())
+    del filters
+    write(flat)
+    assert (array(flat) != START.ravel()).any()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(lambda p: (p * 2).sum().backward(), id="backward"),
+        pytest.param(lambda p: nn.utils.clip_grad_norm_([p], 0.1), id="clip_grad_norm_"),
+        pytest.param(lambda p: minicnn.optim.SGD([p]).zero_grad(False), id="zero_grad"),
+        pytest.param(lambda p: p.grad.mul_(2), id="mul_"),
+    ],
+)
+def test_a_gradient_that_is_a_copy_of_filters_is_not_changed_apart_from_them(write):
+    filters, flat = _flat_filters()
+    leaf = nn.Parameter(minicnn.ones(flat.shape))
+    leaf.grad = filters.view(-1)
+    with pytest.raises(RuntimeError, match="this tensor is a copy"):
+        write(leaf)
+    np.testing.assert_array_equal(array(leaf.grad), START.ravel())
+    del filters, flat
+    write(leaf)
+    assert (array(leaf.grad) != START.ravel()).any()
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_what_was_made_of_an_optimisers_state_is_not_read_after_its_next_step(name):
+    net = nn.Conv2d(2, 3, 3)
+    options = {"momentum": 0.9} if name == "SGD" else {}
+    optimizer = getattr(minicnn.optim, name)(net.parameters(), lr=0.1, **options)
+    net.weight.grad = minicnn.ones_like(net.weight)
+    optimizer.step()
+    kept = [t for t in optimizer.state_dict()["state"][0].values() if isinstance(t, minicnn.Tensor)]
+    flat = [t.view(-1) for t in kept]
+    assert flat
+    optimizer.step()
+    for each in flat:
+        with pytest.raises(RuntimeError, match=f"in place since, by {name}.step"):
+            each.sum()
+
+
+def test_what_numpy_shows_of_a_copy_is_not_read_after_its_source_was_changed():
+    filters = source(minicnn, "filters")
+    again = minicnn.from_numpy(filters.view(-1).numpy())
+    np.testing.assert_array_equal(array(again), START.ravel())
+    filters.zero_()
+    with pytest.raises(RuntimeError, match="in place since, by fill_"):
+        again.sum()
+
+
+def test_what_numpy_shows_can_not_be_written_into_where_a_copy_would_miss_it():
+    filters = source(minicnn, "filters")
+    assert filters.numpy().flags.writeable
+    flat = filters.view(-1)
+    assert not filters.numpy().flags.writeable
+    del flat
+    assert filters.numpy().flags.writeable
+
+
 def test_an_expanded_tensor_is_refused_and_its_clone_is_not():
     x = minicnn.zeros(1, 3)
     wide = x.expand(2, 3)

@@ -371,8 +371,8 @@ class Module:
         if problems:
             raise ArgumentError(f"load_state_dict: {type(self).__name__}: " + "; ".join(problems))
         for name, value in values.items():
-            own[name].array[...] = value
             changed_in_place(own[name].array, "load_state_dict")
+            own[name].array[...] = value
         return IncompatibleKeys(missing, unexpected)
 
     def prepare_to_load(self, state_dict: Mapping[str, Any], prefix: str) -> None:
@@ -462,8 +462,8 @@ def zero_grad(parameters: Iterable[Tensor], set_to_none: bool) -> None:
         if set_to_none:
             p.grad_array = None
         elif p.grad_array is not None:
-            p.grad_array[...] = 0
             changed_in_place(p.grad_array, "zero_grad")
+            p.grad_array[...] = 0
 
 
 def value_for(target: Tensor, value: Any) -> Array:

@@ -120,9 +120,10 @@ class Optimizer:
                 if name != "step":
                     kept[name] = Tensor(value).to(p.device, p.dtype).array
             kept["step"] += 1
+            for array in (p.array, *(v for name, v in kept.items() if name != "step")):
+                changed_in_place(array, f"{self._name}.step")
             with backend_of(p.array).quiet():
                 self.update(p.array, p.grad_array, kept, options)
-            changed_in_place(p.array, f"{self._name}.step")
 
     def update(self, p: Array, g: Array, kept: dict[str, Any], options: Group) -> None:
         """Change p by its gradient g. `kept["step"]` counts from 1; the rest is the subclass's.

@@ -108,6 +108,10 @@ class SGD(Optimizer):
                 work.append((number, params, self._options(group)))
         stepped = [p for _, params, _ in work for p in params]
         self._fit(stepped)
+        for p in stepped:
+            changed_in_place(p.array, "SGD.step")
+            if p in self._momentum_buffers:
+                changed_in_place(self._momentum_buffers[p], "SGD.step")
         if not any(backend_of(p.array).capturing() for _, (p, *_), _ in work):
             self.set_rates()
         for number, params, options in work:
@@ -116,10 +120,6 @@ class SGD(Optimizer):
                 backend, lr = backend_of(p), self._rates[_rate_key(number, p)][1]
                 with backend.quiet():
                     backend.sgd(p, g, v, lr, rule._replace(dampening=0) if new else rule)
-        for p in stepped:
-            changed_in_place(p.array, "SGD.step")
-            if p in self._momentum_buffers:
-                changed_in_place(self._momentum_buffers[p], "SGD.step")
 
     def _state(self) -> dict[Tensor, dict[str, Any]]:
         return {p: {"momentum_buffer": v} for p, v in self._momentum_buffers.items()}

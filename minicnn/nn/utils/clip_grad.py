@@ -56,9 +56,9 @@ def clip_grad_norm_(
         norm = backend.norm(gradients)
         if error_if_nonfinite and not xp.isfinite(norm):
             raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {float(norm)}")
-        backend.shrink(gradients, norm, limit)
         for g in gradients:
             changed_in_place(g, "clip_grad_norm_")
+        backend.shrink(gradients, norm, limit)
     return Tensor(xp.asarray(norm))
 
 
