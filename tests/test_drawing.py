@@ -169,3 +169,13 @@ def test_a_backend_that_is_not_there_plays_no_part(tmp_path, monkeypatch):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+WIDE = {"curves", "health", "silent", "compare", "cpu", "pixel", "gradients"}  # a click enlarges
+
+
+def test_the_labels_of_the_pages_figures_can_be_read_on_a_phone():
+    """A figure of 4.8 inches is shown 358 pixels wide there: letters of 8 points have 8 pixels."""
+    for path in sorted((ROOT / "docs").rglob("*.png")):
+        width = int.from_bytes(path.read_bytes()[16:20], "big")
+        assert width <= 4.8 * 140 or path.stem.rpartition("-")[2] in WIDE, path.name
