@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import errno
 import itertools
 import os
 import shutil
@@ -57,8 +58,19 @@ class Failure(Exception):
 
 def described(error: OSError) -> str:
     """What the system has refused, and which file it is about."""
+    if error.filename is None and error.errno == errno.ENOENT and not _here():
+        return "the current directory has been deleted; go to another one (cd)"
     where = "" if error.filename is None else f"{error.filename}: "
     return f"{where}{error.strerror or error}"
+
+
+def _here() -> bool:
+    """Whether the current directory is there."""
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def counted(n: int, thing: str) -> str:

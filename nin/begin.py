@@ -15,6 +15,7 @@ import threadpoolctl
 import minicnn
 from minicnn import backends, distributed, nn
 from minicnn.arguments import ArgumentError
+from minicnn.invocation import quoted
 
 from . import command_line, config, fine_tuning, length, own_network
 from . import data as datasets
@@ -24,7 +25,7 @@ from .command_line import DEVICES, Failure, UsageError, counted, printable
 from .data import Data
 from .kind import Kind
 from .presets import PRESETS, Preset
-from .run import CONFIG, Run, RunError, read_preset
+from .run import CONFIG, ENVIRONMENT, Run, RunError, read_preset
 from .saving import Saver
 from .schema import MANY
 
@@ -182,16 +183,20 @@ def old_run(args: argparse.Namespace, afterwards: ExitStack) -> tuple[Run, Data,
     _network_found_again(run, state, getattr(args, "network", None))
     _data_found_again(run, state, settings(args).dataset if "dataset" in args else None)
     data, _ = datasets.load(run.preset, args.data_dir, run.kind)
+    alone = (
+        "a run goes on with its own images alone, and --init-from"
+        f" {quoted(run.directory)} begins another with its weights"
+    )
     for name, images in (("training_images", data.train), ("test_images", data.test)):
         if run.environment[name] != len(images):
             raise Failure(
-                f"--resume: {run.directory / 'environment.json'}: {name} is"
-                f" {run.environment[name]:,}, but there are {len(images):,}"
+                f"--resume: {run.directory / ENVIRONMENT}: {name} is {run.environment[name]:,}, but"
+                f" there are {len(images):,} ({data.source}); {alone}"
             )
     if run.environment["data_sha256"] != data.sha256():
         raise Failure(
             f"--resume: {run.directory}: {data.source}: these are as many images as the run was"
-            " begun with, but not the same"
+            f" begun with, but not the same; {alone}"
         )
     run.split = data.split
     return run, data, state

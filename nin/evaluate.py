@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from minicnn import console, log_softmax
+from minicnn import log_softmax
 from minicnn.backends import host
 from minicnn.invocation import command
 from minicnn.utils.data import DataLoader, Dataset
@@ -248,7 +248,7 @@ def evaluate(args: argparse.Namespace) -> int:
     }
     written = [str(file) for file, draw in pictures.items() if drawing.write(file, draw)]
     if written:
-        print(console.filled(f"Pictures: {printable(', '.join(written))}"), file=sys.stderr)
+        print(f"Pictures: {printable(', '.join(written))}", file=sys.stderr)
     return command_line.DONE
 
 

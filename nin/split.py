@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from minicnn.console import counted
 from minicnn.files import open_regular
 from minicnn.vision.datasets import ImageFolder
 
@@ -74,5 +75,6 @@ class Split(NamedTuple):
             return kept, ""
         return kept, (
             f"not the pictures of the training: {len(kept) - new:,} of the {len(self.test):,} for"
-            f" testing are there, and {new:,} new ones; {out:,} that were for training are left out"
+            f" testing are there, and {counted(new, 'new picture')}; {out:,} that were for training"
+            " are left out"
         )

@@ -525,6 +525,18 @@ def test_an_end_is_one_line_and_a_status(capsys, error, status, text):
     assert capsys.readouterr().err == f"{text}\n"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there, a directory in use stays")
+def test_a_current_directory_that_was_deleted_is_said(tmp_path):
+    code = "import os, sys; os.rmdir(os.getcwd()); from nin import train; sys.exit(train.main())"
+    here = tmp_path / "here"
+    here.mkdir()
+    env = {**os.environ, "PYTHONPATH": str(Path(console.__file__).parents[1])}
+    flags = ["-c", code, "--dataset", "somewhere"]
+    ended = subprocess.run([sys.executable, *flags], cwd=here, env=env, capture_output=True)
+    assert (ended.returncode, ended.stderr.count(b"\n")) == (1, 1)
+    assert b"the current directory has been deleted" in ended.stderr
+
+
 def test_a_closed_pipe_is_no_word(capsys):
     def command():
         raise BrokenPipeError(32, "Broken pipe")

@@ -487,8 +487,8 @@ def loses_a_training(root):
 @pytest.mark.parametrize(
     ("change", "tested", "said"),
     [
-        (gets_more, 12, "5 of the 5 for testing are there, and 7 new ones; 22 that were for"),
-        (loses_a_test, 4, "4 of the 5 for testing are there, and 0 new ones; 22 that were for"),
+        (gets_more, 12, "5 of the 5 for testing are there, and 7 new pictures; 22 that were for"),
+        (loses_a_test, 4, "4 of the 5 for testing are there, and 0 new pictures; 22 that were for"),
         (loses_a_training, 5, ""),
     ],
 )
@@ -511,7 +511,7 @@ def test_the_run_s_own_folder_is_no_other_if_it_has_changed(trained, evaluated):
         for path in added:
             path.unlink()
     assert (status, got["images"]) == (0, 14)
-    assert "and 9 new ones; 22 that were for training are left out" in said
+    assert "and 9 new pictures; 22 that were for training are left out" in said
 
 
 def test_a_folder_of_nothing_but_what_was_trained_on_is_refused(evaluated):
