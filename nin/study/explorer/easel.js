@@ -179,7 +179,10 @@ function listenToEasel() {
   listenToPad();
   $("undo").addEventListener("click", undo);
   $("clear").addEventListener("click", () =>
-    setPicture(picture.values.map(() => EMPTY), "An empty picture. Draw something."),
+    setPicture(
+      picture.values.map(() => EMPTY),
+      "An empty picture. Draw something.",
+    ),
   );
   $("upload").addEventListener("change", (event) => {
     upload([...event.target.files]);

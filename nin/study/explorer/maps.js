@@ -18,7 +18,8 @@ const MOVES = {
   ArrowLeft: ({ c, i, j, width }) => (j ? [c, i, j - 1] : [c - 1, i, width - 1]),
   ArrowRight: ({ c, i, j, width }) => (j + 1 < width ? [c, i, j + 1] : [c + 1, i, 0]),
   ArrowUp: ({ c, i, j, height, columns }) => (i ? [c, i - 1, j] : [c - columns, height - 1, j]),
-  ArrowDown: ({ c, i, j, height, columns }) => (i + 1 < height ? [c, i + 1, j] : [c + columns, 0, j]),
+  ArrowDown: ({ c, i, j, height, columns }) =>
+    i + 1 < height ? [c, i + 1, j] : [c + columns, 0, j],
   PageUp: ({ c, i, j }) => [c - 1, i, j],
   PageDown: ({ c, i, j }) => [c + 1, i, j],
   Home: ({ i, j }) => [0, i, j],
@@ -92,10 +93,7 @@ class MapGrid {
     this.columns = Math.max(1, Math.min(channels, fit));
     const rows = Math.ceil(channels / this.columns);
     this.columns = Math.ceil(channels / rows); // rows that are about equally long
-    const size = [
-      this.columns * (width + this.gap) - last,
-      rows * (height + this.below) - last,
-    ];
+    const size = [this.columns * (width + this.gap) - last, rows * (height + this.below) - last];
     if (this.canvas.width !== size[0] || this.canvas.height !== size[1])
       [this.canvas.width, this.canvas.height] = size;
     const dots = window.devicePixelRatio || 1;

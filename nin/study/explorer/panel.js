@@ -29,7 +29,12 @@ class Panel {
     this.explained = h("div", { className: "explained" });
     this.explanation = h(
       "div",
-      { className: "explanation", hidden: true, role: "region", "aria-label": "The pixel explained" },
+      {
+        className: "explanation",
+        hidden: true,
+        role: "region",
+        "aria-label": "The pixel explained",
+      },
       h("div", { className: "heading" }, this.where, this.nudges()),
       this.explained,
     );
@@ -148,7 +153,7 @@ class Panel {
   }
 }
 
-// How wide a map is to be, about, in pixels of the screen; and beside single numbers is as much room.
+// How wide a map is to be, about, in pixels of the screen; single numbers have as much room beside.
 function tileOf(stage) {
   if (!stage) return 140;
   if (isGlobal(stage.first)) return stage.hasClasses ? 33 : 20;

@@ -117,7 +117,9 @@ async function decode(file, channels) {
   }
   const { width, height } = image;
   if (width * height > MOST)
-    throw new Error(`${file.name} is too large: ${width}×${height}, more than ${counted(MOST)} pixels.`);
+    throw new Error(
+      `${file.name} is too large: ${width}×${height}, more than ${counted(MOST)} pixels.`,
+    );
   const factor = Math.max(1, Math.floor(Math.max(width, height) / 1024));
   const picture = new Picture(Math.ceil(width / factor), Math.ceil(height / factor), channels);
   // A strip of it after another, as all at once would take much memory.
@@ -153,7 +155,9 @@ function addStrip(data, width, factor, picture, i) {
     const colours = [r, g, b].map((sum) => (sum / 255 + 255 * n - opacity) / n);
     const grey = 0.299 * colours[0] + 0.587 * colours[1] + 0.114 * colours[2];
     const made = channels === 3 ? colours : [grey];
-    made.forEach((v, c) => (picture.values[(i * picture.width + j) * channels + c] = Math.round(v)));
+    made.forEach(
+      (v, c) => (picture.values[(i * picture.width + j) * channels + c] = Math.round(v)),
+    );
   }
 }
 

@@ -34,14 +34,14 @@ function explainPicture({ c, i, j, x, g }) {
   const what = isDrawn ? "ink" : "light";
   if (g === null)
     return [
-      paragraph("The network sees each pixel in units of the training pictures' deviation."),
-      equation(
-        [`${what}, from 0 to 1`, share],
-        "−",
-        ["mean", mean],
-        "=",
-        ["the difference", value * std],
+      paragraph(
+        "The network sees a pixel minus the mean of the training pictures, divided by their " +
+          "standard deviation.",
       ),
+      equation([`${what}, from 0 to 1`, share], "−", ["mean", mean], "=", [
+        "the difference",
+        value * std,
+      ]),
       equation(["the difference", value * std], "÷", ["standard deviation", std], "=", [
         "what the network sees, x",
         value,
@@ -107,8 +107,8 @@ function explainWindow(about) {
   const parts = [
     paragraph(
       `Pixel (${i}, ${j}) of map ${c} sees ${maps} through a window of ${places} pixels, framed ` +
-        `above: ${length} numbers. The filter of map ${c} has as many weights. What hangs over ` +
-        "the edge counts as 0.",
+        `above: ${length} numbers. The filter of map ${c} has as many weights. Places beyond ` +
+        "the edge count as 0.",
     ),
   ];
   if (length <= MANY) {
@@ -221,7 +221,8 @@ function products({ stage, c, i, j, g, colours }, inputs, weights, name, above =
     ranked = back;
   }
   const order = [...ranked.keys()].sort((a, b) => Math.abs(ranked[b]) - Math.abs(ranked[a]));
-  const largestOne = g === null ? `The largest product, ${text(order[0])}` : `Most goes to ${text(order[0])}`;
+  const largestOne =
+    g === null ? `The largest product, ${text(order[0])}` : `Most goes to ${text(order[0])}`;
   const isSilent = ranked[order[0]] === 0;
   const readout = h(
     "p",
@@ -317,7 +318,7 @@ function explainMaximum({ stage, c, i, j, x, g, colours }) {
     Math.floor(winner / x.channels) % x.width,
   ];
   const equal =
-    values.filter((v) => v === values[won]).length > 1 ? " Of equal ones the first counts." : "";
+    values.filter((v) => v === values[won]).length > 1 ? " Of equal values the first counts." : "";
   const who = `Pixel (${row}, ${column}) has the largest value of this window of map ${c}.${equal}`;
   if (g === null) {
     return [

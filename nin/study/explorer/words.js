@@ -20,19 +20,17 @@ const WORDS = {
     short: (layer) => by(layer.kernel),
     values: (layer, from) =>
       layer.isPointwise
-        ? "Nothing slides here: at every pixel for itself, each new map is a weighted sum of " +
-          `${from}, with the same weights at all pixels. It is a fully connected layer at every ` +
-          "pixel."
-        : `${plural(layer.out, "filter")} slide over ${from}. Each multiplies what its window of ` +
-          `${by(layer.kernel)} pixels shows by its ${layer.in} weights, adds up, and draws the ` +
-          "sums as a map of its own.",
+        ? `Nothing slides here. Each new map is a weighted sum of ${from}, pixel by pixel, with ` +
+          "the same weights at every pixel: a fully connected layer at each of them."
+        : `${plural(layer.out, "filter")} slide over ${from}. Each multiplies the numbers in its ` +
+          `window of ${by(layer.kernel)} pixels by its ${layer.in} weights and adds them up; the ` +
+          "sums are its map.",
     gradients: (layer) =>
       layer.isPointwise
         ? "A gradient stays at its pixel, and goes back to all maps above through the same " +
           "weights. Click a pixel to see how it is shared out."
-        : "A pixel's gradient goes back to the whole window that it has seen, " +
-          `${by(layer.kernel)} pixels, to each by its weight; where windows overlap, gradients ` +
-          "add up.",
+        : `A pixel's gradient goes back to the whole window of ${by(layer.kernel)} pixels that it ` +
+          "was computed from, to each through its weight; where windows overlap, gradients add up.",
   },
   Linear: {
     title: () => "Fully connected layer",
@@ -44,7 +42,7 @@ const WORDS = {
   ReLU: {
     title: () => "ReLU",
     short: () => "ReLU",
-    values: () => "What is negative becomes 0.",
+    values: () => "Negative values become 0.",
     gradients: () => "A gradient goes through where the value was positive, and stops elsewhere.",
   },
   MaxPool2d: {
@@ -89,7 +87,7 @@ function captions(stage) {
   const from = start
     ? `the ${plural(network.layers[start - 1].output[0], "map")} above`
     : `the picture${inColour ? "'s red, green and blue" : ""}`;
-  const relu = stage.hasReLU ? " What is negative becomes 0 (ReLU)." : "";
+  const relu = stage.hasReLU ? " Negative values become 0 (ReLU)." : "";
   const words = WORDS[first.kind];
   const classes = stage.drawsClasses ? `${CLASS_MAPS} ` : "";
   return {
@@ -99,15 +97,17 @@ function captions(stage) {
 }
 
 const CLASS_MAPS =
-  "Each map is a class's: blue where the network sees something of that class, red where it sees " +
-  "what speaks against it. Under each stands its mean.";
+  "There is a map for each class: blue where the network sees signs of that class, red where it " +
+  "sees signs against it. The number under a map is its mean.";
 
 const CHANNELS = inColour ? ["red", "green", "blue"] : ["the picture"];
 
 function aboutPicture({ mean, std }) {
-  const exact = inColour ? mean.map((m, c) => `${m} and ${std[c]}`).join(", ") : `${mean[0]} and ${std[0]}`;
+  const exact = inColour
+    ? mean.map((m, c) => `${m} and ${std[c]}`).join(", ")
+    : `${mean[0]} and ${std[0]}`;
   const same = mean.every((m) => m === 0) && std.every((s) => s === 1);
-  const less = ` less the mean of the training pictures, over their standard deviation (${exact}).`;
+  const less = ` minus the mean of the training pictures, divided by their deviation (${exact}).`;
   const most = isDrawn ? "ink" : "light";
   return {
     values:
@@ -121,8 +121,8 @@ function aboutPicture({ mean, std }) {
 }
 
 const BLOCK =
-  "A convolution that looks around, then 1×1 convolutions, which are a small network at every " +
-  "pixel: the network in the network (Lin, Chen and Yan 2013).";
+  "A convolution that looks at a pixel's surroundings, then 1×1 convolutions, which are a small " +
+  "network at every pixel: the network in the network (Lin, Chen and Yan 2013).";
 
 const TRY = [
   "Draw a line across the picture, and watch the maps of each layer: which of them notice?",
@@ -133,9 +133,9 @@ const TRY = [
 ];
 
 function aboutDead(dead, maps) {
-  if (!dead) return `None of the ${maps} maps behind a ReLU is dead for this picture.`;
+  if (!dead) return `None of the ${maps} maps after a ReLU is dead for this picture.`;
   return (
-    `${dead} of ${maps} maps behind a ReLU are dead for this picture: they are 0 everywhere ` +
+    `${dead} of ${maps} maps after a ReLU are dead for this picture: they are 0 everywhere ` +
     "(hatched), and no gradient comes back through them."
   );
 }
