@@ -35,7 +35,7 @@ class Changes:
         key = id(memory)
         self.alive: ref[Any] = ref(memory, lambda _: _changes.pop(key, None))
         self.count, self.by, self.given = 0, "", False
-        self.copies: list[ref[Any]] = []  # see `Copied`
+        self.copies: set[int] = set()  # the keys of those in `known_copies`
 
 
 _changes: dict[int, Changes] = {}  # by the id of the array that owns the memory
@@ -115,27 +115,30 @@ known_copies: dict[int, Copied] = {}  # by the id of the array that owns the cop
 
 def note_copy(copy: Array, source: Array) -> None:
     """Note that an array is a copy of another, of `source` or of what that is a copy of."""
-    known, memory = known_copies.get(id(owner(source))), owner(copy)
-    key = id(memory)
-    changes = known.source if known else _changes_of(source)
-    alive = ref(memory, lambda _: known_copies.pop(key, None))
-    changes.copies = [r for r in changes.copies if r() is not None] + [alive]
-    known_copies[key] = Copied(alive, changes, changes.count)
+    known, memory = _known_copy(source), owner(copy)
+    key, changes = id(memory), known.source if known else _changes_of(source)
+
+    def forget(_: Any) -> None:
+        known_copies.pop(key, None)
+        changes.copies.discard(key)
+
+    known_copies[key] = Copied(ref(memory, forget), changes, changes.count)
+    changes.copies.add(key)
+
+
+def _known_copy(array: Array) -> Copied | None:
+    return known_copies.get(id(owner(array))) if known_copies else None
 
 
 def shown_elsewhere(array: Array) -> bool:
     """Whether this is a copy, and anybody has other memory that was to be the same as its own."""
-    own = owner(array) if known_copies else None  # seldom
-    if id(own) not in known_copies:
-        return False
-    source = known_copies[id(own)].source
-    shown = [r() for r in (source.alive, *source.copies)]
-    return any(memory is not None and memory is not own for memory in shown)
+    known = _known_copy(array)
+    return known is not None and (known.source.alive() is not None or len(known.source.copies) > 1)
 
 
 def refuse_if_stale(array: Array, name: str) -> None:
     """Raise RuntimeError, before `name` reads a copy, if what it was made from has changed."""
-    known = known_copies.get(id(owner(array))) if known_copies else None
+    known = _known_copy(array)
     if known is not None and known.source.count != known.noted:
         raise RuntimeError(
             f"{name}: this tensor is a copy, {LAYOUT}, and what it was made from was changed"
@@ -147,7 +150,7 @@ def refuse_if_stale(array: Array, name: str) -> None:
 def was_copied(array: Array) -> bool:
     """Whether there is memory that is `Copied` from this."""
     changes = _changes.get(id(owner(array))) if known_copies else None
-    return changes is not None and any(copy() is not None for copy in changes.copies)
+    return changes is not None and bool(changes.copies)
 
 
 LAYOUT = "since images and filters are channels-last in memory"

@@ -6,6 +6,8 @@ view there may be a copy, and the other way round.
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minicnn
-from minicnn import nn
+from minicnn import nn, versions
 
 from .arrays import array, placed
 
@@ -262,6 +264,43 @@ def test_what_numpy_shows_can_not_be_written_into_where_a_copy_would_miss_it():
     assert not filters.numpy().flags.writeable
     del flat
     assert filters.numpy().flags.writeable
+
+
+def test_what_is_known_of_copies_ends_with_them():
+    before = len(versions.known_copies)
+    maps = nn.functional.max_pool2d(minicnn.zeros(100, 2, 4, 4), 2)
+    rows = [image.reshape(-1) for image in maps]
+    assert len(versions.known_copies) == before + len(rows)
+    del rows
+    assert len(versions.known_copies) == before
+    assert maps.numpy().flags.writeable
+
+
+def _lines(images):
+    """How many lines of versions.py run to take as many images apart as rows."""
+    maps, count = nn.functional.max_pool2d(minicnn.zeros(images, 2, 4, 4), 2), 0
+
+    def line(frame, event, _):
+        nonlocal count
+        count += event == "line"
+        return line
+
+    def call(frame, *_):
+        return line if frame.f_code.co_filename == versions.__file__ else None
+
+    before = sys.gettrace()
+    sys.settrace(call)
+    try:
+        rows = [image.reshape(-1) for image in maps]
+    finally:
+        sys.settrace(before)
+    assert len(rows) == images
+    return count
+
+
+def test_each_further_copy_of_a_tensor_is_noted_in_as_many_steps():
+    few, more, most = (_lines(n) for n in (10, 20, 40))
+    assert most - more == 2 * (more - few) > 0
 
 
 def test_an_expanded_tensor_is_refused_and_its_clone_is_not():
