@@ -150,10 +150,12 @@ class Reductions(Shaped):
         Equal ones stay in theirs, `stable` or not; NaN is the largest. Gradients go back to where
         the elements stood.
         """
-        places = self.argsort(dim, descending)
+        return self._at(self.argsort(dim, descending), axis_of("sort", self, dim))
+
+    def _at(self, places: Any, axis: int) -> ValuesIndices:
+        """The elements at some places along an axis, and these."""
         if not self.array.ndim:
             return ValuesIndices(arithmetic.copy(self), places)
-        axis = axis_of("sort", self, dim)
         return ValuesIndices(shape.take_along(self, places.array, axis), places)
 
     @numpy_names
@@ -174,8 +176,10 @@ class Reductions(Shaped):
         length = self.array.shape[axis] if self.array.ndim else 1
         if whole("topk", "k", k, 0) > length:
             raise ArgumentError(f"topk: {k} of {length} elements along dim {dim}")
-        part = (slice(None),) * axis + (slice(k),)
-        return ValuesIndices(*[t[part] if t.array.ndim else t for t in self.sort(dim, largest)])
+        places = self.argsort(dim, largest)
+        if self.array.ndim:
+            places = arithmetic.copy(places[(slice(None),) * axis + (slice(k),)])
+        return self._at(places, axis)
 
     @numpy_names
     def all(self, dim: Dim = None, keepdim: bool = False) -> Any:
