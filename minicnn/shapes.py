@@ -116,7 +116,8 @@ class Shaped(Stored):
         order = tuple([axis_of("permute", self, d) for d in dims])
         if sorted(order) != list(range(self.array.ndim)):
             raise RuntimeError(f"permute: {dims} is no order of the axes of {self.array.shape}")
-        return self._view(shape.permute(self, order), lambda seen: seen.transpose(order))
+        result, moved = shape.permute(self, order), order != tuple(range(self.array.ndim))
+        return self._view(result, lambda seen: seen.transpose(order), moved)
 
     def transpose(self, dim0: int, dim1: int) -> Tensor:
         """Two axes exchanged."""

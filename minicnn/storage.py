@@ -71,11 +71,11 @@ class Stored(Variable):
         return self
 
     def _show(self, stand_in: Array) -> None:
-        """Lie as this array does."""
-        self._stand_in = None if stand_in.flags.c_contiguous else stand_in
-        lengths = zip(stand_in.shape, stand_in.strides, strict=True)
-        longer = [step for n, step in lengths if n > 1 and step]
-        self._any_order = any(before < after for before, after in pairwise(longer))
+        """Lie as this array does. (PyTorch's results follow axes of length 1, too.)"""
+        moving = [step for step in stand_in.strides if step]
+        self._any_order = any(before < after for before, after in pairwise(moving))
+        plain = stand_in.flags.c_contiguous and not self._any_order
+        self._stand_in = None if plain else stand_in
 
     def _row_by_row(self) -> bool:
         """Whether this lies row by row, to a program and in memory: as nearly all tensors do."""
@@ -88,10 +88,13 @@ class Stored(Variable):
             return host.xp.empty(self.array.shape, "int8")
         return self._stand_in
 
-    def _view(self, result: Any, way: Callable[[Array], Array]) -> Any:
-        """`result`, a view of this variable's array, and of what is seen of this one `way`'s."""
+    def _view(self, result: Any, way: Callable[[Array], Array], moved: bool = False) -> Any:
+        """`result`, a view of this variable's array, and of what is seen of this one `way`'s.
+
+        `moved` says that axes are in another order now, be they of length 1.
+        """
         self._shown = result._shown = True
-        if not (self._row_by_row() and result.array.flags.c_contiguous):
+        if moved or not (self._row_by_row() and result.array.flags.c_contiguous):
             seen = self._seen()
             if seen is None:
                 result._any_order = True

@@ -397,10 +397,11 @@ class Tensor(Reductions):
 
         The copy keeps its memory order, since the engine reads any.
         """
-        if self._stand_in is None and not self._any_order:
+        lies = self._stand_in
+        if not self._any_order if lies is None else lies.flags.c_contiguous:
             return self
         result = self.clone()
-        if self._stand_in is None:  # it may lie row by row
+        if lies is None:  # it may lie row by row
             note_copy(result.array, self.array)
         result._any_order = False
         return result
