@@ -583,6 +583,20 @@ def test_a_maximum_says_who_takes_its_gradient(page):
     assert all(value == "0.00" for value, framed in cells if not framed)
 
 
+@pytest.mark.parametrize(
+    ("value", "caption", "cell"),
+    [(-0.00174, "g, in units of 10⁻³", "−1.74"), (2e-13, "g, in units of 10⁻¹³", "2.00"),
+     (0.1, "g", "0.10"), (-12.34, "g", "−12.3"), (0, "g", "0.00"), (-0.0, "g", "0.00")],
+)  # fmt: skip
+def test_small_numbers_in_a_window_say_their_unit(scripts, value, caption, cell):
+    figure = f"numbers('g', [{value}, 0], 2, 1, palette('light').signed)"
+    found = scripts.evaluate(
+        f"(({{firstChild, lastChild}}) => [firstChild.innerText, lastChild.innerText])({figure})"
+    )
+    assert found[0] == caption
+    assert found[1].startswith(cell)
+
+
 def test_steps_lower_the_loss_of_the_picture_and_can_be_undone(page):
     click(page, "[name=label][value='6']")
     losses = [page.evaluate("network.loss(6)")]

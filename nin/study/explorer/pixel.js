@@ -411,29 +411,36 @@ function paint(canvas, values, limit, colours) {
 }
 
 // A square of numbers on their colours; null stands for what lies outside. Very many are colours
-// alone.
+// alone, and very small ones are shown times a power of ten, which the caption names.
 function numbers(caption, values, columns, limit, colours, framed = -1) {
   if (values.length > MANY)
     return atlas(caption, new Maps(values.length / columns, columns, 1, values), limit, {
       signed: colours,
     });
   const isFine = columns > 6;
+  const most = largest(Array.from(values).filter((v) => v !== null));
+  const power = most < 0.1 ? Math.ceil(-Math.log10(most)) : 0;
+  const unit = power ? `, in units of 10${superscript(-power)}` : "";
   const cells = Array.from(values, (v, p) => {
     const style =
       v === null ? {} : { background: css(v, limit, colours), color: onTop(v, limit, colours) };
     return h(
       "span",
       { className: p === framed ? "cell framed" : "cell", style },
-      v === null ? "" : short(v, isFine ? 1 : 2),
+      v === null ? "" : short(v * 10 ** power, isFine ? 1 : 2),
     );
   });
   const style = { gridTemplateColumns: `repeat(${columns}, minmax(0, 2.6rem))` };
   return h(
     "figure",
     {},
-    h("figcaption", {}, caption),
+    h("figcaption", {}, caption + unit),
     h("div", { className: isFine ? "numbers fine" : "numbers", style }, ...cells),
   );
+}
+
+function superscript(n) {
+  return n < 0 ? `⁻${superscript(-n)}` : [...String(n)].map((d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]).join("");
 }
 
 // So many decimals, or fewer for large numbers, so that all are about as wide.
