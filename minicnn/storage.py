@@ -70,10 +70,13 @@ class Stored(Variable):
             self._show(host.xp.ndarray(array.shape, "int8", memory, 0, strides))
         return self
 
-    def _show(self, stand_in: Array) -> None:
-        """Lie as this array does. (PyTorch's results follow axes of length 1, too.)"""
-        moving = [step for step in stand_in.strides if step]
-        self._any_order = any(before < after for before, after in pairwise(moving))
+    def _show(self, stand_in: Array, moved: bool = False) -> None:
+        """Lie as this array does, some of whose axes may have `moved`.
+
+        PyTorch's results follow the order of axes of length 1, too, whose steps may be equal.
+        """
+        pairs = pairwise([step for step in stand_in.strides if step])
+        self._any_order = any(a < b or (moved and a == b) for a, b in pairs)
         plain = stand_in.flags.c_contiguous and not self._any_order
         self._stand_in = None if plain else stand_in
 
@@ -99,7 +102,7 @@ class Stored(Variable):
             if seen is None:
                 result._any_order = True
             else:
-                result._show(way(seen))
+                result._show(way(seen), moved or self._any_order)
         return result
 
     def _refusal(self) -> str | None:
