@@ -278,6 +278,8 @@ def train(args: argparse.Namespace) -> int:
         _introduce(run, saver.training, data)
         if distributed.get_world_size() > 1:
             _say(f"Ranks    {where}")
+        elif args.distributed:
+            _say("Ranks    1, as no mpiexec has started several")
         if not args.dry_run:
             _say(f"Output   {run.directory}")
         while (status := _fit(args, saver, data, signals)) is None:

@@ -41,7 +41,7 @@ def run(n, *arguments, **environment):
     """Such a job's status, stdout and stderr. Raises TimeoutExpired for one that hangs."""
     job = start(n, *arguments, **environment)
     try:
-        out, err = job.communicate(timeout=60)
+        out, err = job.communicate(timeout=180)
     except subprocess.TimeoutExpired:
         job.kill()
         raise

@@ -316,3 +316,4 @@ def test_without_mpiexec_there_is_one_rank(tmp_path):
     job = subprocess.run(command, cwd=mpi.ROOT, capture_output=True, text=True)
     assert job.returncode == 0, job.stderr
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["ranks"] == 1
+    assert "\nRanks    1, as no mpiexec has started several\n" in job.stderr
