@@ -18,7 +18,7 @@ from .grad_mode import is_grad_enabled
 from .nn.module import Module
 from .optim import SGD
 from .tensor import Tensor
-from .versions import changed_in_place, owner, version
+from .versions import changed_in_place, changed_since, counts, version
 
 MOST = 16  # states that are remembered, each with the weights that it is of
 
@@ -161,18 +161,18 @@ class _Launch:
                 return _checked(step, self._inputs)
 
         before = [t.grad_array for t in weights]
-        memories = [version(t.array) for t in weights]
+        changes = counts()
         try:
             self._graph = pool.capture(work)
         except BaseException:
             for t, g in zip(weights, before, strict=True):
                 t.grad_array = g  # the step's own was never computed
             raise
-        # What each launch does to weights, beside their numbers.
+        # What each launch does beside the numbers: there are gradients, and memory was written.
         self._gradients = [(t, t.grad_array) for t in weights]
-        changed = zip(weights, memories, strict=True)
-        written = [owner(t.array) for t, seen in changed if version(t.array) != seen]
-        self._written = list({id(memory): memory for memory in written}.values())
+        pairs = zip(self._gradients, before, strict=True)
+        made = [g for (_, g), earlier in pairs if g is not None and g is not earlier]
+        self._written = [*changed_since(changes), *made]
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> Tensor | None:
         for mine, x in zip(self._inputs, inputs, strict=True):

@@ -80,6 +80,17 @@ def versions(arrays: Iterable[Array]) -> tuple[Version, ...]:
     return tuple(found)
 
 
+def counts() -> dict[Changes, int]:
+    """How often each memory was changed so far, of that which was."""
+    return {changes: changes.count for changes in list(_changes.values())}
+
+
+def changed_since(before: dict[Changes, int]) -> list[Array]:
+    """The memory that was changed since `counts` gave this, and that is still there."""
+    changed = [c for c in list(_changes.values()) if c.count != before.get(c, 0)]
+    return [memory for c in changed if (memory := c.alive()) is not None]
+
+
 def changed_by(array: Array) -> str | None:
     """Who has changed an array's memory last; None if nobody has."""
     changes = _changes.get(id(owner(array)))

@@ -99,6 +99,43 @@ def test_a_step_may_return_nothing_and_change_a_tensor_instead(backend):
     assert total.tolist() == [6, 6]
 
 
+def test_a_copy_is_not_read_once_a_launch_has_written_into_its_source(backend):
+    with minicnn.no_grad():  # whose memory is channels-last, so that a view of it is a copy
+        total = nn.functional.conv2d(minicnn.ones(1, 1, 4, 4), minicnn.ones(3, 1, 3, 3))
+        total = total.to(backend.device_type)
+
+    def step(x):
+        with minicnn.no_grad():
+            total.add_(x)
+
+    captured = Captured(step)
+    for _ in range(4):
+        copy = total.view(-1)
+        assert copy.sum().item() > 0
+        captured(minicnn.ones(1).to(backend.device_type))
+        with pytest.raises(RuntimeError, match="this tensor is a copy"):
+            copy.sum()
+    assert total.tolist() == minicnn.full((1, 3, 2, 2), 13).tolist()
+
+
+def test_a_copy_of_a_gradient_is_not_read_once_a_launch_has_made_the_next(backend):
+    minicnn.manual_seed(0)
+    model = nn.Conv2d(2, 3, 3).to(backend.device_type)
+    captured = Captured(lambda x: model(x).sum().backward(), model)
+    x = minicnn.ones(1, 2, 4, 4).to(backend.device_type)
+    for _ in range(3):
+        model.zero_grad()
+        captured(x)
+    copy = model.weight.grad.view(-1)
+    model.zero_grad()
+    captured(2 * x)
+    if backend.device_type == "cuda":  # a graph's gradients stay where they are
+        with pytest.raises(RuntimeError, match="this tensor is a copy"):
+            copy.sum()
+    else:
+        assert copy.tolist() == [4] * 54
+
+
 def test_the_same_result_stays_after_the_next_call(backend):
     captured = Captured(lambda x: x * 2)
     x = [minicnn.full((2,), i).to(backend.device_type) for i in range(4)]
