@@ -484,7 +484,7 @@ def test_memory_is_moved_in_its_layout():
 
 def test_one_core_needs_no_process():
     executor = executor_for(network(), Preset(), threads=1)
-    assert executor.how.startswith("1 threads, ")
+    assert executor.how.startswith("1 thread, ")
 
 
 def test_an_executor_says_what_it_works_on():
