@@ -12,6 +12,7 @@ import os
 import platform
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from functools import partial
@@ -49,10 +50,16 @@ def asked_for(flags: Sequence[str]) -> bool:
     return any(flag.partition("=")[0] == "--distributed" for flag in flags)
 
 
-def run(prog: str, flags: Sequence[str], work: Callable[[], int]) -> int:
-    """`command_line.run` of a command on every rank; if one of them fails, all end.
+def run(
+    prog: str,
+    flags: Sequence[str],
+    understood: Callable[[], Namespace],
+    work: Callable[[Namespace], int],
+) -> int:
+    """`command_line.run` of `work(understood())` on every rank; if one of them fails, all end.
 
-    One line says why, which names the rank.
+    One line says why, which names the rank. `understood` is the parsing of the flags, which may end
+    the command.
     """
     try:
         distributed.init_process_group()
@@ -60,7 +67,12 @@ def run(prog: str, flags: Sequence[str], work: Callable[[], int]) -> int:
         text = f"--distributed: {error}"
         if distributed.launched()[1]:  # another process of this machine says it
             return command_line.WRONG_USE
-        return command_line.run(prog, lambda: _refuse(text))
+
+        def refused() -> int:
+            understood()
+            return _refuse(text)
+
+        return command_line.run(prog, refused)
     rank, size = distributed.get_rank(), distributed.get_world_size()
     if size > 1:
         prog = f"{prog}: rank {rank} of {size}"
@@ -76,7 +88,7 @@ def run(prog: str, flags: Sequence[str], work: Callable[[], int]) -> int:
                 compare("minicnn", minicnn.__version__)
                 compare("numpy", np.__version__)
                 compare("Python", platform.python_version())
-                status = work()
+                status = work(understood())
                 distributed.destroy_process_group()  # all have come to their end
                 return status
             except _EndedElsewhere as end:

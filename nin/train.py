@@ -371,18 +371,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status (nin/command_line.py)."""
     flags = sys.argv[1:] if argv is None else argv
 
-    def work() -> int:
-        return train(_parser().parse_args(flags))
+    def understood() -> argparse.Namespace:
+        return _parser().parse_args(flags)
 
     if ranks.asked_for(flags):
-        return ranks.run(PROG, flags, work)
+        return ranks.run(PROG, flags, understood, train)
     started, number = distributed.launched()
     if started > 1 and number == 0:
         _say(
             f"Warning: {started:,} processes were started together, and each trains by itself;"
             " --distributed makes them train one network"
         )
-    return command_line.run(PROG, work)
+    return command_line.run(PROG, lambda: train(understood()))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.cpu
 COMMANDS = {
     "train": ["-m", "nin.train", "--dataset", "silhouettes", "--limit-train", "5000"],
     "nin": ["nin", "study", "ablate", "--dataset", "silhouettes"],
-    "gradcheck": ["-m", "minicnn.gradcheck"],
+    "gradcheck": ["-m", "minicnn.gradcheck", *["conv2d"] * 1000],  # so that it takes a while
 }
 SHORT = {"minicnn": ["-m", "minicnn"]}
 # Imported by Python for itself before any of ours, it sends the signal when a module is looked for,
